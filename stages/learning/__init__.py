@@ -1,0 +1,1 @@
+"""From faces to a detector: network, data, training loop, checkpoint."""

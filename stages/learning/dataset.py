@@ -1,0 +1,98 @@
+"""Crops from the archives, each drawn and augmented by a seed of its own, whatever process prepares it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
+
+from stages.faces.archive import read_crops
+
+Key = tuple[int, int]  # row of the table, seed of the draw
+
+
+def to_tensor(crop: np.ndarray) -> torch.Tensor:
+    """uint8 BGR (height, width, 3), as crops are stored, to uint8 RGB (3, height, width), as the network wants them."""
+    return torch.from_numpy(np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1)))
+
+
+class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
+    """Faces of a table with columns `video_id,member,label`; an item is (uint8 RGB crop, label), addressed by a Key."""
+
+    def __init__(self, faces: pd.DataFrame, folder: Path, transform: v2.Transform | None = None) -> None:
+        self._places = list(zip(faces["video_id"], faces["member"], strict=True))
+        self._labels = faces["label"].to_numpy(np.float32)
+        self._folder = folder
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, float]:
+        row, seed = key
+        video_id, member = self._places[row]
+        image = to_tensor(read_crops(self._folder / f"{video_id}.zip", [member])[0])
+        if self._transform:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                image = self._transform(image)
+        return image, self._labels[row]
+
+
+class PairSampler(Sampler[list[Key]]):
+    """Batches of fake faces, each next to a face of its own original near the same moment, so that identity tells nothing.
+
+    One epoch shows every fake face once. A fake whose original is not among the faces is put beside any real face.
+    """
+
+    def __init__(self, faces: pd.DataFrame, batch_size: int, seed: int) -> None:
+        self._fakes = np.flatnonzero(faces["label"] == 1)
+        self._reals = np.flatnonzero(faces["label"] == 0)
+        self._times = faces["time"].to_numpy()
+        rows = faces.iloc[self._reals].groupby("video_id").indices
+        by_video = {video: self._reals[positions] for video, positions in rows.items()}
+        sources = faces["source_video"] if "source_video" in faces else pd.Series("", index=faces.index)
+        self._partners = {int(i): by_video.get(sources.iloc[i], self._reals) for i in self._fakes}
+        self._batch_size = batch_size
+        self._seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return max(1, len(self._fakes) * 2 // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        rng = np.random.default_rng([self._seed, self.epoch])
+        order = rng.permutation(self._fakes)
+        half = self._batch_size // 2
+        for step in range(len(self)):
+            fakes = order[step * half : (step + 1) * half]
+            rows = [row for fake in fakes for row in (int(fake), int(rng.choice(self._partners[int(fake)])))]
+            yield list(zip(rows, rng.integers(0, 2**62, len(rows)).tolist(), strict=True))
+
+
+class InOrder(Sampler[list[Key]]):
+    """All faces once, in order, in batches; nothing is drawn."""
+
+    def __init__(self, total: int, batch_size: int) -> None:
+        self._total, self._batch_size = total, batch_size
+
+    def __len__(self) -> int:
+        return -(-self._total // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for start in range(0, self._total, self._batch_size):
+            yield [(row, 0) for row in range(start, min(start + self._batch_size, self._total))]
+
+
+def make_loader(dataset: FaceDataset, sampler: Sampler[list[Key]], workers: int) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="forkserver" if workers else None,
+    )

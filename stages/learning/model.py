@@ -1,0 +1,69 @@
+"""The network: any timm backbone with one logit, fed with crops as they are stored."""
+
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+
+class ModelError(Exception):
+    """The network asked for cannot be had; the message says why and what would do."""
+
+
+class FaceClassifier(nn.Module):
+    """uint8 RGB crops (n, 3, size, size) to logits (n,), float32; above 0 means more fake than real."""
+
+    def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255, persistent=False)
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        inputs = ((crops.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return self.backbone(inputs).squeeze(1).float()
+
+
+def create_model(backbone: str, weights: str = "none") -> FaceClassifier:
+    """A classifier on `backbone`, started from `weights`: none, imagenet, or a .safetensors file of that backbone.
+
+    Raises ModelError for an unknown backbone, a hub out of reach, or a file that does not fit.
+    """
+    if backbone not in timm.list_models():
+        close = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:8])
+        raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {close}" if close else ""))
+    try:
+        network = timm.create_model(backbone, pretrained=weights == "imagenet", num_classes=1)
+    except Exception as error:  # the hub client raises many kinds, all of which mean: no weights
+        if weights != "imagenet":
+            raise
+        raise ModelError(
+            f"the ImageNet weights of {backbone} cannot be fetched ({type(error).__name__}: {error}); "
+            "connect once so that they are cached, give model.weights a .safetensors file, or set it to none"
+        ) from error
+    if weights not in ("none", "imagenet"):
+        load_backbone(network, Path(weights))
+    config = timm.data.resolve_model_data_config(network)
+    return FaceClassifier(network, config["mean"], config["std"]).to(memory_format=torch.channels_last)
+
+
+def load_backbone(network: nn.Module, path: Path) -> None:
+    """Load a file of backbone weights in place, all but the classifying layer. Raises ModelError if it does not fit."""
+    try:
+        state = load_file(path)
+    except Exception as error:
+        raise ModelError(f"model.weights = {str(path)!r} is no safetensors file: {error}") from error
+    head = tuple(f"{name}." for name in (network.default_cfg["classifier"],))
+    state = {key: value for key, value in state.items() if not key.startswith(head)}
+    try:
+        missing, unexpected = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ModelError(f"model.weights = {str(path)!r} belongs to another architecture: {error}") from error
+    missing = [key for key in missing if not key.startswith(head)]
+    if missing or unexpected:
+        raise ModelError(
+            f"model.weights = {str(path)!r} does not fit: {len(missing)} weights missing, {len(unexpected)} unknown, "
+            f"such as {(missing + unexpected)[0]}"
+        )

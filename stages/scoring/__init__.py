@@ -1,0 +1,1 @@
+"""From logits to verdicts, and what they are worth."""
