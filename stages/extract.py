@@ -27,17 +27,13 @@ def extract_one(task: tuple[str, str], settings: Extract, folder: Path) -> tuple
     """Write the archive of one video; return its row of the report and its rows of the index."""
     video_id, path = task
     detector = make_detector(settings.detector, settings.threshold)
-    video = extract_faces(path, geometry(settings), detector, settings.faces)
+    video = extract_faces(path, Geometry.of(settings), detector, settings.faces)
     if video.faces:
         write_archive(folder / f"{video_id}.zip", [(member_name(face), encode(face.crop)) for face in video.faces])
     row = report_row(video_id, video.status, video.reason.replace(path, Path(path).name))
     row |= {"frames_wanted": video.frames_wanted, "frames_read": video.frames_read}
     row |= {"faces": len(video.faces), "faces_dropped": video.faces_dropped, "people": video.tracks}
     return row, index_rows(video_id, video.faces)
-
-
-def geometry(settings: Extract) -> Geometry:
-    return Geometry(settings.frames, settings.size, settings.margin, settings.detector, settings.threshold)
 
 
 def report_row(video_id: str, status: str, reason: str) -> dict[str, object]:

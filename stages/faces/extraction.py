@@ -10,6 +10,7 @@ from stages.faces.alignment import crop_face, sharpness
 from stages.faces.detectors import Detector
 from stages.faces.tracks import link
 from stages.faces.video import VideoError, evenly_spread, probe, read_frames
+from stages.params import Extract
 
 POINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 INDEX_COLUMNS = (
@@ -28,6 +29,10 @@ class Geometry:
     margin: float
     detector: str
     threshold: float
+
+    @classmethod
+    def of(cls, settings: Extract) -> "Geometry":
+        return cls(settings.frames, settings.size, settings.margin, settings.detector, settings.threshold)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,13 @@ def extract_faces(path: Path | str, geometry: Geometry, detector: Detector, peop
     tracks, unsupported = link(found)
     kept = tracks if people == "all" else tracks[: int(people)]
     faces = [
-        Face(t, frames[i].number, frames[i].time, face, crop_face(frames[i].image, face[5:].reshape(5, 2), geometry.size, geometry.margin))
+        Face(
+            t,
+            frames[i].number,
+            frames[i].time,
+            face,
+            crop_face(frames[i].image, face[5:].reshape(5, 2), geometry.size, geometry.margin),
+        )
         for t, track in enumerate(kept)
         for i, face in zip(track.frames, track.faces, strict=True)
     ]

@@ -76,10 +76,11 @@ def probe(path: Path | str) -> VideoInfo:
         if not stamps:
             raise VideoError(f"{path} holds no frames")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        if any(stamp is None for stamp in stamps):
+        known = sorted(stamp for stamp in stamps if stamp is not None)
+        if len(known) < len(stamps):
             times = tuple(float(i / rate) for i in range(len(stamps)))
         else:
-            times = tuple(float((stamp - min(stamps)) * base) for stamp in sorted(stamps))
+            times = tuple(float((stamp - known[0]) * base) for stamp in known)
         return VideoInfo(times, stream.width, stream.height, rate, bool(container.streams.audio))
 
 
@@ -202,19 +203,19 @@ class Sound:
         if self._from is None:
             return
         picture = self._input.streams.video[0]
-        start = float((picture.start_time or 0) * (picture.time_base or 0))
+        start = Fraction(picture.start_time or 0) * (picture.time_base or 1)
         try:
             for packet in self._input.demux(self._from):
-                if packet.dts is None:
+                if packet.dts is None or packet.pts is None:
                     continue
                 if self._as_is:
-                    shift = round(start / self._from.time_base)
+                    shift = round(start / packet.time_base)
                     packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                     packet.stream = self._to
                     self._container.mux(packet)
                 else:
                     for piece in packet.decode():
-                        piece.pts = piece.pts - round(start / piece.time_base)
+                        piece.pts = (piece.pts or 0) - round(start / (piece.time_base or 1))
                         self._container.mux(self._to.encode(piece))
         except av.FFmpegError:
             pass

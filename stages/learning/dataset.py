@@ -43,7 +43,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
 
 
 class PairSampler(Sampler[list[Key]]):
-    """Batches of fake faces, each next to a face of its own original near the same moment, so that identity tells nothing.
+    """Batches of fake faces, each next to the face of its own original at the nearest moment, so that identity tells nothing.
 
     One epoch shows every fake face once. A fake whose original is not among the faces is put beside any real face.
     """
@@ -51,11 +51,7 @@ class PairSampler(Sampler[list[Key]]):
     def __init__(self, faces: pd.DataFrame, batch_size: int, seed: int) -> None:
         self._fakes = np.flatnonzero(faces["label"] == 1)
         self._reals = np.flatnonzero(faces["label"] == 0)
-        self._times = faces["time"].to_numpy()
-        rows = faces.iloc[self._reals].groupby("video_id").indices
-        by_video = {video: self._reals[positions] for video, positions in rows.items()}
-        sources = faces["source_video"] if "source_video" in faces else pd.Series("", index=faces.index)
-        self._partners = {int(i): by_video.get(sources.iloc[i], self._reals) for i in self._fakes}
+        self._originals = nearest_originals(faces)
         self._batch_size = batch_size
         self._seed = seed
         self.epoch = 0
@@ -69,8 +65,24 @@ class PairSampler(Sampler[list[Key]]):
         half = self._batch_size // 2
         for step in range(len(self)):
             fakes = order[step * half : (step + 1) * half]
-            rows = [row for fake in fakes for row in (int(fake), int(rng.choice(self._partners[int(fake)])))]
-            yield list(zip(rows, rng.integers(0, 2**62, len(rows)).tolist(), strict=True))
+            reals = self._originals[fakes]
+            reals = np.where(reals < 0, rng.choice(self._reals, len(fakes)), reals)
+            rows = np.stack([fakes, reals], axis=1).ravel()
+            yield list(zip(rows.tolist(), rng.integers(0, 2**62, len(rows)).tolist(), strict=True))
+
+
+def nearest_originals(faces: pd.DataFrame) -> np.ndarray:
+    """For each row of a table of faces the row of its original's face nearest in time, or -1: int (n,)."""
+    result = np.full(len(faces), -1)
+    if "source_video" not in faces:
+        return result
+    table = pd.DataFrame({"row": np.arange(len(faces)), "time": faces["time"].to_numpy()})
+    table["video"], table["source"] = faces["video_id"].to_numpy(), faces["source_video"].to_numpy()
+    reals = table[faces["label"].to_numpy() == 0].sort_values("time", kind="stable")
+    fakes = table[faces["label"].to_numpy() == 1].sort_values("time", kind="stable")
+    joined = pd.merge_asof(fakes, reals, on="time", left_by="source", right_by="video", direction="nearest")
+    result[joined["row_x"]] = joined["row_y"].fillna(-1).astype(int)
+    return result
 
 
 class InOrder(Sampler[list[Key]]):

@@ -15,6 +15,9 @@ class ModelError(Exception):
 class FaceClassifier(nn.Module):
     """uint8 RGB crops (n, 3, size, size) to logits (n,), float32; above 0 means more fake than real."""
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.backbone = backbone
@@ -55,7 +58,7 @@ def load_backbone(network: nn.Module, path: Path) -> None:
         state = load_file(path)
     except Exception as error:
         raise ModelError(f"model.weights = {str(path)!r} is no safetensors file: {error}") from error
-    head = tuple(f"{name}." for name in (network.default_cfg["classifier"],))
+    head = f"{network.pretrained_cfg['classifier']}."  # type: ignore[index]
     state = {key: value for key, value in state.items() if not key.startswith(head)}
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)

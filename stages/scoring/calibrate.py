@@ -1,6 +1,7 @@
 """From logits to probabilities and verdicts, learnt on validation videos alone."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
@@ -18,11 +19,11 @@ class Calibration(BaseModel):
     low: float = Field(ge=0, le=1)  # from here
     high: float = Field(ge=0, le=1)  # to here the verdict is "uncertain"
 
-    def probability(self, logit: np.ndarray) -> np.ndarray:
+    def probability(self, logit: ArrayLike) -> np.ndarray:
         """Calibrated probability of being fake, of the shape of `logit`."""
         return 1 / (1 + np.exp(-np.clip(self.scale * np.asarray(logit, float) + self.bias, -30, 30)))
 
-    def verdict(self, probability: np.ndarray) -> np.ndarray:
+    def verdict(self, probability: ArrayLike) -> np.ndarray:
         """real, uncertain or fake for each probability."""
         p = np.asarray(probability, float)
         judged = np.where(p >= self.threshold, "fake", "real")

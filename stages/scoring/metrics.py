@@ -1,6 +1,7 @@
 """Numbers with intervals: every metric is computed for the data and for many bootstrap draws of its groups at once."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
 ECE_BINS = 10
@@ -98,18 +99,19 @@ def summarise(
     `n`, `real`, `fake` and `groups` say what the numbers rest on.
     """
     label = np.asarray(label)
+    people = len(np.unique(groups))
     result: dict[str, float | int | None] = {
         "n": len(label),
         "real": int((label == 0).sum()),
         "fake": int((label == 1).sum()),
-        "groups": len(np.unique(groups)),
+        "groups": people,
     }
     if not len(label):
         return result
     for name, values in measure(label, probability, threshold, group_weights(groups, draws, seed)).items():
         result[name] = _number(values[0])
         drawn = values[1:][~np.isnan(values[1:])]
-        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) and result["groups"] > 1 else (np.nan, np.nan)
+        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) and people > 1 else (np.nan, np.nan)
         result[f"{name}_low"], result[f"{name}_high"] = _number(low), _number(high)
     return result
 
@@ -119,6 +121,6 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def video_auc(label: np.ndarray, logit: np.ndarray) -> float:
+def video_auc(label: ArrayLike, logit: ArrayLike) -> float:
     """AUC, or one half where only one class is there (early stopping needs a number)."""
     return float(roc_auc_score(label, logit)) if len(np.unique(label)) == 2 else 0.5

@@ -1,0 +1,24 @@
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: setup repro test lint
+
+repro: setup
+	dvc repro
+
+test: setup
+	pytest
+
+lint: setup
+	ruff format --check .
+	ruff check .
+	mypy
+
+setup: .venv/installed
+
+.venv/installed: requirements.txt
+	test -x .venv/bin/python || python3.11 -m venv .venv
+	.venv/bin/python -m pip install --quiet "$$(grep ^uv== requirements.txt)"
+	.venv/bin/uv pip install --python .venv/bin/python -r requirements.txt
+	touch $@

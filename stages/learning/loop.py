@@ -1,0 +1,132 @@
+"""The training loop: AdamW, warm-up and cosine, early stopping, and a state from which it goes on exactly."""
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from stages.learning.dataset import PairSampler
+from stages.learning.device import autocast
+from stages.learning.model import FaceClassifier
+from stages.params import Train
+
+Scores = dict[str, float]
+
+
+@dataclass
+class State:
+    """All that training is, between two epochs. What is drawn in an epoch depends on seed and epoch only."""
+
+    fingerprint: str  # of params, data and code: a state of another training is not continued
+    epoch: int = 0  # epochs done
+    model: dict[str, torch.Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    history: list[Scores] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int:
+        """The first epoch (from 0) with the highest video AUC on validation, ties told apart by the AUC of faces."""
+        return max(range(len(self.history)), key=lambda e: (self.history[e]["val_auc"], self.history[e]["val_face_auc"], -e))
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        torch.save(vars(self), part)
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: Path, fingerprint: str) -> "State":
+        """The state in `path`, or a new one if there is none or it belongs to another training; says which."""
+        if path.is_file():
+            try:
+                state = cls(**torch.load(path, weights_only=True, map_location="cpu"))
+            except Exception as error:  # a foreign or damaged file; torch raises many kinds
+                print(f"{path} cannot be resumed ({error}); training starts anew")
+                return cls(fingerprint)
+            if state.fingerprint == fingerprint:
+                print(f"resuming after epoch {state.epoch}")
+                return state
+            print(f"{path} belongs to other params, data or code; training starts anew")
+        return cls(fingerprint)
+
+
+def learning_rate(step: int, steps: int, settings: Train) -> float:
+    """Linear warm-up, then half a cosine to zero (Loshchilov & Hutter 2017)."""
+    warm = max(1, round(settings.warmup * steps))
+    if step < warm:
+        return settings.lr * (step + 1) / warm
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def fit(
+    model: FaceClassifier,
+    loader: DataLoader,
+    sampler: PairSampler,
+    validate: Callable[[FaceClassifier], Scores],
+    settings: Train,
+    device: torch.device,
+    path: Path,
+    fingerprint: str,
+    report: Callable[[int, Scores], None],
+) -> State:
+    """Train `model` in place and return the final state.
+
+    Args:
+        validate: gives `val_auc` (of videos), `val_face_auc` and `val_loss`.
+        path: where the state is kept; if it holds one of the same `fingerprint`, training goes on from there.
+        report: called with each epoch (also those before a resumption) and its scores.
+    """
+    state = State.load(path, fingerprint)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    if state.epoch:
+        model.load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+    for epoch, scores in enumerate(state.history):
+        report(epoch, scores)
+    while state.epoch < settings.epochs and not _exhausted(state, settings):
+        sampler.epoch = state.epoch
+        loss = _one_epoch(model, optimizer, loader, settings, device, state)
+        scores = {"loss": loss, **validate(model)}
+        state.history.append(scores)
+        state.epoch += 1
+        state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
+        if state.best_epoch == state.epoch - 1:
+            state.best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        state.save(path)
+        report(state.epoch - 1, scores)
+    return state
+
+
+def _exhausted(state: State, settings: Train) -> bool:
+    return bool(state.history) and state.epoch - 1 - state.best_epoch >= settings.patience
+
+
+def _one_epoch(
+    model: FaceClassifier, optimizer: torch.optim.Optimizer, loader: DataLoader, settings: Train, device: torch.device, state: State
+) -> float:
+    model.train()
+    total, steps = 0.0, len(loader)
+    bar = tqdm(loader, f"train epoch {state.epoch + 1}/{settings.epochs}", unit="batch", leave=False)
+    for step, (crops, labels) in enumerate(bar):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(state.epoch * steps + step, settings.epochs * steps, settings)
+        with autocast(device, settings.precision):
+            logits = model(crops.to(device))
+        loss = binary_cross_entropy_with_logits(logits.float(), labels.to(device))
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at epoch {state.epoch + 1}, step {step + 1}; lower train.lr")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        total += loss.item()
+        bar.set_postfix(loss=f"{total / (step + 1):.3f}")
+    return total / steps

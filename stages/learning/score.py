@@ -1,0 +1,29 @@
+"""Logits of faces, the same for validating, evaluating and judging."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from stages.learning.dataset import to_tensor
+from stages.learning.device import autocast
+
+
+@torch.inference_mode()
+def score_batches(
+    model: nn.Module, batches: Iterable[torch.Tensor], device: torch.device, precision: str = "float32"
+) -> np.ndarray:
+    """Logits (n,) float32 of uint8 RGB batches (b, 3, size, size). Final scores are taken in float32: one result for all uses."""
+    was_training = model.training
+    model.eval()
+    with autocast(device, precision):
+        logits = [model(batch.to(device)).float().cpu().numpy() for batch in batches]
+    model.train(was_training)
+    return np.concatenate(logits) if logits else np.empty(0, np.float32)
+
+
+def batches_of(crops: Sequence[np.ndarray], size: int = 64) -> Iterator[torch.Tensor]:
+    """Crops, uint8 BGR as the faces room gives them, as batches for `score_batches`."""
+    for start in range(0, len(crops), size):
+        yield torch.stack([to_tensor(crop) for crop in crops[start : start + size]])

@@ -1,0 +1,140 @@
+"""The video again, with boxes, words and a running timeline that say what the detector saw where."""
+
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+
+from stages.faces.video import VideoWriter, probe, read_frames
+from stages.scoring.calibrate import Calibration
+from stages.scoring.judgement import Judgement, Person
+
+Colour = tuple[int, int, int]
+COLOURS: dict[str, Colour] = {"fake": (0, 94, 213), "real": (178, 114, 0), "uncertain": (120, 120, 120)}  # BGR (Okabe & Ito)
+WHITE, DARK = (255, 255, 255), (32, 32, 32)
+LARGEST = 1920  # pixels of the long side of what is written
+MEMORY = 0.5  # seconds for which a box outlives the frames that its person was found on
+
+
+def annotate_video(source: Path, target: Path, judgement: Judgement, calibration: Calibration) -> None:
+    """Write `source` as H.264 with its sound, times and orientation, and a strip below with the verdict and the timeline."""
+    info = probe(source)
+    writer = None
+    try:
+        for frame in read_frames(source):
+            image = _fit(frame.image)
+            scale = image.shape[1] / frame.image.shape[1]
+            if writer is None:
+                strip = _Strip(image.shape[1], info.times[-1], judgement, calibration)
+                size = (image.shape[1], image.shape[0] + strip.height)
+                writer = VideoWriter(target, info.rate, size, sound_from=source if info.has_audio else None).__enter__()
+            for person in judgement.people:
+                _draw_person(image, person, frame.time, scale, calibration)
+            writer.write(np.vstack([image, strip.at(frame.time)]), frame.time)
+    except BaseException as error:
+        if writer:
+            writer.__exit__(type(error), error, None)
+        raise
+    if writer:
+        writer.__exit__(None, None, None)
+
+
+def _fit(image: np.ndarray) -> np.ndarray:
+    scale = LARGEST / max(image.shape[:2])
+    return image.copy() if scale >= 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+@cache
+def _font() -> cv2.FontFace:
+    return cv2.FontFace("sans")
+
+
+def text_width(text: str, size: int) -> int:
+    return int(cv2.getTextSize((0, 0), text, (0, 0), _font(), size, 600)[2])
+
+
+def put_text(image: np.ndarray, text: str, x: int, baseline: int, size: int, colour: Colour) -> None:
+    cv2.putText(image, text, (x, baseline), colour, _font(), size, 600)
+
+
+def words(verdict: str, probability: float) -> str:
+    """A score in words: never colour alone, and no more certainty than there is."""
+    return {"fake": "likely fake", "real": "likely real", "uncertain": "uncertain"}[verdict] + f" {probability:.0%}"
+
+
+def _draw_person(image: np.ndarray, person: Person, time: float, scale: float, calibration: Calibration) -> None:
+    times = np.array([face.time for face in person.faces])
+    if not times[0] - MEMORY <= time <= times[-1] + MEMORY:
+        return
+    boxes = np.array([face.detection[:4] for face in person.faces]) * scale
+    box = [round(float(np.interp(time, times, boxes[:, i]))) for i in range(4)]
+    probability = float(calibration.probability(np.interp(time, times, person.logits)))
+    verdict = str(calibration.verdict(probability))
+    colour = COLOURS[verdict]
+    line = max(2, round(max(image.shape[:2]) / 320))
+    cv2.rectangle(image, box[:2], box[2:], colour, line, cv2.LINE_AA)
+    size = max(12, round((box[2] - box[0]) * 0.11))
+    label = words(verdict, probability)
+    width, height = text_width(label, size) + size, round(size * 1.5)
+    left = min(max(0, box[0]), max(0, image.shape[1] - width))
+    top = box[1] - height if box[1] >= height else min(box[3], image.shape[0] - height)
+    cv2.rectangle(image, (left, top), (left + width, top + height), colour, cv2.FILLED)
+    put_text(image, label, left + size // 2, top + round(size * 1.1), size, WHITE)
+
+
+class _Strip:
+    """The bottom of the picture: verdict in words, and the score of the deciding person over time with a moving cursor."""
+
+    def __init__(self, width: int, duration: float, judgement: Judgement, calibration: Calibration) -> None:
+        size = max(12, round(width / 28))
+        self.height = size * 5 + size % 2
+        self._duration = max(duration, 1e-3)
+        self._canvas = np.full((self.height, width, 3), DARK, np.uint8)
+        self._left, self._right = size // 2, width - size // 2
+        self._top, self._bottom = size * 2, self.height - size // 2
+        if not judgement.people:
+            put_text(self._canvas, judgement.verdict.replace("_", " "), self._left, round(size * 1.3), size, WHITE)
+            return
+        colour = COLOURS[judgement.verdict]
+        cv2.rectangle(self._canvas, (0, 0), (width, round(size * 1.7)), colour, cv2.FILLED)
+        title = (
+            f"{words(judgement.verdict, judgement.people[0].probability)} probability of being fake, {judgement.faces} faces scored"
+        )
+        while text_width(title, size) > width - size and " " in title:
+            title = title.rsplit(" ", 1)[0].rstrip(",")
+        put_text(self._canvas, title, self._left, round(size * 1.25), size, WHITE)
+        self._curves(judgement.people, calibration)
+
+    def _x(self, time: ArrayLike) -> np.ndarray:
+        return self._left + np.asarray(time) / self._duration * (self._right - self._left)
+
+    def _y(self, probability: ArrayLike) -> np.ndarray:
+        return self._bottom - np.asarray(probability) * (self._bottom - self._top)
+
+    def _curves(self, people: list[Person], calibration: Calibration) -> None:
+        level = int(self._y(calibration.threshold))
+        for x in range(self._left, self._right, 10):
+            cv2.line(self._canvas, (x, level), (min(x + 4, self._right), level), (150, 150, 150), 1)
+        for person in reversed(people):
+            times = [face.time for face in person.faces]
+            points = np.stack([self._x(times), self._y(calibration.probability(person.logits))], axis=1)
+            cv2.polylines(
+                self._canvas,
+                [points.round().astype(np.int32)],
+                False,
+                WHITE if person is people[0] else (150, 150, 150),
+                2,
+                cv2.LINE_AA,
+            )
+            for (x, y), logit in zip(points.round().astype(int).tolist(), person.logits, strict=True):
+                verdict = str(calibration.verdict(calibration.probability(logit)))
+                cv2.circle(self._canvas, (x, y), 4, COLOURS[verdict], cv2.FILLED, cv2.LINE_AA)
+
+    def at(self, time: float) -> np.ndarray:
+        """The strip at `time` seconds: uint8 BGR (height, width, 3)."""
+        image = self._canvas.copy()
+        x = int(self._x(min(time, self._duration)))
+        cv2.line(image, (x, self._top - 2), (x, self._bottom + 2), WHITE, 2)
+        return image

@@ -1,0 +1,156 @@
+"""Train a detector on the faces of the train partition, and calibrate it on those of val.
+
+    python -m stages.train
+    python -m stages.train --epochs 30 --batch-size 32 --lr 1e-4
+
+Killed and started again, it goes on from checkpoints/last.pt to the same bytes. Learning curves: dvc plots show, or
+tensorboard --logdir runs.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from dvclive import Live
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.utils.tensorboard import SummaryWriter
+
+from stages import corpora, learning, scoring
+from stages.corpora.labels import LabelsError
+from stages.corpora.tables import corpus_fingerprint, labelled_faces
+from stages.faces.extraction import Geometry
+from stages.learning.augment import training_transform
+from stages.learning.checkpoint import DetectorConfig, save_detector
+from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader
+from stages.learning.device import make_deterministic, pick_device
+from stages.learning.loop import Scores, fit
+from stages.learning.model import FaceClassifier, ModelError, create_model
+from stages.learning.score import score_batches
+from stages.params import Params, fail, parse
+from stages.scoring.aggregate import aggregate
+from stages.scoring.calibrate import Calibration, fit_calibration
+from stages.scoring.metrics import video_auc
+
+CHECKPOINT = Path("checkpoints/best.safetensors")
+STATE = Path("checkpoints/last.pt")
+SHAPING = ("extract", "model", "train")  # sections of params.yaml that a training depends on
+
+
+class Validation:
+    """The faces of the val partition, decoded once, and what a model makes of them."""
+
+    def __init__(self, faces: pd.DataFrame, folder: Path, device: torch.device) -> None:
+        self._faces = faces
+        self._device = device
+        self._batches = [crops for crops, _ in make_loader(FaceDataset(faces, folder), InOrder(len(faces), 64), 0)]
+        self._labels = faces.groupby("video_id", sort=False)["label"].first()
+
+    def videos(self, model: FaceClassifier, precision: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Tables of videos (`label,logit`) and of faces (`label,logit`)."""
+        faces = self._faces.assign(logit=score_batches(model, self._batches, self._device, precision))
+        videos = aggregate(faces)
+        return videos.assign(label=self._labels), faces
+
+    def __call__(self, model: FaceClassifier, precision: str) -> Scores:
+        videos, faces = self.videos(model, precision)
+        loss = binary_cross_entropy_with_logits(torch.tensor(faces["logit"]), torch.tensor(faces["label"], dtype=torch.float32))
+        return {
+            "val_auc": video_auc(videos["label"], videos["logit"]),
+            "val_face_auc": video_auc(faces["label"], faces["logit"]),
+            "val_loss": float(loss),
+        }
+
+    def calibrate(self, model: FaceClassifier) -> Calibration:
+        videos, _ = self.videos(model, "float32")
+        return fit_calibration(videos["label"].to_numpy(), videos["logit"].to_numpy())
+
+
+def check_partitions(faces: pd.DataFrame) -> None:
+    for name in ("train", "val"):
+        for label, word in ((0, "real"), (1, "fake")):
+            if not ((faces["partition"] == name) & (faces["label"] == label)).any():
+                fail(f"the {name} partition has no {word} video with a face; see data/extract_report.csv and split.val")
+
+
+def training_fingerprint(params: Params) -> str:
+    """Of everything that the weights depend on: data, params, and the code of the rooms."""
+    digest = hashlib.sha256(corpus_fingerprint(params.data).encode())
+    digest.update(json.dumps(shaping_params(params), sort_keys=True).encode())
+    digest.update(torch.__version__.encode())
+    for room in (corpora, learning, scoring):
+        for path in sorted(Path(room.__path__[0]).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def shaping_params(params: Params) -> dict[str, dict[str, object]]:
+    """The params that shape a detector; how many processes help makes no difference to it."""
+    return {name: getattr(params, name).model_dump(exclude={"workers"}) for name in SHAPING}
+
+
+def logger(live: Live, board: SummaryWriter) -> Callable[[int, Scores], None]:
+    def report(epoch: int, scores: Scores) -> None:
+        for name, value in scores.items():
+            live.log_metric(name, value)
+            board.add_scalar(name, value, epoch)
+        live.next_step()
+        print(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+
+    return report
+
+
+def main() -> None:
+    params = parse("train", __doc__ or "")
+    settings = params.train
+    try:
+        faces = labelled_faces(params.data)
+        check_partitions(faces)
+        make_deterministic(settings.seed)
+        model = create_model(params.model.backbone, params.model.weights)
+    except (LabelsError, ModelError) as error:
+        fail(str(error))
+    device, folder = pick_device(), Path(params.data.faces)
+    model.to(device)
+    train = faces[faces["partition"] == "train"].reset_index(drop=True)
+    validation = Validation(faces[faces["partition"] == "val"].reset_index(drop=True), folder, device)
+    dataset = FaceDataset(train, folder, training_transform(params.extract.size, settings.augment))
+    sampler = PairSampler(train, settings.batch_size, settings.seed)
+    fingerprint = training_fingerprint(params)
+    with (
+        Live("plots/train", dvcyaml=False, save_dvc_exp=False) as live,
+        SummaryWriter(f"runs/{fingerprint[:8]}", purge_step=0) as board,
+    ):
+        state = fit(
+            model,
+            make_loader(dataset, sampler, settings.workers),
+            sampler,
+            lambda model: validation(model, settings.precision),
+            settings,
+            device,
+            STATE,
+            fingerprint,
+            logger(live, board),
+        )
+    model.load_state_dict(state.best)
+    best = state.history[state.best_epoch]
+    config = DetectorConfig(
+        backbone=params.model.backbone,
+        geometry=Geometry.of(params.extract),
+        calibration=validation.calibrate(model),
+        params=shaping_params(params),
+        corpus=corpus_fingerprint(params.data),
+        epoch=state.best_epoch + 1,
+        val_auc=best["val_auc"],
+    )
+    save_detector(CHECKPOINT, model.cpu(), config)
+    metrics = {"epochs": state.epoch, "best_epoch": state.best_epoch + 1, **{name: round(value, 6) for name, value in best.items()}}
+    Path("metrics").mkdir(exist_ok=True)
+    Path("metrics/train.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    print(f"{CHECKPOINT}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")
+
+
+if __name__ == "__main__":
+    main()
