@@ -34,6 +34,7 @@ class Data(Section):
 
 class Sample(Section):
     seed: Count = Field(description="seed of the embedded corpus")
+    pairs: int = Field(ge=1, le=20, description="pairs of people in it, each with ten clips")
     workers: Count = Field(description="processes; 0: one for each core")
 
 

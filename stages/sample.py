@@ -28,8 +28,9 @@ def main() -> None:
     folder = Path(params.data.videos)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    recipes = clips(params.sample.seed)
-    pairs = sorted({tuple(sorted(pair)) for pair in partners().items()})
+    pairs = sorted({tuple(sorted(pair)) for pair in partners().items()})[: params.sample.pairs]
+    people = {person for pair in pairs for person in pair}
+    recipes = [clip for clip in clips(params.sample.seed) if clip.person in people]
     groups = [([clip for clip in recipes if clip.person in pair], folder) for pair in pairs]
     for position, outcome in spread(write_group, groups, params.sample.workers, "sample", "pair of people"):
         if isinstance(outcome, BaseException):

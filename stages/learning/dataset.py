@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms import v2
 
 from stages.faces.archive import read_crops
+from stages.learning.blending import blend
 
-Key = tuple[int, int]  # row of the table, seed of the draw
+Key = tuple[int, int, int]  # row of the table, seed of the draw, row of the face to blend in (its own: self-blend; -1: none)
 
 
 def to_tensor(crop: np.ndarray) -> torch.Tensor:
@@ -22,24 +23,32 @@ def to_tensor(crop: np.ndarray) -> torch.Tensor:
 class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
     """Faces of a table with columns `video_id,member,label`; an item is (uint8 RGB crop, label), addressed by a Key."""
 
-    def __init__(self, faces: pd.DataFrame, folder: Path, transform: v2.Transform | None = None) -> None:
+    def __init__(self, faces: pd.DataFrame, folder: Path, transform: v2.Transform | None = None, margin: float = 0) -> None:
         self._places = list(zip(faces["video_id"], faces["member"], strict=True))
         self._labels = faces["label"].to_numpy(np.float32)
         self._folder = folder
         self._transform = transform
+        self._margin = margin
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, float]:
-        row, seed = key
-        video_id, member = self._places[row]
-        image = to_tensor(read_crops(self._folder / f"{video_id}.zip", [member])[0])
+        row, seed, donor = key
+        crop, label = self._read(row), self._labels[row]
+        if donor >= 0:
+            other = None if donor == row else self._read(donor)
+            crop, label = blend(crop, other, self._margin, np.random.default_rng(seed)), np.float32(1)
+        image = to_tensor(crop)
         if self._transform:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 image = self._transform(image)
-        return image, self._labels[row]
+        return image, label
+
+    def _read(self, row: int) -> np.ndarray:
+        video_id, member = self._places[row]
+        return read_crops(self._folder / f"{video_id}.zip", [member])[0]
 
 
 class PairSampler(Sampler[list[Key]]):
@@ -48,12 +57,13 @@ class PairSampler(Sampler[list[Key]]):
     One epoch shows every fake face once. A fake whose original is not among the faces is put beside any real face.
     """
 
-    def __init__(self, faces: pd.DataFrame, batch_size: int, seed: int) -> None:
+    def __init__(self, faces: pd.DataFrame, batch_size: int, seed: int, blended: float = 0, self_blended: float = 0) -> None:
         self._fakes = np.flatnonzero(faces["label"] == 1)
         self._reals = np.flatnonzero(faces["label"] == 0)
         self._originals = nearest_originals(faces)
         self._batch_size = batch_size
         self._seed = seed
+        self._blended, self._self_blended = blended, self_blended
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -67,8 +77,13 @@ class PairSampler(Sampler[list[Key]]):
             fakes = order[step * half : (step + 1) * half]
             reals = self._originals[fakes]
             reals = np.where(reals < 0, rng.choice(self._reals, len(fakes)), reals)
-            rows = np.stack([fakes, reals], axis=1).ravel()
-            yield list(zip(rows.tolist(), rng.integers(0, 2**62, len(rows)).tolist(), strict=True))
+            way = rng.random(len(fakes))
+            donors = np.where(way < self._blended, rng.choice(self._reals, len(fakes)), -1)
+            donors = np.where((way >= self._blended) & (way < self._blended + self._self_blended), reals, donors)
+            rows = np.stack([np.where(donors >= 0, reals, fakes), reals], axis=1).ravel()
+            donors = np.stack([donors, np.full(len(fakes), -1)], axis=1).ravel()
+            seeds = rng.integers(0, 2**62, len(fakes)).repeat(2)  # a fake and its original are augmented alike
+            yield list(zip(rows.tolist(), seeds.tolist(), donors.tolist(), strict=True))
 
 
 def nearest_originals(faces: pd.DataFrame) -> np.ndarray:
@@ -96,7 +111,7 @@ class InOrder(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         for start in range(0, self._total, self._batch_size):
-            yield [(row, 0) for row in range(start, min(start + self._batch_size, self._total))]
+            yield [(row, 0, -1) for row in range(start, min(start + self._batch_size, self._total))]
 
 
 def make_loader(dataset: FaceDataset, sampler: Sampler[list[Key]], workers: int) -> DataLoader:

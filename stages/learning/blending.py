@@ -1,0 +1,87 @@
+"""Fakes made on the fly from real crops, so that a detector learns what blending leaves behind, not who is who.
+
+Two ways: a face of another person (blended images of Face X-ray, Li et al. 2020, arXiv:1912.13458), or the same face slightly
+changed (self-blended images, Shiohara & Yamasaki 2022, arXiv:2204.08376). Crops are aligned by landmarks, so the mask follows from
+the template of the alignment and needs no landmarks of its own.
+"""
+
+import cv2
+import numpy as np
+
+from stages.faces.alignment import template
+
+BREAKS = 24  # corners of the mask's outline
+
+
+def blend(base: np.ndarray, donor: np.ndarray | None, margin: float, rng: np.random.Generator) -> np.ndarray:
+    """`base` with the face of `donor`, both aligned uint8 BGR (size, size, 3); without donor, with its own face changed."""
+    size = base.shape[0]
+    face = (base if donor is None else donor).astype(np.float32)
+    face = _moved(face, rng)
+    if donor is None or rng.random() < 0.3:
+        face = _recoloured(face, rng)
+    if rng.random() < (0.5 if donor is None else 0.3):
+        face = _softened(face, rng)
+    hard = random_mask(size, margin, rng)
+    eyes = _eye_distance(size, margin)
+    if donor is not None:
+        face = match_colour(face, base.astype(np.float32), hard)
+        if rng.random() < 0.25:
+            face = _cloned(face, base, hard)
+    soft = cv2.GaussianBlur(hard.astype(np.float32), (0, 0), eyes * rng.uniform(0.03, 0.35))
+    soft = soft[..., None] * (rng.uniform(0.6, 1.0) if rng.random() < 0.2 else 1.0)
+    return np.clip(base + soft * (face - base), 0, 255).astype(np.uint8)
+
+
+def _eye_distance(size: int, margin: float) -> float:
+    points = template(size, margin)
+    return float(points[1, 0] - points[0, 0])
+
+
+def random_mask(size: int, margin: float, rng: np.random.Generator) -> np.ndarray:
+    """The inner face with an irregular outline: uint8 0/1 (size, size)."""
+    points, eyes = template(size, margin), _eye_distance(size, margin)
+    centre = (points[:2].mean(axis=0) + points[3:].mean(axis=0)) / 2 + rng.uniform(-0.08, 0.08, 2) * eyes
+    axes = np.array([rng.uniform(0.8, 1.15), rng.uniform(1.0, 1.5)]) * eyes
+    angle = np.linspace(0, 2 * np.pi, BREAKS, endpoint=False)
+    waves = sum(rng.normal(0, 0.05) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4))
+    outline = centre + (1 + waves)[:, None] * axes * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(mask, [outline.round().astype(np.int32)], 1)
+    return mask
+
+
+def match_colour(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`face` with mean and spread of each channel of `base` within `mask` (Reinhard et al. 2001)."""
+    (mean, spread), (base_mean, base_spread) = cv2.meanStdDev(face, mask=mask), cv2.meanStdDev(base, mask=mask)
+    gain = np.clip(base_spread / np.maximum(spread, 1), 0.4, 2.5)
+    return (face - mean.ravel()) * gain.ravel() + base_mean.ravel()
+
+
+def _moved(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    size = face.shape[0]
+    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
+    matrix[:, 2] += rng.uniform(-0.025, 0.025, 2) * size
+    return cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _recoloured(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Lighter or darker, of other contrast, and tinted as far as it has colour: on grey footage a tint would give all away."""
+    colour = min(1.0, float(np.abs(face - face.mean(axis=2, keepdims=True)).mean()) / 5)
+    return face * rng.uniform(0.85, 1.15) + rng.uniform(-14, 14) + rng.uniform(-5, 5, 3) * colour
+
+
+def _softened(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Of lower resolution, or sharpened."""
+    if rng.random() < 0.3:
+        return face + rng.uniform(0.2, 0.8) * (face - cv2.GaussianBlur(face, (0, 0), 1.5))
+    size, small = face.shape[0], round(face.shape[0] * rng.uniform(0.4, 0.9))
+    return cv2.resize(cv2.resize(face, (small, small), interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def _cloned(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Gradient-domain blending (Pérez et al. 2003), its correction limited so that one dark edge bleaches nothing."""
+    x, y, width, height = cv2.boundingRect(mask)
+    source = np.clip(face, 0, 255).astype(np.uint8)
+    cloned = cv2.seamlessClone(source, base, mask * 255, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
+    return face + np.clip(cloned - face, -30, 30)

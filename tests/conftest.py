@@ -1,0 +1,56 @@
+"""Real faces to test on: clips of the embedded corpus, made once for all tests."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from stages.corpora.sample import Clip, Person, clips, partners, write_clip
+from stages.faces.video import VideoWriter
+
+
+@pytest.fixture(scope="session")
+def pair() -> dict[int, Person]:
+    return {number: Person(number) for number in (1, partners()[1])}
+
+
+@pytest.fixture(scope="session")
+def recipes(pair: dict[int, Person]) -> dict[str, Clip]:
+    """One real clip of person 1 and a fake of it by each method."""
+    mine = [clip for clip in clips(seed=1) if clip.person == 1]
+    return {"real": next(clip for clip in mine if not clip.method)} | {clip.method: clip for clip in mine if clip.method}
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory, pair: dict[int, Person], recipes: dict[str, Clip]) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for clip in recipes.values():
+        write_clip(clip, pair, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_clip(clip_folder: Path, recipes: dict[str, Clip]) -> Path:
+    return clip_folder / f"{recipes['real'].video_id}.mp4"
+
+
+@pytest.fixture
+def faceless_clip(tmp_path: Path) -> Path:
+    """A second of a moving gradient."""
+    path = tmp_path / "faceless.mp4"
+    row = np.linspace(40, 180, 320, dtype=np.uint8)
+    with VideoWriter(path, Fraction(25), (320, 240)) as writer:
+        for i in range(25):
+            image = np.broadcast_to(np.roll(row, 4 * i)[None, :, None], (240, 320, 3))
+            writer.write(cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), 9), i / 25)
+    return path
+
+
+@pytest.fixture
+def in_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with the project's params.yaml, as current folder."""
+    (tmp_path / "params.yaml").write_text((Path(__file__).parent.parent / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
