@@ -70,6 +70,9 @@ class Train(Section):
     patience: PositiveInt = Field(description="epochs without a better validation score before training stops")
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor computes in it")
     augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")
+    blend: Share = Field(description="share of fakes made on the fly by blending another real person's face in (Face X-ray)")
+    self_blend: Share = Field(description="share of fakes made on the fly from one real face (self-blended images)")
+    rank: Share = Field(description="share of the loss that asks a fake to score above its own original; the rest: cross-entropy")
     workers: Count = Field(description="processes that prepare batches; 0: the training process itself")
 
 

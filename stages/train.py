@@ -116,8 +116,8 @@ def main() -> None:
     model.to(device)
     train = faces[faces["partition"] == "train"].reset_index(drop=True)
     validation = Validation(faces[faces["partition"] == "val"].reset_index(drop=True), folder, device)
-    dataset = FaceDataset(train, folder, training_transform(params.extract.size, settings.augment))
-    sampler = PairSampler(train, settings.batch_size, settings.seed)
+    dataset = FaceDataset(train, folder, training_transform(params.extract.size, settings.augment), params.extract.margin)
+    sampler = PairSampler(train, settings)
     fingerprint = training_fingerprint(params)
     with (
         Live("plots/train", dvcyaml=False, save_dvc_exp=False) as live,

@@ -25,7 +25,14 @@ def test_every_problem_is_reported_with_its_row(tmp_path):
     with pytest.raises(LabelsError) as error:
         read_labels(path, tmp_path)
     message = str(error.value)
-    for part in ["row 3: video_id 'a' is in row 2", "row 4: filepath 'a.mp4' is in row 2", "row 5: label 'maybe'", "row 6", "row 7", "row 8"]:
+    for part in [
+        "row 3: video_id 'a' is in row 2",
+        "row 4: filepath 'a.mp4' is in row 2",
+        "row 5: label 'maybe'",
+        "row 6",
+        "row 7",
+        "row 8",
+    ]:
         assert part in message
 
 

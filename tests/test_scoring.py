@@ -88,7 +88,12 @@ def test_interval_holds_the_value_and_repeats():
 
 @pytest.mark.parametrize(
     ("label", "probability", "groups"),
-    [([], [], []), ([1, 1], [0.2, 0.9], ["a", "b"]), ([0, 1], [0.5, 0.5], ["a", "a"]), ([0, 1, 1], [0.0, 1.0, 0.5], ["a", "b", "b"])],
+    [
+        ([], [], []),
+        ([1, 1], [0.2, 0.9], ["a", "b"]),
+        ([0, 1], [0.5, 0.5], ["a", "a"]),
+        ([0, 1, 1], [0.0, 1.0, 0.5], ["a", "b", "b"]),
+    ],
 )
 def test_degenerate_cases_are_strict_json(label, probability, groups):
     result = summarise(np.array(label), np.array(probability), 0.5, np.array(groups), 50, 0)

@@ -22,7 +22,13 @@ def random_corpus(seed, people=60, videos=300):
 
 
 def test_person_donor_and_original_each_tie():
-    rows = [("a", 0, "p1", "", ""), ("b", 0, "p2", "", ""), ("c", 1, "p1", "p2", "a"), ("d", 0, "p3", "", ""), ("e", 1, "", "", "d")]
+    rows = [
+        ("a", 0, "p1", "", ""),
+        ("b", 0, "p2", "", ""),
+        ("c", 1, "p1", "p2", "a"),
+        ("d", 0, "p3", "", ""),
+        ("e", 1, "", "", "d"),
+    ]
     groups = identity_groups(corpus([*rows, ("f", 0, "", "", "")]))
     assert groups[0] == groups[1] == groups[2]
     assert groups[3] == groups[4]

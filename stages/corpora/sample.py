@@ -28,8 +28,9 @@ PEOPLE = range(1, 41)
 PHOTOS = 10
 POSES = 5  # photographs in one clip; a person's two clips show ten
 RATE = 25
-SIZE = 320  # pixels of a frame's side
+SIZE = 288  # pixels of a frame's side
 ZOOM = 2  # enlargement of the 92 × 112 photographs
+PRESET = "veryfast"
 CRF = (18, 30)  # quality of the encoder, from and below
 SWAPS = ("feathered", "poisson", "lowres")
 
@@ -118,6 +119,13 @@ class Person:
             self.images.append(cv2.warpAffine(canvas[i], matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE))
             self.landmarks.append(transform(points[i], matrix))
             self.matrices.append(matrix)
+        self._motions: dict[tuple[int, ...], Motion] = {}
+
+    def moving(self, poses: list[int]) -> "Motion":
+        """The head's way through photographs `poses`; its flow is computed once."""
+        if tuple(poses) not in self._motions:
+            self._motions[tuple(poses)] = Motion(self, poses)
+        return self._motions[tuple(poses)]
 
 
 def widen(photo: np.ndarray) -> np.ndarray:
@@ -278,7 +286,7 @@ class Camera:
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self.seconds = rng.uniform(2.0, 3.2)
+        self.seconds = rng.uniform(2.0, 2.6)
         self._noise = rng.uniform(1.0, 4.0)  # standard deviation, of 255
         self._light = rng.uniform(0.85, 1.1)
         self._phase = rng.uniform(0, 2 * np.pi, 6)
@@ -302,11 +310,11 @@ def frames(clip: Clip, people: dict[int, Person]) -> Iterator[tuple[np.ndarray, 
     camera = Camera(np.random.default_rng(clip.camera))
     target = people[clip.person]
     poses = poses_of(clip.take)
-    head = Motion(target, poses)
+    head = target.moving(poses)
     swap = face = None
     if clip.donor is not None:
         donor = people[clip.donor]
-        face = Motion(donor, matching_poses(target, poses, donor))
+        face = donor.moving(matching_poses(target, poses, donor))
         swap = Swap(clip.method, np.random.default_rng([clip.seed, 1]))
     total = round(camera.seconds * RATE)
     for i in range(total):
@@ -319,7 +327,7 @@ def frames(clip: Clip, people: dict[int, Person]) -> Iterator[tuple[np.ndarray, 
 
 def write_clip(clip: Clip, people: dict[int, Person], folder: Path) -> None:
     crf = int(np.random.default_rng([clip.seed, 0]).integers(*CRF))
-    with VideoWriter(folder / f"{clip.video_id}.mp4", Fraction(RATE), (SIZE, SIZE), crf=crf) as writer:
+    with VideoWriter(folder / f"{clip.video_id}.mp4", Fraction(RATE), (SIZE, SIZE), crf, PRESET) as writer:
         for image, time in frames(clip, people):
             writer.write(image, time)
 
@@ -338,11 +346,11 @@ def write_demonstration(folder: Path, seed: int) -> None:
     for clip in (real, fake):
         write_clip(clip, people, folder)
     left, right = frames(real, people), frames(fake, people)
-    with VideoWriter(folder / "two_people.mp4", Fraction(RATE), (2 * SIZE, SIZE), crf=23) as writer:
+    with VideoWriter(folder / "two_people.mp4", Fraction(RATE), (2 * SIZE, SIZE), 23, PRESET) as writer:
         for (a, time), (b, _) in zip(left, right, strict=False):
             writer.write(np.hstack([a, b]), time)
     camera = Camera(np.random.default_rng([seed, 902]))
     backdrop = cv2.GaussianBlur(widen(photographs(one)[0]), (0, 0), 40).astype(np.float32)
-    with VideoWriter(folder / "nobody.mp4", Fraction(RATE), (SIZE, SIZE), crf=23) as writer:
+    with VideoWriter(folder / "nobody.mp4", Fraction(RATE), (SIZE, SIZE), 23, PRESET) as writer:
         for i in range(2 * RATE):
             writer.write(camera.view(backdrop, np.eye(2, 3), i / RATE), i / RATE)

@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.faces.alignment import template
 
+CLONED = 0.5  # share of blends with another person's face that are made in the gradient domain
 BREAKS = 24  # corners of the mask's outline
 
 
@@ -26,7 +27,7 @@ def blend(base: np.ndarray, donor: np.ndarray | None, margin: float, rng: np.ran
     eyes = _eye_distance(size, margin)
     if donor is not None:
         face = match_colour(face, base.astype(np.float32), hard)
-        if rng.random() < 0.25:
+        if rng.random() < CLONED:
             face = _cloned(face, base, hard)
     soft = cv2.GaussianBlur(hard.astype(np.float32), (0, 0), eyes * rng.uniform(0.03, 0.35))
     soft = soft[..., None] * (rng.uniform(0.6, 1.0) if rng.random() < 0.2 else 1.0)

@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 
 from stages.faces.archive import read_crops
 from stages.learning.blending import blend
+from stages.params import Train
 
 Key = tuple[int, int, int]  # row of the table, seed of the draw, row of the face to blend in (its own: self-blend; -1: none)
 
@@ -52,38 +53,42 @@ class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
 
 
 class PairSampler(Sampler[list[Key]]):
-    """Batches of fake faces, each next to the face of its own original at the nearest moment, so that identity tells nothing.
+    """Batches of pairs, a fake face first, then the face of its own original at the nearest moment: identity tells nothing.
 
-    One epoch shows every fake face once. A fake whose original is not among the faces is put beside any real face.
+    One epoch shows every fake face once, but for those that blends of the real face stand in for. A fake whose original is
+    not among the faces is put beside any real face.
     """
 
-    def __init__(self, faces: pd.DataFrame, batch_size: int, seed: int, blended: float = 0, self_blended: float = 0) -> None:
+    def __init__(self, faces: pd.DataFrame, settings: Train) -> None:
         self._fakes = np.flatnonzero(faces["label"] == 1)
         self._reals = np.flatnonzero(faces["label"] == 0)
         self._originals = nearest_originals(faces)
-        self._batch_size = batch_size
-        self._seed = seed
-        self._blended, self._self_blended = blended, self_blended
+        self._settings = settings
         self.epoch = 0
 
     def __len__(self) -> int:
-        return max(1, len(self._fakes) * 2 // self._batch_size)
+        return max(1, len(self._fakes) * 2 // self._settings.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        rng = np.random.default_rng([self._seed, self.epoch])
+        rng = np.random.default_rng([self._settings.seed, self.epoch])
         order = rng.permutation(self._fakes)
-        half = self._batch_size // 2
+        half = self._settings.batch_size // 2
         for step in range(len(self)):
             fakes = order[step * half : (step + 1) * half]
             reals = self._originals[fakes]
             reals = np.where(reals < 0, rng.choice(self._reals, len(fakes)), reals)
-            way = rng.random(len(fakes))
-            donors = np.where(way < self._blended, rng.choice(self._reals, len(fakes)), -1)
-            donors = np.where((way >= self._blended) & (way < self._blended + self._self_blended), reals, donors)
+            donors = self._donors(reals, rng)
             rows = np.stack([np.where(donors >= 0, reals, fakes), reals], axis=1).ravel()
             donors = np.stack([donors, np.full(len(fakes), -1)], axis=1).ravel()
             seeds = rng.integers(0, 2**62, len(fakes)).repeat(2)  # a fake and its original are augmented alike
             yield list(zip(rows.tolist(), seeds.tolist(), donors.tolist(), strict=True))
+
+    def _donors(self, reals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """For each pair the row whose face is blended into the real one, in place of the fake: another, its own, or -1: none."""
+        way = rng.random(len(reals))
+        others = np.where(way < self._settings.blend, rng.choice(self._reals, len(reals)), -1)
+        own = (way >= self._settings.blend) & (way < self._settings.blend + self._settings.self_blend)
+        return np.where(own, reals, others)
 
 
 def nearest_originals(faces: pd.DataFrame) -> np.ndarray:

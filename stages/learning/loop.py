@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -105,6 +105,16 @@ def fit(
     return state
 
 
+def pair_loss(logits: torch.Tensor, labels: torch.Tensor, rank: float) -> torch.Tensor:
+    """Of pairs (2n,), fake then real: cross-entropy, and the logistic loss of the fake's lead over the real face beside it.
+
+    The second compares like with like, so that who is shown cancels out (RankNet; Burges et al. 2005).
+    """
+    absolute = binary_cross_entropy_with_logits(logits, labels)
+    relative = softplus(logits[1::2] - logits[0::2]).mean()
+    return (1 - rank) * absolute + rank * relative
+
+
 def _exhausted(state: State, settings: Train) -> bool:
     return bool(state.history) and state.epoch - 1 - state.best_epoch >= settings.patience
 
@@ -120,7 +130,7 @@ def _one_epoch(
             group["lr"] = learning_rate(state.epoch * steps + step, settings.epochs * steps, settings)
         with autocast(device, settings.precision):
             logits = model(crops.to(device))
-        loss = binary_cross_entropy_with_logits(logits.float(), labels.to(device))
+        loss = pair_loss(logits.float(), labels.to(device), settings.rank)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at epoch {state.epoch + 1}, step {step + 1}; lower train.lr")
         optimizer.zero_grad(set_to_none=True)

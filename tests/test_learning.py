@@ -1,0 +1,239 @@
+"""Network, data, blending, checkpoint, and a training that repeats and resumes exactly."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from stages.faces.archive import encode, write_archive
+from stages.faces.extraction import Geometry
+from stages.learning import loop
+from stages.learning.augment import training_transform
+from stages.learning.blending import blend
+from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector, save_detector
+from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader, nearest_originals, to_tensor
+from stages.learning.model import ModelError, create_model
+from stages.learning.score import batches_of, score_batches
+from stages.params import Train
+from stages.scoring.calibrate import Calibration
+
+SETTINGS = Train(
+    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, patience=9, precision="float32", augment=True,
+    blend=0.3, self_blend=0.2, rank=0.5, workers=0,
+)  # fmt: skip
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Two real and two fake videos with four random crops each: a table and the folder of archives."""
+    folder = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    rows = []
+    for video, label, source in (("r1", 0, ""), ("r2", 0, ""), ("f1", 1, "r1"), ("f2", 1, "r2")):
+        members = [(f"{i}.jpg", encode(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))) for i in range(4)]
+        write_archive(folder / f"{video}.zip", members)
+        rows += [(video, 0, name, i / 10, label, source) for i, (name, _) in enumerate(members)]
+    return pd.DataFrame(rows, columns=["video_id", "track", "member", "time", "label", "source_video"]), folder
+
+
+def make_config(**changes):
+    values = {
+        "backbone": "resnet10t",
+        "geometry": Geometry(4, 32, 0.5, "centerface", 0.5),
+        "calibration": Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6),
+        "params": {"train": {"seed": 1}},
+        "corpus": "abc",
+        "epoch": 1,
+        "val_auc": 0.5,
+    }
+    return DetectorConfig(**values | changes)
+
+
+def train(faces, state, epochs=3, settings=SETTINGS, workers=0, fingerprint="f"):
+    table, folder = faces
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(settings.seed)
+    model = create_model("resnet10t")
+    sampler = PairSampler(table, settings)
+    dataset = FaceDataset(table, folder, training_transform(32, True), 0.5)
+
+    def validate(model):
+        return {"val_auc": 0.5, "val_face_auc": float(next(model.parameters()).sum().item() % 1), "val_loss": 1.0}
+
+    def stop_after(epoch, scores):
+        if epoch + 1 == epochs < settings.epochs:
+            raise KeyboardInterrupt
+
+    loader = make_loader(dataset, sampler, workers)
+    try:
+        return loop.fit(model, loader, sampler, validate, settings, CPU, state, fingerprint, stop_after)
+    except KeyboardInterrupt:
+        return None
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a) and a.keys() == b.keys()
+
+
+def test_training_repeats_exactly_whatever_the_number_of_workers(faces, tmp_path):
+    one = train(faces, tmp_path / "one.pt")
+    two = train(faces, tmp_path / "two.pt", workers=2)
+    assert same(one.model, two.model) and same(one.best, two.best) and one.history == two.history
+
+
+def test_interrupted_training_resumes_to_the_same_weights(faces, tmp_path):
+    whole = train(faces, tmp_path / "whole.pt")
+    assert train(faces, tmp_path / "cut.pt", epochs=1) is None
+    resumed = train(faces, tmp_path / "cut.pt")
+    assert same(whole.model, resumed.model) and same(whole.best, resumed.best) and whole.history == resumed.history
+
+
+def test_state_of_another_training_is_not_continued(faces, tmp_path, capsys):
+    train(faces, tmp_path / "a.pt", epochs=1)
+    other = train(faces, tmp_path / "a.pt", fingerprint="other")
+    assert "belongs to other params" in capsys.readouterr().out
+    assert len(other.history) == SETTINGS.epochs
+
+
+def test_damaged_state_is_said_and_replaced(faces, tmp_path, capsys):
+    (tmp_path / "a.pt").write_bytes(b"not a state")
+    assert len(train(faces, tmp_path / "a.pt").history) == SETTINGS.epochs
+    assert "cannot be resumed" in capsys.readouterr().out
+
+
+def test_training_stops_when_validation_gets_no_better(faces, tmp_path):
+    table, folder = faces
+    settings = SETTINGS.model_copy(update={"epochs": 10, "patience": 2})
+    model, sampler = create_model("resnet10t"), PairSampler(table, settings)
+    scores = iter([0.5, 0.7, 0.6, 0.7, 0.6, 0.6])
+    loader = make_loader(FaceDataset(table, folder), sampler, 0)
+    state = loop.fit(
+        model, loader, sampler, lambda m: {"val_auc": next(scores), "val_face_auc": 0.5, "val_loss": 1.0},
+        settings, CPU, tmp_path / "a.pt", "f", lambda e, s: None,
+    )  # fmt: skip
+    assert state.epoch == 4 and state.best_epoch == 1
+
+
+def test_batches_put_each_fake_beside_its_original_at_the_same_moment(faces):
+    table, _ = faces
+    settings = SETTINGS.model_copy(update={"blend": 0.0, "self_blend": 0.0})
+    sampler = PairSampler(table, settings)
+    seen = []
+    for batch in sampler:
+        for (fake, fake_seed, _), (real, real_seed, _) in zip(batch[::2], batch[1::2], strict=True):
+            assert table["label"][fake] == 1 and table["label"][real] == 0
+            assert table["source_video"][fake] == table["video_id"][real] and table["time"][fake] == table["time"][real]
+            assert fake_seed == real_seed
+            seen.append(fake)
+    assert sorted(seen) == table.index[table["label"] == 1].tolist()
+
+
+def test_fake_without_its_original_is_put_beside_some_real_face(faces):
+    table = faces[0].drop(columns="source_video")
+    assert (nearest_originals(table) == -1).all()
+    for batch in PairSampler(table, SETTINGS):
+        assert all(table["label"][row] == 0 for row, _, _ in batch[1::2])
+
+
+def test_blended_faces_are_labelled_fake_and_differ_inside_only(faces):
+    rng = np.random.default_rng(0)
+    base, donor = (np.full((64, 64, 3), value, np.uint8) + rng.integers(0, 60, (64, 64, 3), dtype=np.uint8) for value in (60, 120))
+    for other in (donor, None):
+        changed = np.abs(blend(base, other, 0.5, np.random.default_rng(1)).astype(int) - base).sum(axis=2)
+        assert changed[20:40, 20:44].mean() > 3
+        assert changed[-3:, :8].max() == changed[-3:, -8:].max() == 0
+    dataset = FaceDataset(*faces, None, 0.5)
+    assert [dataset[key][1] for key in ((0, 1, -1), (0, 1, 0), (0, 1, 4), (8, 1, -1))] == [0, 1, 1, 1]
+
+
+def test_augmentation_is_drawn_from_its_seed_alone(faces):
+    dataset = FaceDataset(*faces, training_transform(32, True), 0.5)
+    assert torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 5, -1)][0])
+    assert not torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 6, -1)][0])
+    before = torch.random.get_rng_state()
+    dataset[(0, 7, -1)]
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_score_does_not_depend_on_the_batch_or_on_the_way_there(faces):
+    """A crop from an archive in training order and the same crop in memory give one logit: same code, same colours."""
+    table, folder = faces
+    model = create_model("resnet10t").eval()
+    loader = make_loader(FaceDataset(table, folder), InOrder(len(table), 3), 0)
+    trained = score_batches(model, (crops for crops, _ in loader), CPU)
+    from stages.faces.archive import read_crops
+
+    crops = [read_crops(folder / f"{v}.zip", [m])[0] for v, m in zip(table["video_id"], table["member"], strict=True)]
+    np.testing.assert_allclose(score_batches(model, batches_of(crops), CPU), trained, atol=1e-4)
+
+
+def test_tensor_is_red_green_blue():
+    crop = np.zeros((2, 2, 3), np.uint8)
+    crop[..., 0] = 255  # blue in OpenCV's order
+    assert to_tensor(crop)[:, 0, 0].tolist() == [0, 0, 255]
+
+
+def test_checkpoint_gives_back_the_detector_and_the_same_bytes(tmp_path):
+    model, config = create_model("resnet10t").eval(), make_config()
+    save_detector(tmp_path / "a.safetensors", model, config)
+    save_detector(tmp_path / "b.safetensors", model, config)
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    loaded, read = load_detector(tmp_path / "a.safetensors")
+    crops = torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8)
+    assert read == config and torch.equal(loaded(crops), model(crops))
+
+
+def test_checkpoint_of_another_architecture_is_refused(tmp_path):
+    save_detector(tmp_path / "a.safetensors", create_model("resnet10t"), make_config(backbone="resnet18"))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load_detector(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x80\x04pickle"])
+def test_what_is_no_checkpoint_is_refused_with_its_name(tmp_path, content):
+    path = tmp_path / "x.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x\.safetensors"):
+        load_detector(path)
+
+
+def test_weights_without_metadata_are_refused(tmp_path):
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match="metadata"):
+        load_detector(tmp_path / "x.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "y.safetensors", {"detector": json.dumps({"backbone": "resnet18"})})
+    with pytest.raises(CheckpointError, match="does not fit"):
+        load_detector(tmp_path / "y.safetensors")
+
+
+def test_unknown_backbone_names_near_ones():
+    with pytest.raises(ModelError, match="resnet18"):
+        create_model("resnet1")
+
+
+def test_backbone_starts_from_a_weights_file_of_any_head(tmp_path):
+    state = create_model("resnet10t").backbone.state_dict()
+    save_file(state, tmp_path / "w.safetensors")
+    started = create_model("resnet10t", str(tmp_path / "w.safetensors")).backbone.state_dict()
+    read = load_file(tmp_path / "w.safetensors")
+    assert all(torch.equal(started[name], read[name]) for name in read if not name.startswith("fc."))
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path):
+    save_file(create_model("resnet10t").backbone.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match=r"model\.weights"):
+        create_model("resnet18", str(tmp_path / "w.safetensors"))
+
+
+def test_imagenet_out_of_reach_is_an_error_that_says_what_to_do(monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("stages.learning.model.timm.create_model", unreachable)
+    with pytest.raises(ModelError, match=r"cannot be fetched.*\.safetensors"):
+        create_model("resnet18", "imagenet")
