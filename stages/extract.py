@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.corpora.labels import LabelsError, read_labels
-from stages.faces.archive import encode, write_archive
+from stages.faces.archive import write_archive
 from stages.faces.detectors import make_detector
 from stages.faces.extraction import INDEX_COLUMNS, Geometry, extract_faces, index_rows, member_name
 from stages.params import Extract, fail, parse
@@ -29,7 +29,7 @@ def extract_one(task: tuple[str, str], settings: Extract, folder: Path) -> tuple
     detector = make_detector(settings.detector, settings.threshold)
     video = extract_faces(path, Geometry.of(settings), detector, settings.faces)
     if video.faces:
-        write_archive(folder / f"{video_id}.zip", [(member_name(face), encode(face.crop)) for face in video.faces])
+        write_archive(folder / f"{video_id}.zip", [(member_name(face), face.jpeg) for face in video.faces])
     row = report_row(video_id, video.status, video.reason.replace(path, Path(path).name))
     row |= {"frames_wanted": video.frames_wanted, "frames_read": video.frames_read}
     row |= {"faces": len(video.faces), "faces_dropped": video.faces_dropped, "people": video.tracks}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from stages.faces.alignment import crop_face, sharpness
+from stages.faces.archive import decode, encode
 from stages.faces.detectors import Detector
 from stages.faces.tracks import link
 from stages.faces.video import VideoError, evenly_spread, probe, read_frames
@@ -37,13 +38,18 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Face:
-    """One person in one frame: `detection` (15,) as detectors return it, `crop` uint8 BGR (size, size, 3)."""
+    """One person in one frame: `detection` (15,) as detectors return it, `jpeg` the aligned crop as it is stored."""
 
     track: int
     frame: int
     time: float
     detection: np.ndarray
-    crop: np.ndarray
+    jpeg: bytes
+
+    @property
+    def crop(self) -> np.ndarray:
+        """uint8 BGR (size, size, 3), the same whether it came from an archive or straight from a video."""
+        return decode(self.jpeg)
 
 
 @dataclass
@@ -83,7 +89,7 @@ def extract_faces(path: Path | str, geometry: Geometry, detector: Detector, peop
             frames[i].number,
             frames[i].time,
             face,
-            crop_face(frames[i].image, face[5:].reshape(5, 2), geometry.size, geometry.margin),
+            encode(crop_face(frames[i].image, face[5:].reshape(5, 2), geometry.size, geometry.margin)),
         )
         for t, track in enumerate(kept)
         for i, face in zip(track.frames, track.faces, strict=True)

@@ -31,7 +31,7 @@ def annotate_video(source: Path, target: Path, judgement: Judgement, calibration
                 size = (image.shape[1], image.shape[0] + strip.height)
                 writer = VideoWriter(target, info.rate, size, sound_from=source if info.has_audio else None).__enter__()
             for person in judgement.people:
-                _draw_person(image, person, frame.time, scale, calibration)
+                _draw_person(image, person, frame.time, scale, calibration, len(judgement.people) > 1)
             writer.write(np.vstack([image, strip.at(frame.time)]), frame.time)
     except BaseException as error:
         if writer:
@@ -60,11 +60,11 @@ def put_text(image: np.ndarray, text: str, x: int, baseline: int, size: int, col
 
 
 def words(verdict: str, probability: float) -> str:
-    """A score in words: never colour alone, and no more certainty than there is."""
+    """A score in words, with the probability of being fake: never colour alone, and no more certainty than there is."""
     return {"fake": "likely fake", "real": "likely real", "uncertain": "uncertain"}[verdict] + f" {probability:.0%}"
 
 
-def _draw_person(image: np.ndarray, person: Person, time: float, scale: float, calibration: Calibration) -> None:
+def _draw_person(image: np.ndarray, person: Person, time: float, scale: float, calibration: Calibration, several: bool) -> None:
     times = np.array([face.time for face in person.faces])
     if not times[0] - MEMORY <= time <= times[-1] + MEMORY:
         return
@@ -76,7 +76,7 @@ def _draw_person(image: np.ndarray, person: Person, time: float, scale: float, c
     line = max(2, round(max(image.shape[:2]) / 320))
     cv2.rectangle(image, box[:2], box[2:], colour, line, cv2.LINE_AA)
     size = max(12, round((box[2] - box[0]) * 0.11))
-    label = words(verdict, probability)
+    label = (f"{person.track + 1}: " if several else "") + words(verdict, probability)
     width, height = text_width(label, size) + size, round(size * 1.5)
     left = min(max(0, box[0]), max(0, image.shape[1] - width))
     top = box[1] - height if box[1] >= height else min(box[3], image.shape[0] - height)
@@ -99,11 +99,7 @@ class _Strip:
             return
         colour = COLOURS[judgement.verdict]
         cv2.rectangle(self._canvas, (0, 0), (width, round(size * 1.7)), colour, cv2.FILLED)
-        title = (
-            f"{words(judgement.verdict, judgement.people[0].probability)} probability of being fake, {judgement.faces} faces scored"
-        )
-        while text_width(title, size) > width - size and " " in title:
-            title = title.rsplit(" ", 1)[0].rstrip(",")
+        title = f"{words(judgement.verdict, judgement.people[0].probability)}, {judgement.faces} faces scored"
         put_text(self._canvas, title, self._left, round(size * 1.25), size, WHITE)
         self._curves(judgement.people, calibration)
 

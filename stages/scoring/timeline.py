@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from matplotlib import pyplot as plt
 
 from stages.scoring.annotate import words
@@ -12,7 +11,7 @@ from stages.scoring.judgement import Judgement
 
 matplotlib.use("Agg")
 LINES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
-CROPS = 4  # of either kind
+CROPS = 8  # of either kind
 NOTE = "A score is evidence, not proof."
 
 
@@ -43,7 +42,7 @@ def draw_timeline(path: Path, name: str, judgement: Judgement, calibration: Cali
 
 
 def _crops(figure: plt.Figure, title: str, scored: list, calibration: Calibration) -> None:
-    for axes, pair in zip(np.ravel(figure.subplots(1, 2 * CROPS)), scored + [None] * (2 * CROPS - len(scored)), strict=True):
+    for axes, pair in zip(figure.subplots(1, CROPS), scored + [None] * (CROPS - len(scored)), strict=True):
         axes.axis("off")
         if pair:
             axes.imshow(pair[1].crop[..., ::-1])

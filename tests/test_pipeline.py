@@ -1,0 +1,107 @@
+"""The whole way of the data, as `dvc repro` runs it, on a small corpus in a clone of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SMALL = {
+    "sample": {"pairs": 4},
+    "extract": {"frames": 4, "size": 64},
+    "split": {"folds": 4, "val": 0.33},
+    "train": {"epochs": 1},
+    "evaluate": {"bootstrap": 50},
+    "model": {"backbone": "resnet10t"},
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The files that git tracks or would, in a repository of their own, with small params."""
+    folder = tmp_path_factory.mktemp("clone")
+    files = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True).splitlines()
+    for name in files:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    tree = yaml.safe_load((folder / "params.yaml").read_text())
+    for section, values in SMALL.items():
+        tree[section] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    run(folder, "git", "init", "-q")
+    run(folder, "git", "config", "user.email", "nobody@example.com")
+    run(folder, "git", "config", "user.name", "nobody")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "start")
+    return folder
+
+
+def run(folder, *command):
+    """Run a command with this Python's own programs first; its output, or its error as the test's."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}, text=True, capture_output=True
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+def ran(output):
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def test_pipeline_from_nothing(clone):
+    assert ran(run(clone, "dvc", "repro")) == ["sample", "extract", "split", "train", "evaluate", "infer"]
+    labels, splits = pd.read_csv(clone / "data/sample/labels.csv"), pd.read_csv(clone / "data/splits.csv")
+    report, index = pd.read_csv(clone / "data/extract_report.csv"), pd.read_parquet(clone / "data/faces.parquet")
+    assert len(labels) == len(report) == len(splits) == 40 and (report["status"] == "ok").all()
+    assert set(index["video_id"]) == set(labels["video_id"])
+    predictions = pd.read_csv(clone / "data/predictions.csv")
+    assert list(predictions) == ["video_id", "partition", "label", "probability", "logit", "verdict", "frames", "faces"]
+    assert len(predictions) == splits["partition"].isin(["val", "test"]).sum()
+    metrics = json.loads((clone / "metrics/evaluate.json").read_text())
+    assert (
+        metrics["coverage"] == 1
+        and 0 <= metrics["video"]["auc_low"] <= metrics["video"]["auc"] <= metrics["video"]["auc_high"] <= 1
+    )
+    assert {"ap", "eer", "accuracy", "precision", "recall", "f1", "log_loss", "brier", "ece"} <= set(metrics["frame"])
+    verdicts = pd.read_csv(clone / "results/predictions.csv").set_index("video_id")["verdict"]
+    assert verdicts["nobody"] == "no_face" and len(verdicts) == 4
+    people = json.loads((clone / "results/two_people.json").read_text())["people"]
+    assert len(people) == 2
+    for name in ("roc", "precision_recall", "confusion", "reliability", "histogram"):
+        assert (clone / f"plots/evaluate/{name}.png").stat().st_size > 5000
+
+
+def test_nothing_changed_runs_nothing(clone):
+    output = run(clone, "dvc", "repro")
+    assert ran(output) == [] and "up to date" in output
+
+
+def test_score_of_a_video_is_the_same_in_evaluation_and_in_judging(clone):
+    """Same crop, same network, same calibration, on two ways through the code."""
+    predictions = pd.read_csv(clone / "data/predictions.csv")
+    one = predictions.iloc[0]
+    run(clone, sys.executable, "-m", "stages.infer", f"data/sample/{one.video_id}.mp4", "--output", "again", "--faces", "1")
+    judged = pd.read_csv(clone / "again/predictions.csv").iloc[0]
+    assert judged["probability"] == pytest.approx(one["probability"], abs=1e-5)
+    assert judged["frames"] == one["frames"]
+
+
+def test_experiment_with_other_training_leaves_the_faces_alone(clone):
+    run(clone, "git", "add", "-A")
+    run(clone, "git", "commit", "-qm", "first run")
+    output = run(clone, "dvc", "exp", "run", "-S", "train.lr=0.002")
+    assert ran(output) == ["train", "evaluate", "infer"]
+    assert "train.lr" in run(clone, "dvc", "params", "diff")
+    assert "metrics/evaluate.json" in run(clone, "dvc", "metrics", "diff", "--all")
+    assert "ROC" in run(clone, "dvc", "plots", "diff", "HEAD", "--json")
+    assert "train.lr" in run(clone, "dvc", "exp", "show", "--csv")
