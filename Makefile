@@ -2,13 +2,16 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup repro test lint
+.PHONY: setup repro test lint crossval
 
 repro: setup
-	dvc repro
+	@dvc repro
 
 test: setup
-	pytest
+	@pytest
+
+crossval: setup
+	@python -m benchmarks.crossval
 
 lint: setup
 	ruff format --check .

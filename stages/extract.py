@@ -7,7 +7,6 @@ Every row of the labels CSV gets a row in extract_report.csv, whatever became of
 """
 
 import json
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -41,15 +40,24 @@ def report_row(video_id: str, status: str, reason: str) -> dict[str, object]:
     return {"video_id": video_id, "status": status, "reason": reason, **counts}
 
 
+def empty_folder(folder: Path) -> Path:
+    """Make the folder of archives, without those of an earlier run; it must hold nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    others = [path.name for path in folder.iterdir() if path.suffix not in (".zip", ".part")]
+    if others:
+        fail(f"data.faces = {folder} holds {others[0]}, which is no archive of faces; give a folder of its own")
+    for path in folder.iterdir():
+        path.unlink()
+    return folder
+
+
 def main() -> None:
     params = parse("extract", __doc__ or "")
     try:
         labels = read_labels(params.data.labels, params.data.videos)
     except LabelsError as error:
         fail(str(error))
-    folder = Path(params.data.faces)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = empty_folder(Path(params.data.faces))
     tasks = list(zip(labels["video_id"], labels["path"], strict=True))
     outcomes: list[tuple[dict[str, object], pd.DataFrame]] = [({}, pd.DataFrame(columns=INDEX_COLUMNS))] * len(tasks)
     work = partial(extract_one, settings=params.extract, folder=folder)

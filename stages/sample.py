@@ -14,6 +14,8 @@ from stages.corpora.sample import Clip, Person, clips, partners, write_clip, wri
 from stages.params import parse
 from stages.workers import spread
 
+FOLDER = Path("data/sample")  # its own, whatever data.videos says: it is emptied first
+
 
 def write_group(task: tuple[list[Clip], Path]) -> None:
     """The clips of one pair of people, who are loaded once."""
@@ -25,7 +27,7 @@ def write_group(task: tuple[list[Clip], Path]) -> None:
 
 def main() -> None:
     params = parse("sample", __doc__ or "")
-    folder = Path(params.data.videos)
+    folder = FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     pairs = sorted({tuple(sorted(pair)) for pair in partners().items()})[: params.sample.pairs]
@@ -37,7 +39,7 @@ def main() -> None:
             raise RuntimeError(f"clips of people {pairs[position]} could not be written") from outcome
     write_demonstration(folder / "infer", params.sample.seed)
     table = pd.DataFrame([clip.row for clip in recipes])
-    table.to_csv(params.data.labels, index=False, lineterminator="\n")
+    table.to_csv(folder / "labels.csv", index=False, lineterminator="\n")
     counts = table["label"].value_counts()
     print(f"{counts['real']} real and {counts['fake']} fake clips of {table['identity'].nunique()} people in {folder}")
     print("Faces: ORL Database of Faces, AT&T Laboratories Cambridge.")

@@ -31,7 +31,7 @@ RATE = 25
 SIZE = 288  # pixels of a frame's side
 ZOOM = 2  # enlargement of the 92 × 112 photographs
 PRESET = "veryfast"
-CRF = (18, 30)  # quality of the encoder, from and below
+CRF = (18, 28)  # quality of the encoder, from and below
 SWAPS = ("feathered", "poisson", "lowres")
 
 
@@ -210,9 +210,10 @@ class Swap:
 
     def __init__(self, method: str, rng: np.random.Generator) -> None:
         self.method = method
-        self.feather = rng.uniform(0.10, 0.22)  # softness of the edge, in distances between the eyes
+        self.feather = rng.uniform(0.03, 0.08)  # softness of the edge, in distances between the eyes
         self.wide, self.tall = rng.uniform(0.92, 1.08, 2)  # of the mask
-        self.resolution = rng.uniform(0.42, 0.6)  # of `lowres`: size of the swapped face when it was made, against the head
+        self.gain, self.offset = rng.uniform(0.9, 1.1), rng.normal(0, 5)  # what matching the light misses, of 255
+        self.resolution = rng.uniform(0.45, 0.6)  # of `lowres`: size of the swapped face when it was made, against the head
 
     def __call__(self, head: np.ndarray, points: np.ndarray, face: np.ndarray, face_points: np.ndarray) -> np.ndarray:
         """The float32 grey `head` with landmarks `points` (5, 2), showing `face` instead of its own."""
@@ -228,9 +229,11 @@ class Swap:
         if self.method == "lowres":
             face = shrink_and_enlarge(face, self.resolution)
         matrix = similarity(face_points, points)
-        face = cv2.warpAffine(face, matrix, head.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        face = cv2.warpAffine(face, matrix, head.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         hard = face_mask(head.shape, points, eyes, self.wide, self.tall)
         face = match_light(face, head, hard)
+        mean = face[hard > 0].mean()
+        face = (face - mean) * self.gain + mean + self.offset
         if self.method == "poisson":
             face = poisson_blend(face, head, hard)
         feather = eyes * self.feather * {"feathered": 1.0, "poisson": 0.4, "lowres": 1.6}[self.method]
@@ -270,7 +273,7 @@ def broad_light(image: np.ndarray, share: float = 0.1) -> np.ndarray:
     return cv2.resize(small, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def poisson_blend(face: np.ndarray, head: np.ndarray, mask: np.ndarray, limit: float = 30.0) -> np.ndarray:
+def poisson_blend(face: np.ndarray, head: np.ndarray, mask: np.ndarray, limit: float = 45.0) -> np.ndarray:
     """Gradient-domain blending (Pérez et al. 2003): `face` plus the light that makes it meet `head` at the mask's edge.
 
     That light is limited, or one dark hair on the edge would bleach half a cheek.
@@ -287,7 +290,7 @@ class Camera:
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self.seconds = rng.uniform(2.0, 2.6)
-        self._noise = rng.uniform(1.0, 4.0)  # standard deviation, of 255
+        self._noise = rng.uniform(1.0, 3.0)  # standard deviation, of 255
         self._light = rng.uniform(0.85, 1.1)
         self._phase = rng.uniform(0, 2 * np.pi, 6)
         self._speed = rng.uniform(0.15, 0.5, 6)  # hertz

@@ -85,7 +85,7 @@ def fit(
         report: called with each epoch (also those before a resumption) and its scores.
     """
     state = State.load(path, fingerprint)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     if state.epoch:
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)

@@ -1,0 +1,1 @@
+"""What proves the claims: each module prints the table that the documentation quotes."""
