@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.corpora.sample import Clip, Person, clips, partners, write_clip
+from stages.corpora.sample import Clip, Person, clips, partner, write_clip
 from stages.faces.video import VideoWriter
 
 
 @pytest.fixture(scope="session")
 def pair() -> dict[int, Person]:
-    return {number: Person(number) for number in (1, partners()[1])}
+    return {number: Person(number) for number in (1, partner(1))}
 
 
 @pytest.fixture(scope="session")

@@ -133,7 +133,7 @@ def upright(picture: av.VideoFrame) -> np.ndarray:
 class VideoWriter:
     """Write uint8 BGR frames as H.264 yuv420p that browsers play; odd sizes are padded by one pixel.
 
-    One encoder thread, so that the same frames give the same bytes. Use as a context manager. With `sound_from`, the audio
+    The same frames give the same bytes. Use as a context manager. With `sound_from`, the audio
     of that file is copied in (as it is where MP4 can hold its codec, else as AAC).
     """
 
@@ -152,7 +152,8 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=rate)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"
-        self._stream.options = {"crf": str(crf), "preset": preset}
+        # One thread, and no macroblock tree: x264's lookahead gives other bytes for the same frames now and then.
+        self._stream.options = {"crf": str(crf), "preset": preset, "x264-params": "mbtree=0"}
         self._stream.codec_context.thread_count = 1
         self._stream.codec_context.time_base = Fraction(1, 90_000)
         self._sound = Sound(self._container, sound_from) if sound_from else None
