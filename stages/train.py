@@ -22,7 +22,7 @@ from stages import corpora, learning, scoring
 from stages.corpora.labels import LabelsError
 from stages.corpora.tables import corpus_fingerprint, labelled_faces
 from stages.faces.extraction import Geometry
-from stages.learning.augment import training_transform
+from stages.learning.augment import augment, mirror
 from stages.learning.checkpoint import DetectorConfig, save_detector
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader
 from stages.learning.device import make_deterministic, pick_device
@@ -116,7 +116,7 @@ def main() -> None:
     model.to(device)
     train = faces[faces["partition"] == "train"].reset_index(drop=True)
     validation = Validation(faces[faces["partition"] == "val"].reset_index(drop=True), folder, device)
-    dataset = FaceDataset(train, folder, training_transform(params.extract.size, settings.augment), params.extract.margin)
+    dataset = FaceDataset(train, folder, augment if settings.augment else mirror, params.extract.margin)
     sampler = PairSampler(train, settings)
     fingerprint = training_fingerprint(params)
     with (

@@ -45,7 +45,7 @@ def random_mask(size: int, margin: float, rng: np.random.Generator) -> np.ndarra
     centre = (points[:2].mean(axis=0) + points[3:].mean(axis=0)) / 2 + rng.uniform(-0.08, 0.08, 2) * eyes
     axes = np.array([rng.uniform(0.8, 1.15), rng.uniform(1.0, 1.5)]) * eyes
     angle = np.linspace(0, 2 * np.pi, BREAKS, endpoint=False)
-    waves = sum(rng.normal(0, 0.05) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4))
+    waves = np.sum([rng.normal(0, 0.05) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4)], axis=0)
     outline = centre + (1 + waves)[:, None] * axes * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     mask = np.zeros((size, size), np.uint8)
     cv2.fillPoly(mask, [outline.round().astype(np.int32)], 1)

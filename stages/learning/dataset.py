@@ -1,19 +1,20 @@
 """Crops from the archives, each drawn and augmented by a seed of its own, whatever process prepares it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import v2
 
 from stages.faces.archive import read_crops
 from stages.learning.blending import blend
 from stages.params import Train
 
 Key = tuple[int, int, int]  # row of the table, seed of the draw, row of the face to blend in (its own: self-blend; -1: none)
+
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # of a crop as it is stored
 
 
 def to_tensor(crop: np.ndarray) -> torch.Tensor:
@@ -24,7 +25,7 @@ def to_tensor(crop: np.ndarray) -> torch.Tensor:
 class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
     """Faces of a table with columns `video_id,member,label`; an item is (uint8 RGB crop, label), addressed by a Key."""
 
-    def __init__(self, faces: pd.DataFrame, folder: Path, transform: v2.Transform | None = None, margin: float = 0) -> None:
+    def __init__(self, faces: pd.DataFrame, folder: Path, transform: Transform | None = None, margin: float = 0) -> None:
         self._places = list(zip(faces["video_id"], faces["member"], strict=True))
         self._labels = faces["label"].to_numpy(np.float32)
         self._folder = folder
@@ -39,13 +40,10 @@ class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
         crop, label = self._read(row), self._labels[row]
         if donor >= 0:
             other = None if donor == row else self._read(donor)
-            crop, label = blend(crop, other, self._margin, np.random.default_rng(seed)), np.float32(1)
-        image = to_tensor(crop)
+            crop, label = blend(crop, other, self._margin, np.random.default_rng([seed, 1])), np.float32(1)
         if self._transform:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                image = self._transform(image)
-        return image, label
+            crop = self._transform(crop, np.random.default_rng(seed))
+        return to_tensor(crop), label
 
     def _read(self, row: int) -> np.ndarray:
         video_id, member = self._places[row]
