@@ -63,7 +63,7 @@ class Model(Section):
 class Train(Section):
     seed: Count = Field(description="seed of weights, order and augmentation")
     epochs: PositiveInt = Field(description="passes over the training faces")
-    batch_size: int = Field(ge=2, description="faces in a step, half of them fake; even")
+    batch_size: int = Field(ge=2, multiple_of=2, description="faces in a step, half of them fake")
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="weight decay of AdamW")
     warmup: Share = Field(description="share of all steps in which the learning rate rises; then it falls as a cosine")

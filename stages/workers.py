@@ -18,7 +18,7 @@ def spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int, t
     itself only.
     """
     fresh = multiprocessing.get_context("spawn")  # a fork would inherit locks of OpenCV's and PyTorch's threads
-    with ProcessPool(workers or os.cpu_count() or 1, initializer=_one_thread, context=fresh) as pool:
+    with ProcessPool(workers or len(os.sched_getaffinity(0)), initializer=_one_thread, context=fresh) as pool:
         futures: dict[Any, int] = {pool.schedule(function, [item]): i for i, item in enumerate(items)}
         for future in tqdm(as_completed(futures), title, len(futures), unit=unit, smoothing=0.05):
             yield futures[future], future.exception() or future.result()

@@ -29,7 +29,7 @@ RATE = 25
 SIZE = 288  # pixels of a frame's side
 ZOOM = 2  # enlargement of the 92 × 112 photographs
 PRESET = "veryfast"
-CRF = (18, 28)  # quality of the encoder, from and below
+CRF = (18, 27)  # quality of the encoder, from and below
 SWAPS = ("feathered", "poisson", "lowres")
 
 
@@ -202,9 +202,9 @@ class Swap:
 
     def __init__(self, method: str, rng: np.random.Generator) -> None:
         self.method = method
-        self.feather = rng.uniform(0.015, 0.05)  # softness of the edge, in distances between the eyes
+        self.feather = rng.uniform(0.01, 0.04)  # softness of the edge, in distances between the eyes
         self.wide, self.tall = rng.uniform(0.92, 1.08, 2)  # of the mask
-        self.gain, self.offset = rng.uniform(0.75, 1.3), rng.normal(0, 14)  # what matching the light misses, of 255
+        self.gain, self.offset = rng.uniform(0.75, 1.3), rng.normal(0, 16)  # what matching the light misses, of 255
         self.resolution = rng.uniform(0.45, 0.6)  # of `lowres`: size of the swapped face when it was made, against the head
 
     def __call__(self, head: np.ndarray, points: np.ndarray, face: np.ndarray, face_points: np.ndarray) -> np.ndarray:
@@ -258,7 +258,7 @@ def match_light(face: np.ndarray, head: np.ndarray, mask: np.ndarray) -> np.ndar
     return (face - mean) * (head[inside].std() / max(spread, 1.0)) + head[inside].mean()
 
 
-def poisson_blend(face: np.ndarray, head: np.ndarray, mask: np.ndarray, limit: float = 20.0) -> np.ndarray:
+def poisson_blend(face: np.ndarray, head: np.ndarray, mask: np.ndarray, limit: float = 12.0) -> np.ndarray:
     """Gradient-domain blending (Pérez et al. 2003): `face` plus the light that makes it meet `head` at the mask's edge.
 
     That light is limited, or one dark hair on the edge would bleach half a cheek.
@@ -275,7 +275,7 @@ class Camera:
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self.seconds = rng.uniform(2.0, 2.6)
-        self._noise = rng.uniform(0.5, 2.5)  # standard deviation, of 255
+        self._noise = rng.uniform(0.5, 2.0)  # standard deviation, of 255
         self._light = rng.uniform(0.85, 1.1)
         self._phase = rng.uniform(0, 2 * np.pi, 6)
         self._speed = rng.uniform(0.15, 0.5, 6)  # hertz

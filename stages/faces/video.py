@@ -43,7 +43,9 @@ class VideoInfo:
 def open_video(path: Path | str) -> av.container.InputContainer:
     """Open for reading. Raises VideoError when the file is missing, empty, not a video or has no picture stream."""
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(
+            str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )  # a playlist fetches nothing
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{path} cannot be opened as a video: {error}") from error
     if not container.streams.video:

@@ -29,7 +29,7 @@ def blend(base: np.ndarray, donor: np.ndarray | None, margin: float, rng: np.ran
         face = match_colour(face, base.astype(np.float32), hard)
         if rng.random() < CLONED:
             face = _cloned(face, base, hard)
-    soft = cv2.GaussianBlur(hard.astype(np.float32), (0, 0), eyes * rng.uniform(0.03, 0.35))
+    soft = cv2.GaussianBlur(hard.astype(np.float32), (0, 0), eyes * rng.uniform(0.01, 0.3))
     soft = soft[..., None] * (rng.uniform(0.6, 1.0) if rng.random() < 0.2 else 1.0)
     return np.clip(base + soft * (face - base), 0, 255).astype(np.uint8)
 
