@@ -13,9 +13,9 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
-    "sample": {"pairs": 4},
+    "sample": {"pairs": 6},
     "extract": {"frames": 4, "size": 64},
-    "split": {"folds": 4, "val": 0.33},
+    "split": {"folds": 3, "val": 0.4},
     "train": {"epochs": 1},
     "evaluate": {"bootstrap": 50},
     "model": {"backbone": "resnet10t"},
@@ -62,7 +62,7 @@ def test_pipeline_from_nothing(clone):
     assert ran(run(clone, "dvc", "repro")) == ["sample", "extract", "split", "train", "evaluate", "infer"]
     labels, splits = pd.read_csv(clone / "data/sample/labels.csv"), pd.read_csv(clone / "data/splits.csv")
     report, index = pd.read_csv(clone / "data/extract_report.csv"), pd.read_parquet(clone / "data/faces.parquet")
-    assert len(labels) == len(report) == len(splits) == 40 and (report["status"] == "ok").all()
+    assert len(labels) == len(report) == len(splits) == 60 and (report["status"] == "ok").all()
     assert set(index["video_id"]) == set(labels["video_id"])
     predictions = pd.read_csv(clone / "data/predictions.csv")
     assert list(predictions) == ["video_id", "partition", "label", "probability", "logit", "verdict", "frames", "faces"]

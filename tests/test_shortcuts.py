@@ -97,7 +97,7 @@ def test_file_and_frame_statistics_tell_nothing(corpus, model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_what_surrounds_the_face_tells_nothing(corpus, model):
-    detector = CenterFace(0.5)
+    detector = CenterFace(0.2)
     features = np.array([surroundings(path, detector) for path in corpus["path"]])
     assert cross_validated_auc(MODELS[model], features, corpus) < chance(corpus)
 

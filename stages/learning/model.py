@@ -1,5 +1,6 @@
 """The network: any timm backbone with one logit, fed with crops as they are stored."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import timm
@@ -35,7 +36,7 @@ def create_model(backbone: str, weights: str = "none") -> FaceClassifier:
     Raises ModelError for an unknown backbone, a hub out of reach, or a file that does not fit.
     """
     if backbone not in timm.list_models():
-        close = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:8])
+        close = ", ".join(get_close_matches(backbone, timm.list_models(), 5))
         raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {close}" if close else ""))
     try:
         network = timm.create_model(backbone, pretrained=weights == "imagenet", num_classes=1)
