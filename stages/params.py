@@ -67,6 +67,9 @@ class Train(Section):
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="weight decay of AdamW")
     warmup: Share = Field(description="share of all steps in which the learning rate rises; then it falls as a cosine")
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="decay of the moving average of weights that is kept; 0: the weights themselves"
+    )
     patience: PositiveInt = Field(description="epochs without a better validation score before training stops")
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor computes in it")
     augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")

@@ -17,14 +17,16 @@ from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_det
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader, nearest_originals, to_tensor
 from stages.learning.model import ModelError, create_model
 from stages.learning.score import batches_of, score_batches
+from stages.learning.team import Team
 from stages.params import Train
 from stages.scoring.calibrate import Calibration
 
 SETTINGS = Train(
-    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, patience=9, precision="float32", augment=True,
+    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.9, patience=9, precision="float32", augment=True,
     blend=0.3, self_blend=0.2, rank=0.5, workers=0,
 )  # fmt: skip
 CPU = torch.device("cpu")
+ALONE = Team(0, 1, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def train(faces, state, epochs=3, settings=SETTINGS, workers=0, fingerprint="f")
 
     loader = make_loader(dataset, sampler, workers)
     try:
-        return loop.fit(model, loader, sampler, validate, settings, CPU, state, fingerprint, stop_after)
+        return loop.fit(model, loader, sampler, validate, settings, ALONE, state, fingerprint, stop_after)
     except KeyboardInterrupt:
         return None
 
@@ -113,7 +115,7 @@ def test_training_stops_when_validation_gets_no_better(faces, tmp_path):
     loader = make_loader(FaceDataset(table, folder), sampler, 0)
     state = loop.fit(
         model, loader, sampler, lambda m: {"val_auc": next(scores), "val_face_auc": 0.5, "val_loss": 1.0},
-        settings, CPU, tmp_path / "a.pt", "f", lambda e, s: None,
+        settings, ALONE, tmp_path / "a.pt", "f", lambda e, s: None,
     )  # fmt: skip
     assert state.epoch == 4 and state.best_epoch == 1
 
