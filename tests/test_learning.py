@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from stages.faces.archive import encode, write_archive
 from stages.faces.extraction import Geometry
 from stages.learning import loop
-from stages.learning.augment import augment
+from stages.learning.augment import augment, reencode
 from stages.learning.blending import blend
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector, save_detector
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader, nearest_originals, to_tensor
@@ -156,6 +157,13 @@ def test_augmentation_is_drawn_from_its_seed_alone(faces):
     dataset = FaceDataset(*faces, augment, 0.5)
     assert torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 5, -1)][0])
     assert not torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 6, -1)][0])
+
+
+@pytest.mark.parametrize("side", [64, 65])
+def test_recompressed_crop_keeps_its_shape_and_loses_detail(side):
+    crop = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8), (0, 0), 1)
+    fine, coarse = (np.abs(reencode(crop, crf).astype(int) - crop).mean() for crf in (10, 40))
+    assert 0 < fine < coarse and np.array_equal(reencode(crop, 40), reencode(crop, 40))
 
 
 def test_score_does_not_depend_on_the_batch_or_on_the_way_there(faces):
