@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.corpora.labels import LabelsError, read_labels
+from stages.corpora.labels import labels_or_fail
 from stages.faces.archive import write_archive
 from stages.faces.detectors import make_detector
 from stages.faces.extraction import INDEX_COLUMNS, Geometry, extract_faces, index_rows, member_name
@@ -53,10 +53,7 @@ def empty_folder(folder: Path) -> Path:
 
 def main() -> None:
     params = parse("extract", __doc__ or "")
-    try:
-        labels = read_labels(params.data.labels, params.data.videos)
-    except LabelsError as error:
-        fail(str(error))
+    labels = labels_or_fail(params.data)
     folder = empty_folder(Path(params.data.faces))
     tasks = list(zip(labels["video_id"], labels["path"], strict=True))
     outcomes: list[tuple[dict[str, object], pd.DataFrame]] = [({}, pd.DataFrame(columns=INDEX_COLUMNS))] * len(tasks)

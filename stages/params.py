@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 PARAMS_FILE = Path("params.yaml")
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Faces = PositiveInt | Literal["all"]
+KINDS = ("person", "donor", "original", "upload", "near_duplicate", "embedding")
+Kind = Literal["person", "donor", "original", "upload", "near_duplicate", "embedding"]
+Kinds = Annotated[list[Kind], BeforeValidator(lambda given: given.split(",") if isinstance(given, str) and given else given or [])]
 
 
 class Section(BaseModel):
@@ -50,9 +53,15 @@ class Extract(Section):
 
 class Split(Section):
     seed: Count = Field(description="seed of the folds")
+    strategy: Literal["grouped", "official", "repair"] = Field(
+        description="grouped: folds of groups; official: column subset; repair: official, leaking groups moved"
+    )
     folds: int = Field(ge=2, description="parts that the groups of people are divided into; one of them is the test set")
     fold: Count = Field(description="which fold is the test set")
-    val: float = Field(gt=0, lt=1, description="share of the groups outside the test set that validate")
+    val: float = Field(gt=0, lt=1, description="share of the videos outside the test set that validate")
+    largest: float = Field(gt=0, le=1, description="share of the videos above which a group is divided by people, fakes excluded")
+    keep: str = Field(description="earlier splits CSV whose videos stay where they are (none: start afresh)")
+    allow_leaks: Kinds = Field(description="kinds of ties that may cross partitions: " + ", ".join(KINDS))
 
 
 class Model(Section):
