@@ -68,16 +68,16 @@ def main() -> None:
     index = pd.concat([rows for _, rows in outcomes if len(rows)] or [outcomes[0][1]], ignore_index=True)
     index.to_parquet(params.data.index, index=False)
     report.to_csv(Path(params.data.index).with_name("extract_report.csv"), index=False, lineterminator="\n")
-    write_metrics(report)
+    write_metrics(report, Path(params.data.metrics))
 
 
-def write_metrics(report: pd.DataFrame) -> None:
-    """metrics/extract.json, and the same in words."""
+def write_metrics(report: pd.DataFrame, folder: Path) -> None:
+    """extract.json, and the same in words."""
     statuses = {status: int((report["status"] == status).sum()) for status in STATUSES}
     totals = report[["frames_wanted", "frames_read", "faces", "faces_dropped"]].sum().astype(int).to_dict()
     metrics = {"videos": len(report), **statuses, **totals}
-    Path("metrics").mkdir(exist_ok=True)
-    Path("metrics/extract.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "extract.json").write_text(json.dumps(metrics, indent=2) + "\n")
     print(", ".join(f"{key} {value}" for key, value in metrics.items()))
     for row in report[~report["status"].isin(["ok"])].head(20).itertuples():
         print(f"  {row.status}: {row.video_id}: {row.reason}")

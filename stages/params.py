@@ -33,6 +33,7 @@ class Data(Section):
     index: str = Field(description="Parquet table of all faces; extract_report.csv goes beside it")
     splits: str = Field(description="CSV that says which video is in which partition")
     predictions: str = Field(description="CSV of the scores that evaluate gives to each video")
+    metrics: str = Field(description="folder of the numbers that extract reports")
 
 
 class Sample(Section):
@@ -88,10 +89,28 @@ class Train(Section):
     workers: Count = Field(description="processes that prepare batches; 0: the training process itself")
 
 
+class Corpus(Section):
+    videos: str = Field(description="folder that relative file paths in the labels CSV start from")
+    labels: str = Field(description="labels CSV")
+
+
 class Evaluate(Section):
     seed: Count = Field(description="seed of the bootstrap")
     bootstrap: PositiveInt = Field(description="draws of the bootstrap over groups of people")
     batch_size: PositiveInt = Field(description="faces scored at once")
+    aggregate: Literal["mean_logit", "median", "top_k", "vote"] = Field(
+        description="one score of a person from those of their faces"
+    )
+    operating_point: str = Field(
+        pattern=r"^(eer|youden|fpr=0?\.\d+)$",
+        description="what the threshold is chosen for on validation: eer, youden, or fpr=0.05 (any share of false alarms)",
+    )
+    robustness: Literal["none", "quick", "full"] = Field(
+        description="test videos again after compression, scaling, blur, noise and light; quick: a sample of them, few strengths"
+    )
+    corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], Corpus] = Field(
+        description="further corpora to test on, each a name with its videos and labels"
+    )
 
 
 class Infer(Section):

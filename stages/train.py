@@ -32,7 +32,7 @@ from stages.learning.loop import Scores, State, fit
 from stages.learning.model import FaceClassifier, ModelError, create_model
 from stages.learning.score import score_batches
 from stages.learning.team import Team, join
-from stages.params import Params, fail, parse
+from stages.params import Evaluate, Params, fail, parse
 from stages.scoring.aggregate import aggregate
 from stages.scoring.calibrate import Calibration, fit_calibration
 from stages.scoring.metrics import video_auc
@@ -66,9 +66,10 @@ class Validation:
             "val_loss": float(loss),
         }
 
-    def calibrate(self, model: FaceClassifier) -> Calibration:
-        videos, _ = self.videos(model, "float32")
-        return fit_calibration(videos["label"].to_numpy(), videos["logit"].to_numpy())
+    def calibrate(self, model: FaceClassifier, settings: Evaluate) -> Calibration:
+        faces = self.videos(model, "float32")[1]
+        videos = aggregate(faces, settings.aggregate).join(faces.groupby("video_id")[["label", "group"]].first())
+        return fit_calibration(videos["label"], videos["logit"], videos["group"], settings.operating_point, settings.aggregate)
 
 
 def check_partitions(faces: pd.DataFrame) -> None:
@@ -83,9 +84,10 @@ def training_fingerprint(params: Params) -> str:
     digest = hashlib.sha256(corpus_fingerprint(params.data).encode())
     digest.update(json.dumps(shaping_params(params), sort_keys=True).encode())
     digest.update(torch.__version__.encode())
-    for room in (corpora, learning, scoring):
-        for path in sorted(Path(room.__path__[0]).glob("*.py")):
-            digest.update(path.read_bytes())
+    code = [path for room in (corpora, learning) for path in sorted(Path(room.__path__[0]).glob("*.py"))]
+    code += [Path(scoring.__path__[0]) / name for name in ("aggregate.py", "metrics.py", "pooling.py")]
+    for path in code:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -155,7 +157,7 @@ def finish(model: FaceClassifier, state: State, validation: Validation, params: 
     config = DetectorConfig(
         backbone=params.model.backbone,
         geometry=Geometry.of(params.extract),
-        calibration=validation.calibrate(model),
+        calibration=validation.calibrate(model, params.evaluate),
         params=shaping_params(params),
         corpus=corpus_fingerprint(params.data),
         epoch=state.best_epoch + 1,
