@@ -83,10 +83,23 @@ class Evaluate(Section):
 
 
 class Infer(Section):
-    videos: str | list[str] = Field(description="folders, files, or .txt files with a path in each line")
+    videos: str | list[str] = Field(description="files, folders, globs, URLs, or .txt files with one of these in each line")
     output: str = Field(description="folder for verdicts, annotated videos and timelines")
     checkpoint: str = Field(description="detector to judge with")
     faces: Faces = Field(description="people judged in each video, most prominent first; or all")
+    runtime: Literal["torch", "onnx"] = Field(description="what computes: onnx needs no torch, and what stages.export writes")
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
+    overlay: Literal["none", "boxes", "heatmap"] = Field(
+        description="the annotated video: not written, with boxes, or with Grad-CAM heat maps (torch only) in the boxes"
+    )
+    timeline: bool = Field(description="draw a picture of the scores over time for each video")
+    workers: Count = Field(description="processes; 0: one for each core")
+
+
+class Export(Section):
+    output: str = Field(pattern=r"\.onnx$", description="file of the exported network")
+    int8: bool = Field(description="also write an INT8 network beside it (.int8.onnx), calibrated on training faces")
+    crops: PositiveInt = Field(description="faces that parity is checked on, and training faces that INT8 is calibrated on")
 
 
 class Params(Section):
@@ -98,6 +111,7 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     infer: Infer
+    export: Export
 
 
 def parse(stage: str, description: str, argv: list[str] | None = None, operands: str | None = None) -> Params:

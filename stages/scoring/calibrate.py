@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_curve
 
 UNCERTAIN_ERROR = 0.1  # outside the uncertain band, at most this share of validation videos of either kind is judged wrongly
 
@@ -40,6 +38,8 @@ def fit_calibration(label: np.ndarray, logit: np.ndarray) -> Calibration:
     Raises:
         ValueError: if only one kind of video is there.
     """
+    from sklearn.linear_model import LogisticRegression  # here: judging needs none of it, and it takes seconds to import
+
     label, logit = np.asarray(label), np.asarray(logit, float)
     real, fake = int((label == 0).sum()), int((label == 1).sum())
     if not real or not fake:
@@ -64,6 +64,8 @@ def fit_calibration(label: np.ndarray, logit: np.ndarray) -> Calibration:
 
 def equal_error_threshold(label: np.ndarray, probability: np.ndarray) -> float:
     """The probability at which as large a share of reals as of fakes is misjudged: midway between neighbouring scores."""
+    from sklearn.metrics import roc_curve
+
     false_alarm, hit, thresholds = roc_curve(label, probability, drop_intermediate=False)
     at = int(np.argmin(np.abs(false_alarm - (1 - hit))))
     upper = thresholds[at] if np.isfinite(thresholds[at]) else 1.0
