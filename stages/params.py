@@ -102,6 +102,15 @@ class Export(Section):
     crops: PositiveInt = Field(description="faces that parity is checked on, and training faces that INT8 is calibrated on")
 
 
+class App(Section):
+    megabytes: PositiveInt = Field(description="largest upload")
+    seconds: PositiveInt = Field(description="longest video")
+    megapixels: PositiveFloat = Field(description="largest picture; 8.3 is 4K")
+    timeout: PositiveInt = Field(description="seconds after which judging one video is given up")
+    waiting: PositiveInt = Field(description="videos that one visitor may have judged at once")
+    workers: Count = Field(description="processes that judge; 0: one for each core, and at least two")
+
+
 class Params(Section):
     data: Data
     sample: Sample
@@ -112,6 +121,7 @@ class Params(Section):
     evaluate: Evaluate
     infer: Infer
     export: Export
+    app: App
 
 
 def parse(stage: str, description: str, argv: list[str] | None = None, operands: str | None = None) -> Params:

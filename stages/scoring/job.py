@@ -45,6 +45,7 @@ class Job:
     output: str
     settings: Settings
     device: str = "auto"
+    sheet: bool = False  # also draw all faces side by side, as <video_id>.faces.png
 
     def result(self, suffix: str) -> Path:
         return Path(self.output) / (self.video_id + suffix)

@@ -13,6 +13,7 @@ from stages.faces.sources import local_file, printable
 from stages.faces.video import VideoError
 from stages.learning.files import file_sha256
 from stages.learning.runtime import Scorer, open_scorer
+from stages.scoring.face_sheet import draw_faces
 from stages.scoring.job import Job, OutputError
 from stages.scoring.judgement import Judgement, judge
 
@@ -97,6 +98,8 @@ def _draw(job: Job, path: Path, judgement: Judgement, scorer: Scorer, progress: 
         attempt("annotated video", ".mp4", video)
     if job.settings.timeline:
         attempt("timeline", ".png", timeline)
+    if job.sheet and judgement.people:
+        attempt("sheet of faces", ".faces.png", lambda part: draw_faces(part, judgement, calibration))
     return faults
 
 
