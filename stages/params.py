@@ -114,10 +114,32 @@ class Evaluate(Section):
 
 
 class Infer(Section):
-    videos: str | list[str] = Field(description="folders, files, or .txt files with a path in each line")
+    videos: str | list[str] = Field(description="files, folders, globs, URLs, or .txt files with one of these in each line")
     output: str = Field(description="folder for verdicts, annotated videos and timelines")
     checkpoint: str = Field(description="detector to judge with")
     faces: Faces = Field(description="people judged in each video, most prominent first; or all")
+    runtime: Literal["torch", "onnx"] = Field(description="what computes: onnx needs no torch, and what stages.export writes")
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
+    overlay: Literal["none", "boxes", "heatmap"] = Field(
+        description="the annotated video: not written, with boxes, or with Grad-CAM heat maps (torch only) in the boxes"
+    )
+    timeline: bool = Field(description="draw a picture of the scores over time for each video")
+    workers: Count = Field(description="processes; 0: one for each core")
+
+
+class Export(Section):
+    output: str = Field(pattern=r"\.onnx$", description="file of the exported network")
+    int8: bool = Field(description="also write an INT8 network beside it (.int8.onnx), calibrated on training faces")
+    crops: PositiveInt = Field(description="faces that parity is checked on, and training faces that INT8 is calibrated on")
+
+
+class App(Section):
+    megabytes: PositiveInt = Field(description="largest upload")
+    seconds: PositiveInt = Field(description="longest video")
+    megapixels: PositiveFloat = Field(description="largest picture; 8.3 is 4K")
+    timeout: PositiveInt = Field(description="seconds after which judging one video is given up")
+    waiting: PositiveInt = Field(description="videos that one visitor may have judged at once")
+    workers: Count = Field(description="processes that judge; 0: one for each core, and at least two")
 
 
 class Params(Section):
@@ -129,6 +151,8 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     infer: Infer
+    export: Export
+    app: App
 
 
 def parse(stage: str, description: str, argv: list[str] | None = None, operands: str | None = None) -> Params:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from stages.faces.alignment import crop_face, sharpness
 from stages.faces.archive import decode, encode
@@ -12,6 +12,9 @@ from stages.faces.detectors import Detector
 from stages.faces.tracks import link
 from stages.faces.video import VideoError, evenly_spread, probe, read_frames
 from stages.params import Extract
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 INDEX_COLUMNS = (
@@ -103,8 +106,10 @@ def extract_faces(path: Path | str, geometry: Geometry, detector: Detector, peop
     return VideoFaces(status, reason, len(wanted), len(frames), dropped, faces)
 
 
-def index_rows(video_id: str, faces: list[Face]) -> pd.DataFrame:
+def index_rows(video_id: str, faces: list[Face]) -> "pd.DataFrame":
     """Rows of the face index for one video."""
+    import pandas as pd  # here: judging needs none of it, and it takes seconds to import
+
     rows = [
         [video_id, f.track, f.frame, f.time, *f.detection[:5], *f.detection[5:], sharpness(f.crop), member_name(f)] for f in faces
     ]
