@@ -108,6 +108,7 @@ class Train(Section):
     )
     patience: PositiveInt = Field(description="epochs without a better validation score before training stops")
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor computes in it")
+    pairs: bool = Field(description="each fake beside its own original in the batch; else beside any real face")
     augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")
     blend: Share = Field(description="share of fakes made on the fly by blending another real person's face in (Face X-ray)")
     self_blend: Share = Field(description="share of fakes made on the fly from one real face (self-blended images)")

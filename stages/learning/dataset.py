@@ -61,7 +61,7 @@ class PairSampler(Sampler[list[Key]]):
 
     def __init__(self, faces: pd.DataFrame, settings: Train, rank: int = 0, size: int = 1) -> None:
         fakes, reals = np.flatnonzero(faces["label"] == 1), np.flatnonzero(faces["label"] == 0)
-        originals = nearest_originals(faces)[fakes]
+        originals = nearest_originals(faces)[fakes] if settings.pairs else np.full(len(fakes), -1)
         used = faces["video_id"].iloc[originals[originals >= 0]].unique()
         alone = reals[~faces["video_id"].iloc[reals].isin(used)] if len(used) else reals[:0]
         self._pairs = np.concatenate([np.stack([fakes, originals], 1), np.stack([np.full(len(alone), -1), alone], 1)])
