@@ -23,8 +23,8 @@ from stages.params import Train
 from stages.scoring.calibrate import Calibration
 
 SETTINGS = Train(
-    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.9, patience=9, precision="float32", pairs=True, augment=True,
-    blend=0.3, self_blend=0.2, rank=0.5, workers=0,
+    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.9, patience=9, precision="float32",
+    pairs=True, augment=True, blend=0.3, self_blend=0.2, rank=0.5, workers=0,
 )  # fmt: skip
 CPU = torch.device("cpu")
 ALONE = Team(0, 1, CPU)
