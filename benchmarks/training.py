@@ -13,13 +13,12 @@ import torch
 
 from stages.corpora.tables import labelled_faces
 from stages.learning.augment import augment
-from stages.learning.dataset import FaceDataset, PairSampler, make_loader
+from stages.learning.dataset import Batch, FaceDataset, PairSampler, ahead, make_loader
 from stages.learning.device import autocast, pick_device
 from stages.learning.loop import pair_loss
 from stages.learning.model import create_model
 from stages.params import parse
 
-Batch = tuple[torch.Tensor, torch.Tensor]
 STEPS = 30  # timed, after as many again to warm up
 
 
@@ -29,7 +28,7 @@ def seconds(batches: Iterable[Batch], precision: str, backbone: str) -> float:
     model = create_model(backbone).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     started = 0.0
-    for step, (crops, labels) in enumerate(batches):
+    for step, (crops, labels) in enumerate(ahead(batches)):
         if step == STEPS:
             started = time.perf_counter()
         if step == 2 * STEPS:
