@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stages.corpora.audit import already_seen
+from stages.corpora.identities import ties
 from stages.corpora.labels import LabelsError, read_labels
-from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_splits
+from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found, read_splits
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector
 from stages.learning.dataset import FaceDataset, InOrder, make_loader
 from stages.learning.device import pick_device
@@ -56,6 +58,16 @@ def measure_partition(videos: pd.DataFrame, faces: pd.DataFrame, config: Detecto
     return result
 
 
+def audit_against(config: DetectorConfig, faces: pd.DataFrame, params: Params) -> None:
+    """End the stage if anybody or anything in the test set was seen in training, by what the detector itself remembers."""
+    if not config.seen:
+        fail(f"{params.infer.checkpoint} does not say what it was trained on, so that no leak can be excluded; train again")
+    seen = already_seen(ties(faces.drop_duplicates("video_id"), read_found(params.data)), config.seen)
+    leaks = [f"{kind} {', '.join(tokens[:10])}" for kind, tokens in seen.items() if tokens and kind not in params.split.allow_leaks]
+    if leaks:
+        fail(f"{params.infer.checkpoint} was trained on what the test set shows: " + "; ".join(leaks) + "; see split.allow_leaks")
+
+
 def main() -> None:
     params = parse("evaluate", __doc__ or "")
     try:
@@ -68,6 +80,7 @@ def main() -> None:
         fail(
             f"{params.infer.checkpoint} was trained on other labels, faces or splits; its test set may be known to it; train again"
         )
+    audit_against(config, faces[faces["partition"] == "test"], params)
     device = pick_device()
     faces = faces[faces["partition"].isin(["val", "test"])].reset_index(drop=True)
     loader = make_loader(FaceDataset(faces, Path(params.data.faces)), InOrder(len(faces), params.evaluate.batch_size), 0)

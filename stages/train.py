@@ -19,8 +19,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.tensorboard import SummaryWriter
 
 from stages import corpora, learning, scoring
+from stages.corpora.audit import digests
+from stages.corpora.identities import ties
 from stages.corpora.labels import LabelsError
-from stages.corpora.tables import corpus_fingerprint, labelled_faces
+from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found
 from stages.faces.extraction import Geometry
 from stages.learning.augment import augment, mirror
 from stages.learning.checkpoint import DetectorConfig, save_detector
@@ -142,6 +144,7 @@ def main() -> None:
         calibration=validation.calibrate(model),
         params=shaping_params(params),
         corpus=corpus_fingerprint(params.data),
+        seen=digests(ties(faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id"), read_found(params.data))),
         epoch=state.best_epoch + 1,
         val_auc=best["val_auc"],
     )
