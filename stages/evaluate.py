@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.corpora.identities import identity_groups
+from stages.corpora.audit import already_seen
+from stages.corpora.identities import identity_groups, ties
 from stages.corpora.labels import LabelsError, read_labels
-from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_splits
+from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found, read_splits
 from stages.faces.extraction import Geometry
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector
 from stages.learning.dataset import FaceDataset, InOrder, make_loader
@@ -190,6 +191,16 @@ def say(findings: dict[str, Any]) -> None:
     print(f"see {REPORTS}/evaluation.html and {REPORTS}/model_card.md")
 
 
+def audit_against(config: DetectorConfig, test: pd.DataFrame, params: Params) -> None:
+    """End the stage if anybody or anything in the test set was seen in training, by what the detector itself remembers."""
+    if not config.seen:
+        fail(f"{params.infer.checkpoint} does not say what it was trained on, so that no leak can be excluded; train again")
+    seen = already_seen(ties(test.reset_index(drop=True), read_found(params.data)), config.seen)
+    leaks = [f"{kind} {', '.join(tokens[:10])}" for kind, tokens in seen.items() if tokens and kind not in params.split.allow_leaks]
+    if leaks:
+        fail(f"{params.infer.checkpoint} was trained on what the test set shows: " + "; ".join(leaks) + "; see split.allow_leaks")
+
+
 def main() -> None:
     params = parse("evaluate", __doc__ or "")
     try:
@@ -197,6 +208,7 @@ def main() -> None:
         check(params, config)
         scorer = Scorer(model, config, params.evaluate.batch_size)
         labels = read_divided(params)
+        audit_against(config, labels[labels["partition"] == "test"], params)
         own = score_own(params, labels, scorer)
         others = {name: score_corpus(name, corpus, scorer) for name, corpus in params.evaluate.corpora.items()}
     except (LabelsError, CheckpointError) as error:
