@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.corpora.labels import LabelsError, read_labels
+from stages.corpora.labels import labels_or_fail
 from stages.faces.archive import write_archive
 from stages.faces.detectors import make_detector
 from stages.faces.extraction import INDEX_COLUMNS, Geometry, extract_faces, index_rows, member_name
@@ -53,10 +53,7 @@ def empty_folder(folder: Path) -> Path:
 
 def main() -> None:
     params = parse("extract", __doc__ or "")
-    try:
-        labels = read_labels(params.data.labels, params.data.videos)
-    except LabelsError as error:
-        fail(str(error))
+    labels = labels_or_fail(params.data)
     folder = empty_folder(Path(params.data.faces))
     tasks = list(zip(labels["video_id"], labels["path"], strict=True))
     outcomes: list[tuple[dict[str, object], pd.DataFrame]] = [({}, pd.DataFrame(columns=INDEX_COLUMNS))] * len(tasks)
@@ -71,16 +68,16 @@ def main() -> None:
     index = pd.concat([rows for _, rows in outcomes if len(rows)] or [outcomes[0][1]], ignore_index=True)
     index.to_parquet(params.data.index, index=False)
     report.to_csv(Path(params.data.index).with_name("extract_report.csv"), index=False, lineterminator="\n")
-    write_metrics(report)
+    write_metrics(report, Path(params.data.metrics))
 
 
-def write_metrics(report: pd.DataFrame) -> None:
-    """metrics/extract.json, and the same in words."""
+def write_metrics(report: pd.DataFrame, folder: Path) -> None:
+    """extract.json, and the same in words."""
     statuses = {status: int((report["status"] == status).sum()) for status in STATUSES}
     totals = report[["frames_wanted", "frames_read", "faces", "faces_dropped"]].sum().astype(int).to_dict()
     metrics = {"videos": len(report), **statuses, **totals}
-    Path("metrics").mkdir(exist_ok=True)
-    Path("metrics/extract.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "extract.json").write_text(json.dumps(metrics, indent=2) + "\n")
     print(", ".join(f"{key} {value}" for key, value in metrics.items()))
     for row in report[~report["status"].isin(["ok"])].head(20).itertuples():
         print(f"  {row.status}: {row.video_id}: {row.reason}")

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 PARAMS_FILE = Path("params.yaml")
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Faces = PositiveInt | Literal["all"]
+KINDS = ("person", "donor", "original", "upload", "near_duplicate", "embedding")
+Kind = Literal["person", "donor", "original", "upload", "near_duplicate", "embedding"]
+Kinds = Annotated[list[Kind], BeforeValidator(lambda given: given.split(",") if isinstance(given, str) and given else given or [])]
 
 
 class Section(BaseModel):
@@ -30,6 +33,7 @@ class Data(Section):
     index: str = Field(description="Parquet table of all faces; extract_report.csv goes beside it")
     splits: str = Field(description="CSV that says which video is in which partition")
     predictions: str = Field(description="CSV of the scores that evaluate gives to each video")
+    metrics: str = Field(description="folder of the numbers that extract reports")
 
 
 class Sample(Section):
@@ -50,9 +54,15 @@ class Extract(Section):
 
 class Split(Section):
     seed: Count = Field(description="seed of the folds")
+    strategy: Literal["grouped", "official", "repair"] = Field(
+        description="grouped: folds of groups; official: column subset; repair: official, leaking groups moved"
+    )
     folds: int = Field(ge=2, description="parts that the groups of people are divided into; one of them is the test set")
     fold: Count = Field(description="which fold is the test set")
-    val: float = Field(gt=0, lt=1, description="share of the groups outside the test set that validate")
+    val: float = Field(gt=0, lt=1, description="share of the videos outside the test set that validate")
+    largest: float = Field(gt=0, le=1, description="share of the videos above which a group is divided by people, fakes excluded")
+    keep: str = Field(description="earlier splits CSV whose videos stay where they are (none: start afresh)")
+    allow_leaks: Kinds = Field(description="kinds of ties that may cross partitions: " + ", ".join(KINDS))
 
 
 class Model(Section):
@@ -67,6 +77,9 @@ class Train(Section):
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="weight decay of AdamW")
     warmup: Share = Field(description="share of all steps in which the learning rate rises; then it falls as a cosine")
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="decay of the moving average of weights that is kept; 0: the weights themselves"
+    )
     patience: PositiveInt = Field(description="epochs without a better validation score before training stops")
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor computes in it")
     augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")
@@ -76,10 +89,28 @@ class Train(Section):
     workers: Count = Field(description="processes that prepare batches; 0: the training process itself")
 
 
+class Corpus(Section):
+    videos: str = Field(description="folder that relative file paths in the labels CSV start from")
+    labels: str = Field(description="labels CSV")
+
+
 class Evaluate(Section):
     seed: Count = Field(description="seed of the bootstrap")
     bootstrap: PositiveInt = Field(description="draws of the bootstrap over groups of people")
     batch_size: PositiveInt = Field(description="faces scored at once")
+    aggregate: Literal["mean_logit", "median", "top_k", "vote"] = Field(
+        description="one score of a person from those of their faces"
+    )
+    operating_point: str = Field(
+        pattern=r"^(eer|youden|fpr=0?\.\d+)$",
+        description="what the threshold is chosen for on validation: eer, youden, or fpr=0.05 (any share of false alarms)",
+    )
+    robustness: Literal["none", "quick", "full"] = Field(
+        description="test videos again after compression, scaling, blur, noise and light; quick: a sample of them, few strengths"
+    )
+    corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], Corpus] = Field(
+        description="further corpora to test on, each a name with its videos and labels"
+    )
 
 
 class Infer(Section):

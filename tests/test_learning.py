@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,20 +12,22 @@ from safetensors.torch import load_file, save_file
 from stages.faces.archive import encode, write_archive
 from stages.faces.extraction import Geometry
 from stages.learning import loop
-from stages.learning.augment import augment
+from stages.learning.augment import augment, reencode
 from stages.learning.blending import blend
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector, save_detector
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader, nearest_originals, to_tensor
 from stages.learning.model import ModelError, create_model
 from stages.learning.score import batches_of, score_batches
+from stages.learning.team import Team
 from stages.params import Train
 from stages.scoring.calibrate import Calibration
 
 SETTINGS = Train(
-    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, patience=9, precision="float32", augment=True,
+    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.9, patience=9, precision="float32", augment=True,
     blend=0.3, self_blend=0.2, rank=0.5, workers=0,
 )  # fmt: skip
 CPU = torch.device("cpu")
+ALONE = Team(0, 1, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def train(faces, state, epochs=3, settings=SETTINGS, workers=0, fingerprint="f")
 
     loader = make_loader(dataset, sampler, workers)
     try:
-        return loop.fit(model, loader, sampler, validate, settings, CPU, state, fingerprint, stop_after)
+        return loop.fit(model, loader, sampler, validate, settings, ALONE, state, fingerprint, stop_after)
     except KeyboardInterrupt:
         return None
 
@@ -113,7 +116,7 @@ def test_training_stops_when_validation_gets_no_better(faces, tmp_path):
     loader = make_loader(FaceDataset(table, folder), sampler, 0)
     state = loop.fit(
         model, loader, sampler, lambda m: {"val_auc": next(scores), "val_face_auc": 0.5, "val_loss": 1.0},
-        settings, CPU, tmp_path / "a.pt", "f", lambda e, s: None,
+        settings, ALONE, tmp_path / "a.pt", "f", lambda e, s: None,
     )  # fmt: skip
     assert state.epoch == 4 and state.best_epoch == 1
 
@@ -154,6 +157,13 @@ def test_augmentation_is_drawn_from_its_seed_alone(faces):
     dataset = FaceDataset(*faces, augment, 0.5)
     assert torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 5, -1)][0])
     assert not torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 6, -1)][0])
+
+
+@pytest.mark.parametrize("side", [64, 65])
+def test_recompressed_crop_keeps_its_shape_and_loses_detail(side):
+    crop = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8), (0, 0), 1)
+    fine, coarse = (np.abs(reencode(crop, crf).astype(int) - crop).mean() for crf in (10, 40))
+    assert 0 < fine < coarse and np.array_equal(reencode(crop, 40), reencode(crop, 40))
 
 
 def test_score_does_not_depend_on_the_batch_or_on_the_way_there(faces):
