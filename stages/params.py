@@ -22,15 +22,24 @@ Kind = Literal["person", "donor", "original", "upload", "near_duplicate", "embed
 Kinds = Annotated[list[Kind], BeforeValidator(lambda given: given.split(",") if isinstance(given, str) and given else given or [])]
 
 
+def _none(given: object) -> object:
+    return None if given in ("none", "null", "None") else given
+
+
+def _false(given: object) -> object:
+    return False if given in ("false", "False") else given
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Data(Section):
     videos: str = Field(description="folder that relative file paths in the labels CSV start from")
-    labels: str = Field(description="labels CSV: video_id,filepath,label and optional columns")
+    labels: str = Field(description="labels CSV: video_id,filepath,label and optional columns; none (extract): all of data.videos")
     faces: str = Field(description="folder for the face crops, one zip for each video")
-    index: str = Field(description="Parquet table of all faces; extract_report.csv goes beside it")
+    index: str = Field(description="Parquet table of all faces")
+    report: str = Field(description="CSV of what became of each video; given --data.index alone: extract_report.csv beside that")
     splits: str = Field(description="CSV that says which video is in which partition")
     predictions: str = Field(description="CSV of the scores that evaluate gives to each video")
     metrics: str = Field(description="folder of the numbers that extract reports")
@@ -43,13 +52,30 @@ class Sample(Section):
 
 
 class Extract(Section):
-    frames: PositiveInt = Field(description="frames taken from each video, spread evenly")
+    frames: PositiveInt | Literal["keyframes"] = Field(
+        description="frames taken from each video, spread evenly; keyframes: all that decode alone (quickest)"
+    )
+    fps: Annotated[PositiveFloat | None, BeforeValidator(_none)] = Field(
+        description="instead of `frames`, so many frames of each second; none: not used"
+    )
     size: int = Field(ge=32, le=1024, description="side of a face crop, in pixels")
     margin: float = Field(ge=0, le=3, description="room around the face, in face widths (0: cut at the ears)")
-    detector: Literal["centerface"] = Field(description="face detector")
+    align: Literal["landmarks", "box"] = Field(
+        description="turn faces upright by eyes, nose and mouth, or cut out the box as it is"
+    )
+    format: Literal["jpg", "png"] = Field(description="of the crops: jpg (quality 95, 4:4:4) or png (lossless, five times larger)")
+    detector: Literal["centerface", "yunet", "retinaface"] = Field(
+        description="face detector; yunet is the fastest and needs detector_weights, retinaface fetches its weights on first use"
+    )
+    detector_weights: str = Field(description="file of the YuNet model (.onnx); none: not used")
     threshold: Share = Field(description="detector score from which something is a face")
     faces: Faces = Field(description="people kept for each video, most prominent first; or all")
     workers: Count = Field(description="processes; 0: one for each core")
+    timeout: PositiveFloat = Field(description="seconds after which a video is given up")
+    memory: PositiveFloat = Field(description="gigabytes that one process may take; a video that needs more is given up")
+    cache: Annotated[str | Literal[False], BeforeValidator(_false)] = Field(
+        description="folder that keeps the faces of videos seen before, so that no video is worked on twice; or false"
+    )
 
 
 class Split(Section):
@@ -177,6 +203,8 @@ def parse(stage: str, description: str, argv: list[str] | None = None, operands:
     for key, value in vars(given).items():
         section, name = key.split(".")
         tree.setdefault(section, {})[name] = value
+    if "data.index" in given and "data.report" not in given:
+        tree["data"]["report"] = str(Path(tree["data"]["index"]).with_name("extract_report.csv"))
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
