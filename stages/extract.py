@@ -82,10 +82,7 @@ def listed_videos(data: Data) -> list[tuple[str, str]]:
             fail(f"data.videos = {data.videos} holds no video")
         print(f"{len(videos)} videos in {data.videos}; {others} other files left out")
         return list(zip(name_videos(videos), videos, strict=True))
-    try:
-        labels = read_labels(data.labels, data.videos)
-    except LabelsError as error:
-        fail(str(error))
+    labels = labels_or_fail(data)
     return list(zip(labels["video_id"], labels["path"], strict=True))
 
 
@@ -139,24 +136,6 @@ def extract_all(videos: list[tuple[str, str]], settings: Extract, folder: Path) 
 
 def main() -> None:
     params = parse("extract", __doc__ or "")
-<<<<<<< HEAD
-    labels = labels_or_fail(params.data)
-    folder = empty_folder(Path(params.data.faces))
-    tasks = list(zip(labels["video_id"], labels["path"], strict=True))
-    outcomes: list[tuple[dict[str, object], pd.DataFrame]] = [({}, pd.DataFrame(columns=INDEX_COLUMNS))] * len(tasks)
-    work = partial(extract_one, settings=params.extract, folder=folder)
-    for position, outcome in spread(work, tasks, params.extract.workers, "extract", "video"):
-        if isinstance(outcome, OSError):
-            raise outcome  # a full disk or a folder without permission is no property of the video
-        if isinstance(outcome, BaseException):
-            outcome = report_row(tasks[position][0], "crashed", repr(outcome)), pd.DataFrame(columns=INDEX_COLUMNS)
-        outcomes[position] = outcome
-    report = pd.DataFrame([row for row, _ in outcomes])
-    index = pd.concat([rows for _, rows in outcomes if len(rows)] or [outcomes[0][1]], ignore_index=True)
-    index.to_parquet(params.data.index, index=False)
-    report.to_csv(Path(params.data.index).with_name("extract_report.csv"), index=False, lineterminator="\n")
-    write_metrics(report, Path(params.data.metrics))
-=======
     videos = listed_videos(params.data)
     faces = Path(params.data.faces)
     made = new_folder(faces)
@@ -178,8 +157,7 @@ def main() -> None:
         shutil.rmtree(made, ignore_errors=True)
     index_part.replace(params.data.index)
     report_part.replace(params.data.report)
-    write_metrics(report)
->>>>>>> issue3
+    write_metrics(report, Path(params.data.metrics))
 
 
 def write_metrics(report: pd.DataFrame, folder: Path) -> None:

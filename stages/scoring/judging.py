@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stages.faces.detectors import Detector, make_detector
+from stages.faces.detectors import Detector, DetectorError, make_detector
 from stages.faces.extraction import VideoFaces, extract_faces
 from stages.faces.sources import local_file, printable
 from stages.faces.video import VideoError
-from stages.learning.files import file_sha256
+from stages.learning.files import CheckpointError, file_sha256
 from stages.learning.runtime import Scorer, open_scorer
 from stages.scoring.face_sheet import draw_faces
 from stages.scoring.job import Job, OutputError
@@ -30,7 +30,10 @@ def judge_video(job: Job, progress: Progress = lambda step, share: None) -> dict
     settings = job.settings
     scorer = _scorer(settings.checkpoint, settings.exported, settings.runtime, job.device)
     geometry, calibration = scorer.config.geometry, scorer.config.calibration
-    detector = make_detector(geometry.detector, geometry.threshold)
+    try:
+        detector = make_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
+    except DetectorError as error:
+        raise CheckpointError(f"the face detector that {settings.checkpoint} was trained with cannot be had: {error}") from error
     sha256 = None
     try:
         with local_file(job.place) as path:
