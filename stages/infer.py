@@ -11,7 +11,6 @@ Exit status 0: each video has a verdict (no_face is one); 3: some could not be r
 
 import csv
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -49,7 +48,7 @@ def main() -> None:
         output.mkdir(parents=True, exist_ok=True)
         names = name_videos(videos)
         jobs = [Job(video, name, chosen.output, settings, chosen.device) for video, name in zip(videos, names, strict=True)]
-        rows = judge_all(jobs, output, chosen.workers)
+        rows = judge_all(jobs, output, chosen.workers, chosen.timeout)
     except CheckpointError as error:
         fail(str(error))
     except (OutputError, OSError) as error:
@@ -65,7 +64,7 @@ def main() -> None:
     sys.exit(3 if counts["error"] else 0)
 
 
-def judge_all(jobs: list[Job], output: Path, workers: int) -> list[dict[str, Any]]:
+def judge_all(jobs: list[Job], output: Path, workers: int, timeout: float) -> list[dict[str, Any]]:
     """Judge all jobs, but for those that an interrupted run finished; write the tables; return the rows in order of jobs.
 
     While it lasts, `predictions.csv.part` holds the rows so far, in order of finishing; it also says that the run is not over.
@@ -78,7 +77,7 @@ def judge_all(jobs: list[Job], output: Path, workers: int) -> list[dict[str, Any
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows.values())
-        for i, record in judged(jobs, [i for i in range(len(jobs)) if i not in rows], workers):
+        for i, record in judged(jobs, [i for i in range(len(jobs)) if i not in rows], workers, timeout):
             rows[i] = {column: record[column] for column in COLUMNS}
             table.writerow(rows[i])
             file.flush()
@@ -103,20 +102,25 @@ def finished(jobs: list[Job]) -> dict[int, dict[str, Any]]:
     return rows
 
 
-def judged(jobs: list[Job], positions: list[int], workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
+def judged(jobs: list[Job], positions: list[int], workers: int, timeout: float) -> Iterator[tuple[int, dict[str, Any]]]:
     """Positions of jobs with their records, as they finish: each in a process that may die without harm to the others."""
     if not positions:
         return
-    workers = min(workers or len(os.sched_getaffinity(0)), len(positions))
-    for at, result in spread(judge_job, [jobs[i] for i in positions], workers, "infer", "video"):
+    for at, result in spread(judge_job, [jobs[i] for i in positions], workers, "infer", "video", timeout):
         job = jobs[positions[at]]
         if isinstance(result, CheckpointError | OutputError):
             raise result
         if isinstance(result, BaseException):
             from stages.scoring.judging import record_error  # here: what judges takes seconds to import
 
-            result = record_error(job, f"{job.place}: {type(result).__name__}: {result}")
+            result = record_error(job, explain(job.place, result, timeout))
         yield positions[at], result
+
+
+def explain(place: str, error: BaseException, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"{place} took longer than infer.timeout = {timeout:g} seconds"
+    return f"{place}: {type(error).__name__}: {error}"
 
 
 def write_tables(rows: list[dict[str, Any]], jobs: list[Job], output: Path) -> None:

@@ -156,6 +156,7 @@ class Infer(Section):
     overlay: Literal["none", "boxes", "heatmap"] = Field(
         description="the annotated video: not written, with boxes, or with Grad-CAM heat maps (torch only) in the boxes"
     )
+    timeout: PositiveFloat = Field(description="seconds after which a video, its pictures included, is given up")
     timeline: bool = Field(description="draw a picture of the scores over time for each video")
     workers: Count = Field(description="processes; 0: one for each core")
 

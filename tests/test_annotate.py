@@ -15,6 +15,7 @@ from stages.learning.runtime import TorchScorer
 from stages.scoring.aggregate import aggregate
 from stages.scoring.annotate import Heatmaps, annotate_video
 from stages.scoring.calibrate import Calibration
+from stages.scoring.follow import follow, scored_path
 from stages.scoring.heatmap import face_heatmaps
 from stages.scoring.judgement import judge
 from stages.scoring.timeline import draw_timeline
@@ -75,11 +76,30 @@ def test_annotated_video_keeps_times_and_shows_a_box_on_each_face(two_people, ju
     assert np.abs(drawn[middle, x].astype(int) - plain[middle, x]).mean() < 8
 
 
+def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
+    """The picture leaps to and fro twice between scored frames, which a straight line from one to the next would not see."""
+    source = tmp_path / "leaps.mp4"
+    with VideoWriter(source, Fraction(25), (576, 288)) as writer:
+        for frame in read_frames(two_people):
+            writer.write(np.roll(frame.image, round(30 * np.sin(frame.time * 5)), axis=1), frame.time)
+    detector = CenterFace(0.5)
+    video = extract_faces(source, GEOMETRY, detector, "all")
+    people = judge(video, np.zeros(len(video.faces), np.float32), CALIBRATION).people
+    followed = follow(source, probe(source), people, detector)
+    errors = {"straight": [], "followed": []}
+    for frame in read_frames(source, list(range(8, 42, 3))):
+        boxes = detector.detect(frame.image)[:, :4]
+        for person in people:
+            for name, path in (("straight", scored_path(person)), ("followed", followed[person.track])):
+                errors[name].append(np.abs(boxes - path.at(frame.time)[:4]).mean(axis=1).min())
+    assert np.mean(errors["followed"]) < 4 < np.mean(errors["straight"])
+
+
 def test_heat_is_drawn_where_its_map_says_and_nowhere_else(two_people, judgement, tmp_path):
     maps = {person.track: np.zeros((len(person.faces), 64, 64), np.float32) for person in judgement.people}
     maps[1][:, 24:30, 28:36] = 1  # around the eyes' midpoint, which lies at 42 % of the crop's height
     annotate_video(two_people, tmp_path / "plain.mp4", judgement, CALIBRATION)
-    annotate_video(two_people, tmp_path / "heat.mp4", judgement, CALIBRATION, Heatmaps(GEOMETRY.margin, maps))
+    annotate_video(two_people, tmp_path / "heat.mp4", judgement, CALIBRATION, heatmaps=Heatmaps(GEOMETRY.margin, maps))
     face = judgement.people[0].faces[1]
     plain, heat = (next(read_frames(tmp_path / f"{name}.mp4", [face.frame])).image for name in ("plain", "heat"))
     changed = cv2.blur(np.abs(plain.astype(int) - heat).sum(axis=2).astype(np.float32), (9, 9))

@@ -20,7 +20,7 @@ from stages import infer
 from stages.evaluate import judge_videos
 from stages.faces.archive import write_archive
 from stages.faces.detectors import CenterFace
-from stages.faces.extraction import extract_faces, index_rows, member_name
+from stages.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
 from stages.learning.checkpoint import load_detector
 from stages.learning.dataset import FaceDataset, InOrder, make_loader
 from stages.learning.score import score_batches
@@ -178,10 +178,10 @@ def test_a_picture_that_fails_costs_the_picture_not_the_verdict(
 
 def test_a_process_that_dies_costs_its_own_video(tmp_path, monkeypatch, exported):
     jobs = [Job(f"{name}.mp4", name, str(tmp_path), settings(exported)) for name in ("a", "b")]
-    monkeypatch.setattr(infer, "spread", lambda *_: iter([(1, OSError("Abnormal termination")), (0, MemoryError("too large"))]))
-    table = infer.judge_all(jobs, tmp_path, 1)
+    monkeypatch.setattr(infer, "spread", lambda *_: iter([(1, OSError("Abnormal termination")), (0, TimeoutError())]))
+    table = infer.judge_all(jobs, tmp_path, 1, 60)
     assert [row["verdict"] for row in table] == ["error", "error"]
-    assert "too large" in table[0]["message"] and "Abnormal termination" in table[1]["message"]
+    assert "infer.timeout = 60" in table[0]["message"] and "Abnormal termination" in table[1]["message"]
 
 
 def test_mistakes_in_the_command_end_it_at_once(in_project, monkeypatch, checkpoint, exported, real_clip, capsys):
@@ -222,12 +222,12 @@ def test_judging_gives_the_scores_that_evaluation_gives(tmp_path, checkpoint, ex
     """The same faces, through the archive and the data loader of training, and straight from the video."""
     model, config = load_detector(checkpoint)
     found = extract_faces(real_clip, config.geometry, CenterFace(config.geometry.threshold), "all")
-    write_archive(tmp_path / "clip.zip", [(member_name(face), face.jpeg) for face in found.faces])
-    faces = index_rows("clip", found.faces).assign(label=0, partition="test", group=0)
+    write_archive(tmp_path / "clip.zip", [(face.member, face.data) for face in found.faces])
+    faces = pd.DataFrame([["clip", *row] for row in index_rows(found.faces)], columns=INDEX_COLUMNS)
+    faces = faces.assign(label=0, partition="test", group=0)
     loader = make_loader(FaceDataset(faces, tmp_path), InOrder(len(faces), 3), 0)
     faces["logit"] = score_batches(model, (crops for crops, _ in loader), torch.device("cpu"))
-    splits = pd.DataFrame({"video_id": ["clip"], "partition": ["test"], "group": [0]})
-    evaluated = judge_videos(faces, splits, pd.DataFrame({"video_id": ["clip"], "label": [0]}), config).iloc[0]
+    evaluated = judge_videos(faces, pd.DataFrame({"video_id": ["clip"]}), config.calibration).iloc[0]
     for path in (checkpoint, exported):
         record = judge_job(Job(str(real_clip), "clip", str(tmp_path), settings(path, overlay="none", timeline=False)))
         assert record["probability"] == pytest.approx(evaluated["probability"], abs=1.1e-6)

@@ -143,12 +143,11 @@ def test_page_fits_a_phone(browser, address):
 def test_keyboard_and_screen_reader_get_everything(browser, address):
     page = visit(browser, address)
     reached = []
-    for _ in range(12):
+    while "One person" not in reached and len(reached) < 12:
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("() => document.activeElement.getAttribute('aria-label') || document.activeElement.innerText"))
-        if "One person" in reached[-1]:
-            break
-    assert any("Upload" in name for name in reached) and "One person" in reached[-1]
+        focus = "(e => e.tagName === 'BUTTON' ? (e.getAttribute('aria-label') || e.innerText).trim() : e.tagName)"
+        reached.append(page.evaluate(f"() => {focus}(document.activeElement)"))
+    assert "One person" in reached and any("pload" in name for name in reached)
     page.keyboard.press("Enter")
     verdict(page)
     page.locator("video").wait_for()
@@ -167,7 +166,7 @@ def test_a_slow_video_does_not_hold_up_another_visitor(browser, address, tmp_pat
     slow = tmp_path / "slow.mp4"
     noise = np.random.default_rng(1).integers(0, 255, (540, 960, 3), dtype=np.uint8)
     with VideoWriter(slow, Fraction(25), (1920, 1080), preset="ultrafast") as writer:
-        for i in range(300):
+        for i in range(200):
             writer.write(np.tile(np.roll(noise, 8 * (i // 25), axis=1), (2, 2, 1)), i / 25)
     one, two = visit(browser, address), visit(browser, address)
     upload(one, slow)
@@ -189,7 +188,7 @@ def test_without_a_detector_the_page_says_how_to_make_one(in_project):
     "change, words",
     [
         ({"megabytes": 1}, "at most 1 MB"),
-        ({"seconds": 1}, "lasts 2 seconds; at most 1"),
+        ({"seconds": 1}, r"lasts \d seconds; at most 1"),
         ({"megapixels": 0.05}, "288 × 288 pixels"),
     ],
 )

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stages.faces.alignment import similarity, template
+from stages.faces.detectors import Detector
 from stages.faces.video import VideoWriter, probe, read_frames
 from stages.scoring.calibrate import Calibration
+from stages.scoring.follow import follow, interpolate, scored_path, visible
 from stages.scoring.judgement import Judgement, Person
 
 Colour = tuple[int, int, int]
 COLOURS: dict[str, Colour] = {"fake": (0, 94, 213), "real": (178, 114, 0), "uncertain": (120, 120, 120)}  # BGR (Okabe & Ito)
 WHITE, DARK = (255, 255, 255), (32, 32, 32)
 LARGEST = 1920  # pixels of the long side of what is written
-MEMORY = 0.5  # seconds for which a box outlives the frames that its person was found on
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,20 @@ def annotate_video(
     target: Path,
     judgement: Judgement,
     calibration: Calibration,
+    detector: Detector | None = None,
     heatmaps: Heatmaps | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> None:
     """Write `source` as H.264 with its sound, times and orientation, and a strip below with the verdict and the timeline.
 
+    With `detector`, faces are followed between the frames that were scored; else boxes move straight from one to the next.
     `heatmaps`, if given, are drawn into the faces; `progress` is told the share of the frames that is done.
     """
     info = probe(source)
     several = len(judgement.people) > 1
+    paths = {person.track: scored_path(person) for person in judgement.people}
+    if detector:
+        paths = follow(source, info, judgement.people, detector)
     with ExitStack() as stack:
         writer = None
         for frame in read_frames(source):
@@ -55,10 +61,11 @@ def annotate_video(
                 sound = source if info.has_audio else None
                 writer = stack.enter_context(VideoWriter(target, info.rate, size, sound_from=sound))
             for person in reversed(judgement.people):  # the deciding one on top
-                if heatmaps and _visible(person, frame.time):
-                    _draw_heat(image, person, heatmaps, frame.time, scale)
-                if _visible(person, frame.time):
-                    _draw_person(image, person, frame.time, scale, calibration, several)
+                if visible(person, frame.time):
+                    face = paths[person.track].at(frame.time) * scale
+                    if heatmaps:
+                        _draw_heat(image, person, heatmaps, frame.time, face)
+                    _draw_person(image, person, frame.time, face, calibration, several)
             writer.write(np.vstack([image, strip.at(frame.time)]), frame.time)
             progress(min(1.0, frame.number / info.frames))
 
@@ -86,26 +93,10 @@ def words(verdict: str, probability: float) -> str:
     return {"fake": "likely fake", "real": "likely real", "uncertain": "uncertain"}[verdict] + f" {probability:.0%}"
 
 
-def _visible(person: Person, time: float) -> bool:
-    return person.faces[0].time - MEMORY <= time <= person.faces[-1].time + MEMORY
-
-
-def _at(person: Person, values: ArrayLike, time: float) -> np.ndarray:
-    """`values` (faces, ...), one for each face of a person, at `time`: linear between faces, constant beyond."""
-    times = [face.time for face in person.faces]
-    after = int(np.searchsorted(times, time).clip(1, max(1, len(times) - 1)))
-    values = np.asarray(values)
-    if len(times) == 1:
-        return values[0]
-    share = float(np.clip((time - times[after - 1]) / max(times[after] - times[after - 1], 1e-6), 0, 1))
-    return values[after - 1] * (1 - share) + values[after] * share
-
-
-def _draw_heat(image: np.ndarray, person: Person, heatmaps: Heatmaps, time: float, scale: float) -> None:
-    heat = _at(person, heatmaps.maps[person.track], time)
+def _draw_heat(image: np.ndarray, person: Person, heatmaps: Heatmaps, time: float, face: np.ndarray) -> None:
+    heat = interpolate([face.time for face in person.faces], heatmaps.maps[person.track], time)
     size = len(heat)
-    points = _at(person, [face.detection[5:] for face in person.faces], time).reshape(5, 2) * scale
-    matrix = similarity(template(size, heatmaps.margin), points)
+    matrix = similarity(template(size, heatmaps.margin), face[5:].reshape(5, 2))
     corners = cv2.transform(np.array([[[0, 0], [size, 0], [0, size], [size, size]]], float), matrix)[0]
     left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
     right, bottom = np.minimum(np.ceil(corners.max(axis=0)), (image.shape[1], image.shape[0])).astype(int)
@@ -119,9 +110,9 @@ def _draw_heat(image: np.ndarray, person: Person, heatmaps: Heatmaps, time: floa
     part[:] = (part * (1 - opacity) + colours * opacity).astype(np.uint8)
 
 
-def _draw_person(image: np.ndarray, person: Person, time: float, scale: float, calibration: Calibration, several: bool) -> None:
-    box = [round(float(v)) for v in _at(person, [face.detection[:4] for face in person.faces], time) * scale]
-    probability = float(calibration.probability(_at(person, person.logits, time)))
+def _draw_person(image: np.ndarray, person: Person, time: float, face: np.ndarray, calibration: Calibration, several: bool) -> None:
+    box = [round(float(v)) for v in face[:4]]
+    probability = float(calibration.probability(interpolate([face.time for face in person.faces], person.logits, time)))
     verdict = str(calibration.verdict(probability))
     colour = COLOURS[verdict]
     line = max(2, round(max(image.shape[:2]) / 320))

@@ -6,11 +6,12 @@ import numpy as np
 
 from stages.faces.extraction import Face, VideoFaces
 from stages.scoring.calibrate import Calibration
+from stages.scoring.pooling import POOLING
 
 
 @dataclass(frozen=True)
 class Person:
-    """One track: its `faces` in order of time with their `logits` (n,), the mean of which gives `probability`."""
+    """One track: its `faces` in order of time with their `logits` (n,), which `logit` and `probability` come from."""
 
     track: int
     logit: float
@@ -91,7 +92,7 @@ def judge(video: VideoFaces, logits: np.ndarray, calibration: Calibration) -> Ju
     people = []
     for track in np.unique(tracks):
         rows = np.flatnonzero(tracks == track)
-        logit = float(np.mean(logits[rows], dtype=float))
+        logit = POOLING[calibration.aggregate](logits[rows])
         probability = float(calibration.probability(logit))
         verdict = str(calibration.verdict(probability))
         people.append(Person(int(track), logit, probability, verdict, [video.faces[row] for row in rows], logits[rows]))

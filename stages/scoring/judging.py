@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stages.faces.detectors import make_detector
+from stages.faces.detectors import Detector, DetectorError, make_detector
 from stages.faces.extraction import VideoFaces, extract_faces
 from stages.faces.sources import local_file, printable
 from stages.faces.video import VideoError
-from stages.learning.files import file_sha256
+from stages.learning.files import CheckpointError, file_sha256
 from stages.learning.runtime import Scorer, open_scorer
 from stages.scoring.face_sheet import draw_faces
 from stages.scoring.job import Job, OutputError
@@ -30,7 +30,10 @@ def judge_video(job: Job, progress: Progress = lambda step, share: None) -> dict
     settings = job.settings
     scorer = _scorer(settings.checkpoint, settings.exported, settings.runtime, job.device)
     geometry, calibration = scorer.config.geometry, scorer.config.calibration
-    detector = make_detector(geometry.detector, geometry.threshold)
+    try:
+        detector = make_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
+    except DetectorError as error:
+        raise CheckpointError(f"the face detector that {settings.checkpoint} was trained with cannot be had: {error}") from error
     sha256 = None
     try:
         with local_file(job.place) as path:
@@ -42,7 +45,7 @@ def judge_video(job: Job, progress: Progress = lambda step, share: None) -> dict
             except OSError as error:
                 raise VideoError(f"{job.place} cannot be read: {error.strerror}") from error
             judgement = judge(faces, scorer.score([face.crop for face in faces.faces]), calibration)
-            faults = [] if judgement.verdict == "error" else _draw(job, path, judgement, scorer, progress)
+            faults = [] if judgement.verdict == "error" else _draw(job, path, judgement, scorer, detector, progress)
             message = "; ".join(filter(None, [judgement.message, *faults])).replace(str(path), job.place)
     except VideoError as error:
         return record_error(job, str(error), sha256)
@@ -63,7 +66,7 @@ def _scorer(checkpoint: str, exported: str, runtime: str, device: str) -> Scorer
     return open_scorer(checkpoint, exported, runtime, device)
 
 
-def _draw(job: Job, path: Path, judgement: Judgement, scorer: Scorer, progress: Progress) -> list[str]:
+def _draw(job: Job, path: Path, judgement: Judgement, scorer: Scorer, detector: Detector, progress: Progress) -> list[str]:
     """The annotated video and the timeline, as far as asked for; returns what went wrong in words."""
     calibration = scorer.config.calibration
     faults = []
@@ -86,7 +89,8 @@ def _draw(job: Job, path: Path, judgement: Judgement, scorer: Scorer, progress: 
             from stages.scoring.heatmap import face_heatmaps
 
             heatmaps = face_heatmaps(scorer, judgement, calibration)
-        annotate_video(path, part, judgement, calibration, heatmaps, lambda share: progress("drawing the video", share))
+        progress("drawing the video", 0.0)
+        annotate_video(path, part, judgement, calibration, detector, heatmaps, lambda done: progress("drawing the video", done))
 
     def timeline(part: Path) -> None:
         from stages.scoring.timeline import draw_timeline  # here: matplotlib takes seconds to import
