@@ -16,6 +16,7 @@ from stages.learning.augment import augment, reencode
 from stages.learning.blending import blend
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector, save_detector
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader, nearest_originals, to_tensor
+from stages.learning.lesson import Lesson, changed_places
 from stages.learning.model import ModelError, create_model
 from stages.learning.score import batches_of, score_batches
 from stages.learning.team import Team
@@ -24,7 +25,7 @@ from stages.scoring.calibrate import Calibration
 
 SETTINGS = Train(
     seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.9, patience=9, precision="float32",
-    pairs=True, augment=True, blend=0.3, self_blend=0.2, rank=0.5, workers=0,
+    pairs=True, augment=True, blend=0.3, self_blend=0.2, rank=0.5, mask=1.0, workers=0,
 )  # fmt: skip
 CPU = torch.device("cpu")
 ALONE = Team(0, 1, CPU)
@@ -85,14 +86,14 @@ def same(a, b):
 def test_training_repeats_exactly_whatever_the_number_of_workers(faces, tmp_path):
     one = train(faces, tmp_path / "one.pt")
     two = train(faces, tmp_path / "two.pt", workers=2)
-    assert same(one.model, two.model) and same(one.best, two.best) and one.history == two.history
+    assert same(one.lesson, two.lesson) and same(one.best, two.best) and one.history == two.history
 
 
 def test_interrupted_training_resumes_to_the_same_weights(faces, tmp_path):
     whole = train(faces, tmp_path / "whole.pt")
     assert train(faces, tmp_path / "cut.pt", epochs=1) is None
     resumed = train(faces, tmp_path / "cut.pt")
-    assert same(whole.model, resumed.model) and same(whole.best, resumed.best) and whole.history == resumed.history
+    assert same(whole.lesson, resumed.lesson) and same(whole.best, resumed.best) and whole.history == resumed.history
 
 
 def test_state_of_another_training_is_not_continued(faces, tmp_path, capsys):
@@ -173,6 +174,29 @@ def test_augmentation_is_drawn_from_its_seed_alone(faces):
     dataset = FaceDataset(*faces, augment, 0.5)
     assert torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 5, -1)][0])
     assert not torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 6, -1)][0])
+
+
+def test_network_is_asked_where_a_fake_differs_from_its_original():
+    crops = torch.full((4, 3, 32, 32), 100, dtype=torch.uint8)
+    crops[0, :, 8:24, 8:24] += 50
+    places, weight = changed_places(crops, (4, 4))
+    assert places[0, 0].sum() == 4 and places[0, 0, 1:3, 1:3].all() and not places[1:].any() and weight.all()
+
+
+def test_network_is_not_asked_about_a_fake_beside_some_other_face():
+    crops = torch.full((4, 3, 32, 32), 100, dtype=torch.uint8)
+    crops[2] += 50
+    assert changed_places(crops, (4, 4))[1].ravel().tolist() == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("mask", [0.0, 1.0])
+def test_lesson_teaches_the_classifier_that_is_kept(mask):
+    torch.manual_seed(0)
+    model = create_model("resnet10t")
+    lesson = Lesson(model, SETTINGS.model_copy(update={"mask": mask}))
+    crops = torch.randint(0, 255, (8, 3, 32, 32), dtype=torch.uint8)
+    lesson(crops, torch.tensor([1.0, 0.0] * 4)).backward()
+    assert all(weight.grad is not None for weight in lesson.parameters()) and sum(1 for _ in model.parameters()) > 0
 
 
 @pytest.mark.parametrize("side", [64, 65])

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from stages.learning.dataset import PairSampler, ahead
 from stages.learning.device import autocast
+from stages.learning.lesson import Lesson
 from stages.learning.model import FaceClassifier
 from stages.learning.team import Team
 from stages.params import Train
@@ -29,7 +29,7 @@ class State:
 
     fingerprint: str  # of params, data and code: a state of another training is not continued
     epoch: int = 0  # epochs done
-    model: dict[str, torch.Tensor] = field(default_factory=dict)
+    lesson: dict[str, torch.Tensor] = field(default_factory=dict)  # the network, and what is only there to teach it
     average: dict[str, torch.Tensor] = field(default_factory=dict)  # of the weights, if train.ema asks for it
     optimizer: dict[str, Any] = field(default_factory=dict)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -92,25 +92,26 @@ def fit(
         report: called by the leader with each epoch (also those before a resumption) and its scores.
     """
     state = State.load(path, fingerprint)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    lesson = Lesson(model, settings).to(team.device)
+    optimizer = torch.optim.AdamW(lesson.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True) if settings.ema else None
     if state.epoch:
-        model.load_state_dict(state.model)
+        lesson.load_state_dict(state.lesson)
         optimizer.load_state_dict(state.optimizer)
         if average:
             average.load_state_dict(state.average)
-    wrapped = team.wrap(model)
+    wrapped = team.wrap(lesson)
     judged = cast("FaceClassifier", average.module) if average else model
     if team.leads:
         for epoch, scores in enumerate(state.history):
             report(epoch, scores)
     while state.epoch < settings.epochs and not _exhausted(state, settings):
         sampler.epoch = state.epoch
-        loss = _one_epoch(model, wrapped, average, optimizer, loader, settings, team, state)
+        loss = _one_epoch(lesson, wrapped, average, optimizer, loader, settings, team, state)
         scores = team.share({"loss": loss, **validate(judged)} if team.leads else {})
         state.history.append(scores)
         state.epoch += 1
-        state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
+        state.lesson, state.optimizer = lesson.state_dict(), optimizer.state_dict()
         state.average = average.state_dict() if average else {}
         if state.best_epoch == state.epoch - 1:
             state.best = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
@@ -120,22 +121,12 @@ def fit(
     return state
 
 
-def pair_loss(logits: torch.Tensor, labels: torch.Tensor, rank: float) -> torch.Tensor:
-    """Of pairs (2n,), fake then real: cross-entropy, and the logistic loss of the fake's lead over the real face beside it.
-
-    The second compares like with like, so that who is shown cancels out (RankNet; Burges et al. 2005).
-    """
-    absolute = binary_cross_entropy_with_logits(logits, labels)
-    relative = softplus(logits[1::2] - logits[0::2]).mean()
-    return (1 - rank) * absolute + rank * relative
-
-
 def _exhausted(state: State, settings: Train) -> bool:
     return bool(state.history) and state.epoch - 1 - state.best_epoch >= settings.patience
 
 
 def _one_epoch(
-    model: FaceClassifier,
+    lesson: Lesson,
     wrapped: nn.Module,
     average: AveragedModel | None,
     optimizer: torch.optim.Optimizer,
@@ -145,7 +136,7 @@ def _one_epoch(
     state: State,
 ) -> float:
     """Mean loss of an epoch, over all processes."""
-    model.train()
+    lesson.train()
     total, steps = 0.0, len(loader)
     best = f", best AUC {state.history[state.best_epoch]['val_auc']:.3f}" if state.history else ""
     bar = tqdm(
@@ -160,16 +151,15 @@ def _one_epoch(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(state.epoch * steps + step, settings.epochs * steps, settings)
         with autocast(team.device, settings.precision):
-            logits = wrapped(crops.to(team.device))
-        loss = pair_loss(logits.float(), labels.to(team.device), settings.rank)
+            loss = wrapped(crops.to(team.device), labels.float().to(team.device))
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at epoch {state.epoch + 1}, step {step + 1}; lower train.lr")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(lesson.parameters(), 1.0)
         optimizer.step()
         if average:
-            average.update_parameters(model)
+            average.update_parameters(lesson.model)
         total += loss.item()
         bar.set_postfix(loss=f"{total / (step + 1):.3f}")
     return team.mean(total / steps)

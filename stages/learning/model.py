@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -16,6 +17,7 @@ class ModelError(Exception):
 class FaceClassifier(nn.Module):
     """uint8 RGB crops (n, 3, size, size) to logits (n,), float32; above 0 means more fake than real."""
 
+    backbone: Any  # a timm model
     mean: torch.Tensor
     std: torch.Tensor
 
@@ -26,8 +28,11 @@ class FaceClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255, persistent=False)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        inputs = ((crops.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return self.backbone(inputs).squeeze(1).float()
+        return self.backbone(self.normalise(crops)).squeeze(1).float()
+
+    def normalise(self, crops: torch.Tensor) -> torch.Tensor:
+        """What the backbone takes, float32."""
+        return ((crops.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
 def create_model(backbone: str, weights: str = "none") -> FaceClassifier:

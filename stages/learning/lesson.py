@@ -1,0 +1,69 @@
+"""What a network is taught: which of two faces is the fake one, and where it was changed."""
+
+import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, softplus
+
+from stages.learning.model import FaceClassifier
+from stages.params import Train
+
+CHANGED = 5.0  # mean difference to the original, of 255, that makes a place a changed one; below two fifths of it, it is none
+APART = 20.0  # difference along the border from which two faces are not of one moment, and nothing is asked
+
+
+class Lesson(nn.Module):
+    """A classifier in training, with a layer on its last features but one that says where a face was changed.
+
+    That layer is thrown away afterwards. One answer for each place teaches much more than one for each face, and cannot be
+    learnt by heart from who is shown (as in Face X-ray, Li et al. 2020, arXiv:1912.13458).
+    """
+
+    def __init__(self, model: FaceClassifier, settings: Train) -> None:
+        super().__init__()
+        self.model = model
+        self._rank, self._mask = settings.rank, settings.mask
+        if self._mask:
+            stages = model.backbone.feature_info
+            self._stage = len(stages) - 2
+            self.where = nn.Conv2d(stages[self._stage]["num_chs"], 1, 1)
+
+    def forward(self, crops: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of pairs, fake then original: uint8 RGB crops (2n, 3, size, size), labels (2n,)."""
+        if not self._mask:
+            return pair_loss(self.model(crops), labels, self._rank)
+        features, between = self.model.backbone.forward_intermediates(self.model.normalise(crops), indices=[self._stage])
+        logits = self.model.backbone.forward_head(features).squeeze(1).float()
+        answer = self.where(between[0]).float()
+        with torch.no_grad():
+            target, weight = changed_places(crops, (answer.shape[2], answer.shape[3]))
+        where = binary_cross_entropy_with_logits(answer, target, weight.expand_as(answer))
+        return pair_loss(logits, labels, self._rank) + self._mask * where
+
+
+def pair_loss(logits: torch.Tensor, labels: torch.Tensor, rank: float) -> torch.Tensor:
+    """Of pairs (2n,), fake then real: cross-entropy, and the logistic loss of the fake's lead over the real face beside it.
+
+    The second compares like with like, so that who is shown cancels out (RankNet; Burges et al. 2005).
+    """
+    absolute = binary_cross_entropy_with_logits(logits, labels)
+    relative = softplus(logits[1::2] - logits[0::2]).mean()
+    return (1 - rank) * absolute + rank * relative
+
+
+def changed_places(crops: torch.Tensor, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """How surely each place of a fake differs from the original beside it, 0-1; in a real face no place does.
+
+    Args:
+        crops: uint8 RGB (2n, 3, size, size), fake then original, augmented alike.
+        shape: height and width of the result.
+
+    Returns:
+        float32 (2n, 1, *shape), and a weight (2n, 1, 1, 1): 0 for a fake beside a face that is not its original, else 1.
+    """
+    fakes, reals = crops[0::2].float(), crops[1::2].float()
+    places = adaptive_avg_pool2d((fakes - reals).abs().mean(dim=1, keepdim=True), shape)
+    target, weight = torch.zeros(len(crops), 1, *shape, device=crops.device), torch.ones(len(crops), 1, 1, 1, device=crops.device)
+    target[0::2] = (places / CHANGED - 0.4).clamp(0, 1)
+    border = torch.cat([places[:, 0, 0], places[:, 0, :, 0], places[:, 0, :, -1]], dim=1)  # above and at the sides of a face
+    weight[0::2, 0, 0, 0] = (border.median(dim=1).values < APART).float()
+    return target, weight
