@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 repro: setup
 	@dvc repro
 
-test: setup
+test: setup .venv/faces
 	@pytest
 
 crossval: setup
@@ -24,4 +24,8 @@ setup: .venv/installed
 	test -x .venv/bin/python || python3.11 -m venv .venv
 	.venv/bin/python -m pip install --quiet "$$(grep ^uv== requirements.txt)"
 	.venv/bin/uv pip install --python .venv/bin/python -r requirements.txt
+	touch $@
+
+.venv/faces: requirements-faces.txt .venv/installed
+	.venv/bin/uv pip install --python .venv/bin/python -r requirements-faces.txt
 	touch $@

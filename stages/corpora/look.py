@@ -15,7 +15,7 @@ from stages.faces.archive import read_crops
 from stages.params import Params, fail
 from stages.workers import spread
 
-HASHED = 8  # faces of a person in a video of which hashes are taken
+HASHED = 16  # faces of a person in a video of which hashes are taken
 EMBEDDED = 4  # of these, faces whose mean embedding stands for the person
 TOGETHER = 100  # people of videos in one task
 SHEET = 10  # people on a sheet of pictures, each in up to as many videos
@@ -44,9 +44,7 @@ def look(labels: pd.DataFrame, params: Params, report: Path) -> pd.DataFrame | N
         if isinstance(outcome, EmbeddingError):
             fail(str(outcome))
         if isinstance(outcome, BaseException):
-            fail(
-                f"the archives of {chunks[position][0][0]} and others in {params.data.faces} cannot be read ({outcome!r}); extract again"
-            )
+            fail(f"{params.data.faces}: an archive near {chunks[position][0][0]} cannot be read ({outcome!r}); extract again")
         outcomes[position] = outcome
     hashes = [clip for clips_of_chunk, _ in outcomes for clip in clips_of_chunk]
     videos = np.array([video for video, _ in clips])
