@@ -61,7 +61,7 @@ def test_missing_file_says_what_to_do(tmp_path):
 
 def test_empty_lines_count_in_the_numbering_but_are_no_rows(tmp_path):
     path = write(tmp_path, "video_id,filepath,label\n\na,a.mp4,real\n\nb,b.mp4,odd\n")
-    with pytest.raises(LabelsError, match="1 problem.*\n  row 5: label 'odd'"):
+    with pytest.raises(LabelsError, match=r"1 problem.*\n  row 5: label 'odd'"):
         read_labels(path, tmp_path)
     assert len(read_labels(write(tmp_path, "video_id,filepath,label\n\na,a.mp4,real\n\n"), tmp_path)) == 1
 
@@ -81,7 +81,7 @@ def test_missing_files_are_problems_only_if_asked(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
     path = write(tmp_path, "video_id,filepath,label\na,a.mp4,real\nb,b.mp4,fake\nc,s3://bucket/c.mp4,fake\n")
     assert read_labels(path, tmp_path)["path"].tolist()[2] == "s3://bucket/c.mp4"
-    with pytest.raises(LabelsError, match="1 problem.*\n  row 3: filepath 'b.mp4': there is no such file"):
+    with pytest.raises(LabelsError, match=r"1 problem.*\n  row 3: filepath 'b.mp4': there is no such file"):
         read_labels(path, tmp_path, files=True)
 
 
