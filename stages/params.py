@@ -22,17 +22,27 @@ Kind = Literal["person", "donor", "original", "upload", "near_duplicate", "embed
 Kinds = Annotated[list[Kind], BeforeValidator(lambda given: given.split(",") if isinstance(given, str) and given else given or [])]
 
 
+def _none(given: object) -> object:
+    return None if given in ("none", "null", "None") else given
+
+
+def _false(given: object) -> object:
+    return False if given in ("false", "False") else given
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Data(Section):
     videos: str = Field(description="folder that relative file paths in the labels CSV start from")
-    labels: str = Field(description="labels CSV: video_id,filepath,label and optional columns")
+    labels: str = Field(description="labels CSV: video_id,filepath,label and optional columns; none (extract): all of data.videos")
     faces: str = Field(description="folder for the face crops, one zip for each video")
-    index: str = Field(description="Parquet table of all faces; extract_report.csv goes beside it")
+    index: str = Field(description="Parquet table of all faces")
+    report: str = Field(description="CSV of what became of each video; given --data.index alone: extract_report.csv beside that")
     splits: str = Field(description="CSV that says which video is in which partition")
     predictions: str = Field(description="CSV of the scores that evaluate gives to each video")
+    metrics: str = Field(description="folder of the numbers that extract reports")
 
 
 class Sample(Section):
@@ -42,13 +52,30 @@ class Sample(Section):
 
 
 class Extract(Section):
-    frames: PositiveInt = Field(description="frames taken from each video, spread evenly")
+    frames: PositiveInt | Literal["keyframes"] = Field(
+        description="frames taken from each video, spread evenly; keyframes: all that decode alone (quickest)"
+    )
+    fps: Annotated[PositiveFloat | None, BeforeValidator(_none)] = Field(
+        description="instead of `frames`, so many frames of each second; none: not used"
+    )
     size: int = Field(ge=32, le=1024, description="side of a face crop, in pixels")
     margin: float = Field(ge=0, le=3, description="room around the face, in face widths (0: cut at the ears)")
-    detector: Literal["centerface"] = Field(description="face detector")
+    align: Literal["landmarks", "box"] = Field(
+        description="turn faces upright by eyes, nose and mouth, or cut out the box as it is"
+    )
+    format: Literal["jpg", "png"] = Field(description="of the crops: jpg (quality 95, 4:4:4) or png (lossless, five times larger)")
+    detector: Literal["centerface", "yunet", "retinaface"] = Field(
+        description="face detector; yunet is the fastest and needs detector_weights, retinaface fetches its weights on first use"
+    )
+    detector_weights: str = Field(description="file of the YuNet model (.onnx); none: not used")
     threshold: Share = Field(description="detector score from which something is a face")
     faces: Faces = Field(description="people kept for each video, most prominent first; or all")
     workers: Count = Field(description="processes; 0: one for each core")
+    timeout: PositiveFloat = Field(description="seconds after which a video is given up")
+    memory: PositiveFloat = Field(description="gigabytes that one process may take; a video that needs more is given up")
+    cache: Annotated[str | Literal[False], BeforeValidator(_false)] = Field(
+        description="folder that keeps the faces of videos seen before, so that no video is worked on twice; or false"
+    )
 
 
 class Split(Section):
@@ -82,8 +109,12 @@ class Train(Section):
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="weight decay of AdamW")
     warmup: Share = Field(description="share of all steps in which the learning rate rises; then it falls as a cosine")
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="decay of the moving average of weights that is kept; 0: the weights themselves"
+    )
     patience: PositiveInt = Field(description="epochs without a better validation score before training stops")
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor computes in it")
+    pairs: bool = Field(description="each fake beside its own original in the batch; else beside any real face")
     augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")
     blend: Share = Field(description="share of fakes made on the fly by blending another real person's face in (Face X-ray)")
     self_blend: Share = Field(description="share of fakes made on the fly from one real face (self-blended images)")
@@ -91,17 +122,58 @@ class Train(Section):
     workers: Count = Field(description="processes that prepare batches; 0: the training process itself")
 
 
+class Corpus(Section):
+    videos: str = Field(description="folder that relative file paths in the labels CSV start from")
+    labels: str = Field(description="labels CSV")
+
+
 class Evaluate(Section):
     seed: Count = Field(description="seed of the bootstrap")
     bootstrap: PositiveInt = Field(description="draws of the bootstrap over groups of people")
     batch_size: PositiveInt = Field(description="faces scored at once")
+    aggregate: Literal["mean_logit", "median", "top_k", "vote"] = Field(
+        description="one score of a person from those of their faces"
+    )
+    operating_point: str = Field(
+        pattern=r"^(eer|youden|fpr=0?\.\d+)$",
+        description="what the threshold is chosen for on validation: eer, youden, or fpr=0.05 (any share of false alarms)",
+    )
+    robustness: Literal["none", "quick", "full"] = Field(
+        description="test videos again after compression, scaling, blur, noise and light; quick: a sample of them, few strengths"
+    )
+    corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], Corpus] = Field(
+        description="further corpora to test on, each a name with its videos and labels"
+    )
 
 
 class Infer(Section):
-    videos: str | list[str] = Field(description="folders, files, or .txt files with a path in each line")
+    videos: str | list[str] = Field(description="files, folders, globs, URLs, or .txt files with one of these in each line")
     output: str = Field(description="folder for verdicts, annotated videos and timelines")
     checkpoint: str = Field(description="detector to judge with")
     faces: Faces = Field(description="people judged in each video, most prominent first; or all")
+    runtime: Literal["torch", "onnx"] = Field(description="what computes: onnx needs no torch, and what stages.export writes")
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
+    overlay: Literal["none", "boxes", "heatmap"] = Field(
+        description="the annotated video: not written, with boxes, or with Grad-CAM heat maps (torch only) in the boxes"
+    )
+    timeout: PositiveFloat = Field(description="seconds after which a video, its pictures included, is given up")
+    timeline: bool = Field(description="draw a picture of the scores over time for each video")
+    workers: Count = Field(description="processes; 0: one for each core")
+
+
+class Export(Section):
+    output: str = Field(pattern=r"\.onnx$", description="file of the exported network")
+    int8: bool = Field(description="also write an INT8 network beside it (.int8.onnx), calibrated on training faces")
+    crops: PositiveInt = Field(description="faces that parity is checked on, and training faces that INT8 is calibrated on")
+
+
+class App(Section):
+    megabytes: PositiveInt = Field(description="largest upload")
+    seconds: PositiveInt = Field(description="longest video")
+    megapixels: PositiveFloat = Field(description="largest picture; 8.3 is 4K")
+    timeout: PositiveInt = Field(description="seconds after which judging one video is given up")
+    waiting: PositiveInt = Field(description="videos that one visitor may have judged at once")
+    workers: Count = Field(description="processes that judge; 0: one for each core, and at least two")
 
 
 class Params(Section):
@@ -113,6 +185,8 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     infer: Infer
+    export: Export
+    app: App
 
 
 def parse(stage: str, description: str, argv: list[str] | None = None, operands: str | None = None) -> Params:
@@ -137,6 +211,8 @@ def parse(stage: str, description: str, argv: list[str] | None = None, operands:
     for key, value in vars(given).items():
         section, name = key.split(".")
         tree.setdefault(section, {})[name] = value
+    if "data.index" in given and "data.report" not in given:
+        tree["data"]["report"] = str(Path(tree["data"]["index"]).with_name("extract_report.csv"))
     try:
         return Params.model_validate(tree)
     except ValidationError as error:

@@ -2,6 +2,9 @@
 
 import multiprocessing
 import os
+import resource
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from typing import Any
@@ -11,18 +14,42 @@ from pebble import ProcessPool
 from tqdm import tqdm
 
 
-def spread(function: Callable[[Any], Any], items: Sequence[Any], workers: int, title: str, unit: str) -> Iterator[tuple[int, Any]]:
+def spread(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    workers: int,
+    title: str,
+    unit: str,
+    timeout: float | None = None,
+    memory: float | None = None,
+) -> Iterator[tuple[int, Any]]:
     """Call `function` on each item in `workers` processes (0: one for each core), in no fixed order.
 
-    Yields (position of the item, its result or the exception that it ended in): an item that kills its process costs
-    itself only.
+    Yields (position of the item, its result or the exception that it ended in): an item that kills its process, takes longer
+    than `timeout` seconds (TimeoutError) or needs more than `memory` gigabytes (mostly MemoryError) costs itself only. When
+    this process dies, its workers end.
     """
     fresh = multiprocessing.get_context("spawn")  # a fork would inherit locks of OpenCV's and PyTorch's threads
-    with ProcessPool(workers or len(os.sched_getaffinity(0)), initializer=_one_thread, context=fresh) as pool:
-        futures: dict[Any, int] = {pool.schedule(function, [item]): i for i, item in enumerate(items)}
-        for future in tqdm(as_completed(futures), title, len(futures), unit=unit, smoothing=0.05):
-            yield futures[future], future.exception() or future.result()
+    processes = min(workers or len(os.sched_getaffinity(0)), max(len(items), 1))
+    with ProcessPool(processes, initializer=_start, initargs=(memory,), context=fresh) as pool:
+        futures: dict[Any, int] = {pool.schedule(function, [item], timeout=timeout): i for i, item in enumerate(items)}
+        try:
+            for future in tqdm(as_completed(futures), title, len(futures), unit=unit, smoothing=0.05):
+                yield futures[future], future.exception() or future.result()
+        except BaseException:
+            pool.stop()
+            raise
 
 
-def _one_thread() -> None:
+def _start(memory: float | None) -> None:
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    if memory:
+        limit = int(memory * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -44,7 +44,8 @@ def look(labels: pd.DataFrame, params: Params, report: Path) -> pd.DataFrame | N
         if isinstance(outcome, EmbeddingError):
             fail(str(outcome))
         if isinstance(outcome, BaseException):
-            fail(f"{params.data.faces}: an archive near {chunks[position][0][0]} cannot be read ({outcome!r}); extract again")
+            name = chunks[position][0][0]
+            fail(f"the archives of {name} and others in {params.data.faces} cannot be read ({outcome!r}); extract again")
         outcomes[position] = outcome
     hashes = [clip for clips_of_chunk, _ in outcomes for clip in clips_of_chunk]
     videos = np.array([video for video, _ in clips])

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from stages.faces.pixels import shrink
+
 # Right eye, left eye, nose, right and left corner of the mouth, in units of the distance between the eyes, seen from their
 # midpoint: the ArcFace template (Deng et al. 2019, arXiv:1801.07698), widely used for 112 × 112 face crops.
 _ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
@@ -32,18 +34,38 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def crop_face(image: np.ndarray, landmarks: np.ndarray, size: int, margin: float) -> np.ndarray:
-    """The face upright in a square of `size` pixels, uint8 like `image` (BGR). `landmarks` (5, 2) in pixels of `image`.
+    """The face upright in a square of `size` pixels, uint8 like `image` (BGR). `landmarks` (5, 2) in pixels of `image`."""
+    return warp(image, similarity(landmarks, template(size, margin)), size)
 
-    A face larger than the crop is first shrunk with area averaging, so that nothing aliases; what lies beyond the image
-    is reflected.
+
+def crop_box(image: np.ndarray, box: np.ndarray, size: int, margin: float) -> np.ndarray:
+    """The square around `box` (x1 y1 x2 y2, in pixels of `image`) with room for `margin`, in `size` pixels; nothing is turned."""
+    centre, longest = (box[:2] + box[2:4]) / 2, max(box[2] - box[0], box[3] - box[1])
+    return warp(image, window(centre, size / (longest * (1 + margin)), size), size)
+
+
+def window(centre: np.ndarray, scale: float, size: int) -> np.ndarray:
+    """The matrix (2, 3) that scales and brings `centre` to the middle of `size` pixels."""
+    offset = size / 2 - scale * np.asarray(centre, float)
+    return np.array([[scale, 0, offset[0]], [0, scale, offset[1]]])
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """What a similarity `matrix` (2, 3) brings into a square of `size` pixels, uint8 like `image`.
+
+    Where it shrinks, pixels are averaged by area first, so that nothing aliases; what lies beyond the image is reflected.
     """
-    matrix = similarity(landmarks, template(size, margin))
-    scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
-    if scale < 0.5:
-        small = cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
-        ratio = np.array([small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]])
-        image, matrix = small, similarity(landmarks * ratio, template(size, margin))
-    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    scale = max(float(np.hypot(matrix[0, 0], matrix[0, 1])), 1e-6)
+    factor = max(1, int(1 / scale))
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - matrix[:, 2]
+    seen = np.linalg.solve(matrix[:, :2], corners.T).T
+    left, top = np.clip(np.floor(seen.min(axis=0)) - 2 * factor, 0, np.array(image.shape[1::-1]) - 1).astype(int)
+    right, bottom = np.clip(np.ceil(seen.max(axis=0)) + 2 * factor, (left + 1, top + 1), image.shape[1::-1]).astype(int)
+    part = image[top:bottom, left:right]
+    factor = min(factor, *part.shape[:2])
+    back = np.array([[factor, 0, (factor - 1) / 2 + left], [0, factor, (factor - 1) / 2 + top], [0, 0, 1]])
+    small = np.ascontiguousarray(shrink(part, factor))
+    return cv2.warpAffine(small, matrix @ back, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def sharpness(crop: np.ndarray) -> float:

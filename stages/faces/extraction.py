@@ -1,16 +1,16 @@
 """A video in, aligned faces out: the one way to crop a face, for training and for judging."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from stages.faces.alignment import crop_face, sharpness
+from stages.faces.alignment import crop_box, crop_face, sharpness
 from stages.faces.archive import decode, encode
 from stages.faces.detectors import Detector
-from stages.faces.tracks import link
-from stages.faces.video import VideoError, evenly_spread, probe, read_frames
+from stages.faces.tracks import FEW, REACH, colours, distance, link, same_shot
+from stages.faces.video import Frame, VideoError, VideoInfo, choose_frames, probe, read_frames
 from stages.params import Extract
 
 POINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
@@ -25,31 +25,41 @@ INDEX_COLUMNS = (
 class Geometry:
     """How faces are found and cropped. A detector carries the geometry that it was trained with."""
 
-    frames: int
+    frames: int | str
     size: int
     margin: float
     detector: str
     threshold: float
+    detector_weights: str = "none"
+    fps: float | None = None
+    align: str = "landmarks"
+    format: str = "jpg"
 
     @classmethod
     def of(cls, settings: Extract) -> "Geometry":
-        return cls(settings.frames, settings.size, settings.margin, settings.detector, settings.threshold)
+        return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
 class Face:
-    """One person in one frame: `detection` (15,) as detectors return it, `jpeg` the aligned crop as it is stored."""
+    """One person in one frame: `detection` (15,) as detectors return it, `data` the aligned crop as it is stored."""
 
     track: int
     frame: int
     time: float
     detection: np.ndarray
-    jpeg: bytes
+    data: bytes
 
     @property
     def crop(self) -> np.ndarray:
         """uint8 BGR (size, size, 3), the same whether it came from an archive or straight from a video."""
-        return decode(self.jpeg)
+        return decode(self.data)
+
+    @property
+    def member(self) -> str:
+        """Its name in an archive."""
+        suffix = "png" if self.data.startswith(b"\x89PNG") else "jpg"
+        return f"{self.track:03d}_{self.frame:06d}.{suffix}"
 
 
 @dataclass
@@ -68,48 +78,97 @@ class VideoFaces:
         return len({face.track for face in self.faces})
 
 
+@dataclass
+class Sighting:
+    """What is kept of a frame once its picture is gone: `faces` (n, 15) and their encoded crops, and the frame's colours."""
+
+    number: int
+    time: float
+    colours: np.ndarray
+    faces: np.ndarray
+    crops: list[bytes]
+
+
 def extract_faces(path: Path | str, geometry: Geometry, detector: Detector, people: int | str) -> VideoFaces:
-    """Faces of the `people` ("all" or a number) most prominent people on evenly spread frames. Never raises for a bad file."""
+    """Faces of the `people` ("all" or a number) most prominent people on the frames chosen. Never raises for a bad file.
+
+    At most two pictures are held at a time.
+    """
+    wanted: list[int] = []
     try:
-        wanted = evenly_spread(probe(path).frames, geometry.frames)
-        frames = []
-        found = []
-        for frame in read_frames(path, wanted):
-            frames.append(frame)
-            found.append(detector.detect(frame.image))
+        info = probe(path)
+        wanted = choose_frames(info, geometry.frames, geometry.fps)
+        seen = list(look(read_frames(path, wanted, info), geometry, detector, every=len(wanted) <= FEW))
     except VideoError as error:
-        return VideoFaces("unreadable", str(error))
-    if not frames:
-        return VideoFaces("unreadable", f"{path}: none of the frames wanted can be decoded", len(wanted))
-    tracks, unsupported = link(found)
+        return VideoFaces("unreadable", str(error), len(wanted))
+    if not seen:
+        return VideoFaces("unreadable", f"{Path(path).name}: none of the frames wanted can be decoded", len(wanted))
+    cuts = {i for i in range(1, len(seen)) if not same_shot(seen[i - 1].colours, seen[i].colours)}
+    tracks, unsupported = link([sighting.faces for sighting in seen], cuts)
     kept = tracks if people == "all" else tracks[: int(people)]
     faces = [
-        Face(
-            t,
-            frames[i].number,
-            frames[i].time,
-            face,
-            encode(crop_face(frames[i].image, face[5:].reshape(5, 2), geometry.size, geometry.margin)),
-        )
+        Face(t, seen[i].number, seen[i].time, face, seen[i].crops[row])
         for t, track in enumerate(kept)
-        for i, face in zip(track.frames, track.faces, strict=True)
+        for i, row, face in zip(track.frames, track.rows, track.faces, strict=True)
     ]
     dropped = unsupported + sum(len(track.faces) for track in tracks[len(kept) :])
-    status, reason = "ok", ""
-    if len(frames) < len(wanted):
-        status, reason = "partial", f"{len(wanted) - len(frames)} of {len(wanted)} frames cannot be decoded"
-    if not faces:
-        status, reason = "no_face", "no face in any frame" if not unsupported else "no face seen in more than one frame"
-    return VideoFaces(status, reason, len(wanted), len(frames), dropped, faces)
+    lost = _loss(info, len(seen), len(wanted))
+    if faces:
+        return VideoFaces("partial" if lost else "ok", lost, len(wanted), len(seen), dropped, faces)
+    nobody = "no face seen in more than one frame" if unsupported else "no face in any frame"
+    return VideoFaces("no_face", f"{nobody}; {lost}" if lost else nobody, len(wanted), len(seen), dropped)
 
 
-def index_rows(video_id: str, faces: list[Face]) -> pd.DataFrame:
-    """Rows of the face index for one video."""
-    rows = [
-        [video_id, f.track, f.frame, f.time, *f.detection[:5], *f.detection[5:], sharpness(f.crop), member_name(f)] for f in faces
-    ]
-    return pd.DataFrame(rows, columns=INDEX_COLUMNS)
+def _loss(info: VideoInfo, read: int, wanted: int) -> str:
+    """What of a video cannot be seen, in words; nothing, if all can."""
+    losses = []
+    if info.frames < info.promised:
+        losses.append(f"the file holds {info.frames} of the {info.promised} frames that its header promises")
+    if read < wanted:
+        losses.append(f"{wanted - read} of {wanted} frames cannot be decoded")
+    return "; ".join(losses)
 
 
-def member_name(face: Face) -> str:
-    return f"{face.track:03d}_{face.frame:06d}.jpg"
+def look(frames: Iterable[Frame], geometry: Geometry, detector: Detector, every: bool) -> Iterator[Sighting]:
+    """The faces in each frame. Every other frame is searched (with `every`, each); between, faces are followed.
+
+    In a frame between, a search is made after all if a face is lost there, if the frame after shows one more, or if another
+    shot begins: so no face is missed that a neighbouring frame supports, and others would be dropped.
+    """
+    before: Sighting | None = None
+    held: tuple[Frame, Sighting] | None = None  # a frame that was not searched
+    for frame in frames:
+        tint = colours(frame.image)
+        near = before is not None and not every and held is None and same_shot(before.colours, tint)
+        followed = detector.follow(frame.image, before.faces) if before and near else None
+        if followed is not None:
+            before = _sighting(frame, tint, followed, geometry)
+            held = frame, before
+            continue
+        found = detector.detect(frame.image)
+        if held:
+            picture, sighting = held
+            if any(all(distance(face, known) > REACH for known in sighting.faces) for face in found):
+                sighting = _sighting(picture, sighting.colours, detector.detect(picture.image), geometry)
+            yield sighting
+            held = None
+        before = _sighting(frame, tint, found, geometry)
+        yield before
+    if held:
+        yield held[1]
+
+
+def _sighting(frame: Frame, tint: np.ndarray, faces: np.ndarray, geometry: Geometry) -> Sighting:
+    crops = []
+    for face in faces:
+        if geometry.align == "box":
+            crop = crop_box(frame.image, face[:4], geometry.size, geometry.margin)
+        else:
+            crop = crop_face(frame.image, face[5:].reshape(5, 2), geometry.size, geometry.margin)
+        crops.append(encode(crop, geometry.format))
+    return Sighting(frame.number, frame.time, tint, faces, crops)
+
+
+def index_rows(faces: list[Face]) -> list[list[object]]:
+    """Rows of the face index for one video, as INDEX_COLUMNS has them but for the name of the video."""
+    return [[f.track, f.frame, f.time, *map(float, f.detection), sharpness(f.crop), f.member] for f in faces]

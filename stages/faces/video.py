@@ -1,5 +1,6 @@
 """Reading chosen frames of any video, and writing H.264, with PyAV."""
 
+import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,6 +9,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+
+from stages.faces.pixels import to_bgr
 
 MAX_SIDE = 16_384  # a larger picture is refused before it is decoded: three bytes a pixel, from a stranger's file
 
@@ -27,13 +30,21 @@ class Frame:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the container says and its packets prove: times are seconds, sizes pixels before rotation."""
+    """What the container says and its packets prove: times are seconds, sizes pixels before rotation.
+
+    `order` has the number of each packet's frame, in the order of decoding, and `keys` whether it can be decoded without
+    another; both are empty where packets carry no usable timestamps. `promised` is the count of frames in the header, or 0.
+    """
 
     times: tuple[float, ...]
     width: int
     height: int
     rate: Fraction
     has_audio: bool
+    stamps: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
+    keys: tuple[bool, ...] = ()
+    promised: int = 0
 
     @property
     def frames(self) -> int:
@@ -51,12 +62,27 @@ def open_video(path: Path | str) -> av.container.InputContainer:
     if not container.streams.video:
         container.close()
         raise VideoError(f"{path} has no video stream")
-    stream = container.streams.video[0]
+    stream = picture_stream(container)
     if max(stream.width, stream.height) > MAX_SIDE:
         size = f"{stream.width}x{stream.height}"
         container.close()
         raise VideoError(f"{path} is {size}; at most {MAX_SIDE} pixels a side are decoded")
     return container
+
+
+def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The stream that a player would show; as often as not the first, but never a cover picture where there is a video."""
+    stream = container.streams.best("video")
+    return stream if isinstance(stream, av.VideoStream) else container.streams.video[0]
+
+
+def _start_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
+    """Its decoder, with one thread in a worker process, of which there is one for each core; else with as many as serve."""
+    stream.thread_type = "AUTO"
+    decoder = stream.codec_context
+    if multiprocessing.parent_process():
+        decoder.thread_count = 1
+    return decoder
 
 
 def probe(path: Path | str) -> VideoInfo:
@@ -65,25 +91,34 @@ def probe(path: Path | str) -> VideoInfo:
     Raises VideoError as `open_video` does, and when the stream holds no picture.
     """
     with open_video(path) as container:
-        stream = container.streams.video[0]
+        stream = picture_stream(container)
         base = stream.time_base or Fraction(1, 90_000)
-        stamps = []
+        packets = []
+        hidden = 0  # frames that an edit list keeps from being shown
         try:
             for packet in container.demux(stream):
                 if packet.size and not packet.is_discard:
-                    stamps.append(packet.pts)
+                    packets.append((packet.pts, packet.is_keyframe))
+                elif packet.size:
+                    hidden += 1
         except av.FFmpegError as error:
-            if not stamps:
+            if not packets:
                 raise VideoError(f"{path} is damaged from its start: {error}") from error
-        if not stamps:
+        if not packets:
             raise VideoError(f"{path} holds no frames")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        known = sorted(stamp for stamp in stamps if stamp is not None)
-        if len(known) < len(stamps):
-            times = tuple(float(i / rate) for i in range(len(stamps)))
-        else:
-            times = tuple(float((stamp - known[0]) * base) for stamp in known)
-        return VideoInfo(times, stream.width, stream.height, rate, bool(container.streams.audio))
+        stamps = [stamp for stamp, _ in packets if stamp is not None]
+        known = sorted(set(stamps))
+        audio = bool(container.streams.audio)
+        promised = max(stream.frames - hidden, 0)
+        if len(known) < len(packets):
+            times = tuple(float(i / rate) for i in range(len(packets)))
+            return VideoInfo(times, stream.width, stream.height, rate, audio, promised=promised)
+        times = tuple(float((stamp - known[0]) * base) for stamp in known)
+        number = {stamp: i for i, stamp in enumerate(known)}
+        order = () if hidden else tuple(number[stamp] for stamp in stamps)
+        keys = tuple(key for _, key in packets)
+        return VideoInfo(times, stream.width, stream.height, rate, audio, tuple(known), order, keys, promised)
 
 
 def evenly_spread(total: int, wanted: int) -> list[int]:
@@ -92,30 +127,120 @@ def evenly_spread(total: int, wanted: int) -> list[int]:
     return [int((i + 0.5) * total / wanted) for i in range(wanted)]
 
 
-def read_frames(path: Path | str, numbers: list[int] | None = None) -> Iterator[Frame]:
-    """Decode in order, converting only the frames numbered `numbers` (ascending; None: all of them), upright.
+def choose_frames(info: VideoInfo, frames: int | str, fps: float | None = None) -> list[int]:
+    """Numbers of the frames to look at, ascending.
 
-    A damaged tail ends the iteration early; the caller sees it by the count. Raises VideoError if nothing decodes.
+    With `fps` the frames shown at the middle of each 1 / `fps` seconds; else with "keyframes" all that can be decoded alone;
+    else that many, evenly spread.
     """
-    wanted = None if numbers is None else set(numbers)
-    last = None if numbers is None else max(numbers, default=-1)
+    if fps:
+        times = np.array(info.times)
+        moments = np.arange(0.5 / fps, max(times[-1], 0.5 / fps) + 1e-9, 1 / fps)
+        return sorted({int(i) for i in np.clip(np.searchsorted(times, moments + 1e-6) - 1, 0, None)})
+    if frames == "keyframes":
+        return sorted(i for i, key in zip(info.order, info.keys, strict=True) if key) if info.order else [0]
+    return evenly_spread(info.frames, int(frames))
+
+
+def read_frames(path: Path | str, numbers: list[int] | None = None, info: VideoInfo | None = None) -> Iterator[Frame]:
+    """Decode the frames numbered `numbers` (ascending; None: all of them) and give them upright, in order.
+
+    With the `info` that `probe` gives, no more is decoded than the frames wanted need: what lies between them and the
+    keyframe before is decoded but for frames that no other needs, all else is passed over. Frames that do not decode, or
+    only in part, are left out; the caller sees it by the count. Raises VideoError if nothing decodes.
+    """
+    wanted = sorted(set(numbers)) if numbers is not None else None
+    given = -1
+    if wanted and info and info.order:
+        for number, picture in _decode_wanted(path, info, set(wanted)):
+            if number != next((n for n in wanted if n > given), None):
+                break  # one before it did not come: what is left is sought in order, from the start
+            yield Frame(number, info.times[number], to_bgr(picture))
+            given = number
+        if given == wanted[-1]:
+            return
+    rest = None if wanted is None else {n for n in wanted if n > given}
+    yield from _read_in_order(path, rest, info, quiet=given >= 0)
+
+
+def _decode_wanted(path: Path | str, info: VideoInfo, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Numbers and pictures of `wanted`, from as few packets as may be."""
+    needed = np.zeros(len(info.order) + 1, bool)  # of the packets; one more for the empty one at the end
+    key = 0
+    position = {number: i for i, number in enumerate(info.order)}
+    keys = [i for i, is_key in enumerate(info.keys) if is_key]
+    for number in sorted(wanted):
+        last = position[number]
+        while key + 1 < len(keys) and keys[key + 1] <= last and info.order[keys[key + 1]] <= number:
+            key += 1
+        needed[keys[key] if keys and keys[key] <= last else 0 : last + 1] = True
+    number_of = {stamp: i for i, stamp in enumerate(info.stamps)}
+    with open_video(path) as container:
+        stream = picture_stream(container)
+        decoder = _start_decoder(stream)
+        behind = False  # packets were passed over since the decoder was last emptied
+        packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+        for i, packet in enumerate(_until_damage(packets)):
+            if i >= len(info.order):
+                break
+            if not needed[i]:
+                if i and needed[i - 1]:
+                    yield from _wanted_of(_decoded(stream, None), number_of, wanted)
+                    behind = True
+                continue
+            if behind:
+                decoder.flush_buffers()
+                behind = False
+            decoder.skip_frame = "DEFAULT" if info.order[i] in wanted else "NONREF"
+            yield from _wanted_of(_decoded(stream, packet), number_of, wanted)
+        if not behind:
+            yield from _wanted_of(_decoded(stream, None), number_of, wanted)
+
+
+def _wanted_of(pictures: list[av.VideoFrame], number_of: dict[int, int], wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    for picture in pictures:
+        number = number_of.get(picture.pts, -1) if picture.pts is not None else -1
+        if number in wanted and not picture.is_corrupt:
+            yield number, picture
+
+
+def _decoded(stream: av.VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
+    """What comes out when `packet` (None: the end) goes in; nothing, if it is damaged."""
+    try:
+        return stream.decode(packet)
+    except av.error.MemoryError:
+        raise
+    except av.FFmpegError:
+        return []
+
+
+def _until_damage(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    try:
+        yield from packets
+    except av.FFmpegError:
+        return
+
+
+def _read_in_order(path: Path | str, wanted: set[int] | None, info: VideoInfo | None, quiet: bool) -> Iterator[Frame]:
+    """Decode everything from the start up to the last of `wanted` (None: all)."""
+    last = None if wanted is None else max(wanted, default=-1)
+    number_of = {stamp: i for i, stamp in enumerate(info.stamps)} if info else {}
     decoded = 0
     with open_video(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        stream = picture_stream(container)
+        _start_decoder(stream)
         origin = None
-        try:
-            for picture in container.decode(stream):
-                if last is not None and decoded > last:
-                    break
+        for packet in _until_damage(container.demux(stream)):
+            for picture in _decoded(stream, packet):
+                number = number_of.get(picture.pts, decoded) if picture.pts is not None else decoded
+                if last is not None and number > last:
+                    return
                 origin = picture.pts if origin is None else origin
-                if wanted is None or decoded in wanted:
-                    yield Frame(decoded, _seconds(picture, origin, stream, decoded), upright(picture))
+                if (wanted is None or number in wanted) and not picture.is_corrupt:
+                    time = info.times[number] if info and picture.pts in number_of else _seconds(picture, origin, stream, number)
+                    yield Frame(number, time, to_bgr(picture))
                 decoded += 1
-        except av.FFmpegError as error:
-            if not decoded:
-                raise VideoError(f"{path} cannot be decoded: {error}") from error
-    if not decoded:
+    if not decoded and not quiet:
         raise VideoError(f"{path} holds no frame that can be decoded")
 
 
@@ -123,13 +248,6 @@ def _seconds(picture: av.VideoFrame, origin: int | None, stream: av.VideoStream,
     if picture.pts is None or origin is None or picture.time_base is None:
         return float(number / (stream.average_rate or 25))
     return float((picture.pts - origin) * picture.time_base)
-
-
-def upright(picture: av.VideoFrame) -> np.ndarray:
-    """The picture as uint8 BGR (height, width, 3), turned as its display matrix asks."""
-    image = picture.to_ndarray(format="bgr24")
-    turns = round(picture.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
 class VideoWriter:
@@ -205,7 +323,7 @@ class Sound:
         """Mux all packets; times start at those of the picture. A damaged tail of the sound is left out."""
         if self._from is None:
             return
-        picture = self._input.streams.video[0]
+        picture = picture_stream(self._input)
         start = Fraction(picture.start_time or 0) * (picture.time_base or 1)
         try:
             for packet in self._input.demux(self._from):
