@@ -9,7 +9,7 @@ ADDRESS ?= localhost
 repro: setup
 	@dvc repro
 
-test: setup
+test: setup .venv/faces
 	@pytest
 
 crossval: setup
@@ -29,4 +29,8 @@ setup: .venv/installed
 	test -x .venv/bin/python || python3.11 -m venv .venv
 	.venv/bin/python -m pip install --quiet "$$(grep ^uv== requirements.txt)"
 	.venv/bin/uv pip install --python .venv/bin/python -r requirements.txt
+	touch $@
+
+.venv/faces: requirements-faces.txt .venv/installed
+	.venv/bin/uv pip install --python .venv/bin/python -r requirements-faces.txt
 	touch $@

@@ -78,9 +78,13 @@ def read_kept(settings: Split) -> pd.DataFrame | None:
     if settings.strategy != "grouped":
         fail(f"split.keep = {settings.keep!r}: goes with split.strategy = grouped only, which is {settings.strategy}")
     try:
-        return pd.read_csv(settings.keep, dtype={"video_id": str}, usecols=["video_id", "partition", "fold"], keep_default_na=False)
-    except (OSError, ValueError) as error:
+        kept = pd.read_csv(settings.keep, dtype={"video_id": str}, usecols=["video_id", "partition", "fold"], keep_default_na=False)
+        inside = kept["partition"].eq("excluded") | kept["fold"].between(0, settings.folds - 1)
+    except (OSError, ValueError, TypeError) as error:
         fail(f"split.keep = {settings.keep!r} is no splits CSV: {error}")
+    if not inside.all() or kept["video_id"].duplicated().any():
+        fail(f"split.keep = {settings.keep!r}: its folds must be those of split.folds = {settings.folds}, and each video once")
+    return kept
 
 
 def write(table: pd.DataFrame, path: Path) -> None:

@@ -50,10 +50,47 @@ def test_malformed_file_is_named(tmp_path, text, said):
 
 
 def test_other_encoding_is_named(tmp_path):
-    with pytest.raises(LabelsError, match="UTF-8"):
-        read_labels(write(tmp_path, "video_id,filepath,label\nä,ä.mp4,real\n", "latin-1"), tmp_path)
+    with pytest.raises(LabelsError, match="row 3, is not UTF-8"):
+        read_labels(write(tmp_path, "video_id,filepath,label\na,a.mp4,real\nä,ä.mp4,real\n", "latin-1"), tmp_path)
 
 
 def test_missing_file_says_what_to_do(tmp_path):
     with pytest.raises(LabelsError, match=r"data\.labels"):
         read_labels(tmp_path / "none.csv", tmp_path)
+
+
+def test_empty_lines_count_in_the_numbering_but_are_no_rows(tmp_path):
+    path = write(tmp_path, "video_id,filepath,label\n\na,a.mp4,real\n\nb,b.mp4,odd\n")
+    with pytest.raises(LabelsError, match=r"1 problem.*\n  row 5: label 'odd'"):
+        read_labels(path, tmp_path)
+    assert len(read_labels(write(tmp_path, "video_id,filepath,label\n\na,a.mp4,real\n\n"), tmp_path)) == 1
+
+
+def test_one_file_by_two_spellings_with_two_labels_is_said_to_be_that(tmp_path):
+    rows = ["a,x/é.mp4,real", "b,x\\e\u0301.mp4,1", "c,./y.mp4,0", "d,.//y.mp4,real", "e\u0301,z.mp4,0", "é,zz.mp4,0"]
+    path = write(tmp_path, "video_id,filepath,label\n" + "\n".join(rows) + "\n")
+    with pytest.raises(LabelsError) as error:
+        read_labels(path, tmp_path)
+    message = str(error.value)
+    assert "is in row 2 already as real, here as 1" in message
+    assert "'.//y.mp4' is in row 4 already\n" in message
+    assert "'é' is in row 6 already" in message and "3 problem(s)" in message
+
+
+def test_missing_files_are_problems_only_if_asked(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    path = write(tmp_path, "video_id,filepath,label\na,a.mp4,real\nb,b.mp4,fake\nc,s3://bucket/c.mp4,fake\n")
+    assert read_labels(path, tmp_path)["path"].tolist()[2] == "s3://bucket/c.mp4"
+    with pytest.raises(LabelsError, match=r"1 problem.*\n  row 3: filepath 'b.mp4': there is no such file"):
+        read_labels(path, tmp_path, files=True)
+
+
+@pytest.mark.parametrize("filepath", ["../x.mp4", "a/../../x.mp4", "a\\..\\..\\x.mp4"])
+def test_paths_that_climb_out_are_refused(tmp_path, filepath):
+    with pytest.raises(LabelsError, match="climbs out"):
+        read_labels(write(tmp_path, f"video_id,filepath,label\na,{filepath},real\nb,a/../b..mp4,real\n"), tmp_path)
+
+
+def test_odd_subsets_are_refused(tmp_path):
+    with pytest.raises(LabelsError, match="row 3: subset 'dev' is none of train, val, test"):
+        read_labels(write(tmp_path, "video_id,filepath,label,subset\na,a.mp4,0,Train\nb,b.mp4,0,dev\n"), tmp_path)

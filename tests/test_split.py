@@ -156,6 +156,13 @@ def test_where_everyone_is_swapped_with_everyone_people_are_kept_apart():
     assert table["group"].nunique() == 59  # the bootstrap needs more than one
 
 
+def test_a_few_large_groups_are_divided_when_they_are_fewer_than_the_folds():
+    labels = random_corpus(np.random.default_rng(0), 90, 500, 29)
+    assert len(set(identity_groups(labels))) == 3
+    division = divide(labels)
+    assert not naive_leaks(labels, division.table) and set(division.fold) == set(range(5))
+
+
 def test_a_pair_of_communities_is_cut_where_fewest_are_lost():
     """Two circles of people with two fakes between them, and too large a group to stay together."""
     rng = np.random.default_rng(0)
@@ -336,10 +343,12 @@ def test_same_split_tomorrow_and_kept_by_its_file(stage, in_project):
         (["--keep", "nothing.csv"], "split.keep = 'nothing.csv'"),
         (["--keep", "labels.csv"], "split.keep = 'labels.csv'"),
         (["--allow-leaks", "people"], "split.allow_leaks"),
+        (["--keep", "folds.csv"], "split.keep = 'folds.csv': its folds must be"),
         (["--folds", "70"], "too few for split.folds = 70"),
     ],
 )
-def test_what_cannot_be_is_said(stage, capsys, options, said):
+def test_what_cannot_be_is_said(stage, in_project, capsys, options, said):
+    (in_project / "folds.csv").write_text("video_id,partition,group,fold\na,train,0,-1\n")
     with pytest.raises(SystemExit):
         stage(random_corpus(np.random.default_rng(0), 60, 30, 2), *options)
     assert said in capsys.readouterr().err

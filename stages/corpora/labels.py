@@ -96,7 +96,7 @@ def _resolve(filepath: str, videos: Path) -> str:
 def _problems(table: pd.DataFrame, videos: Path) -> list[tuple[int, str]]:
     """(row, what is wrong) of every row that breaks the contract."""
     name, filepath, label, path = (table[column] for column in ("video_id", "filepath", "label", "path"))
-    normal = name.map(lambda text: unicodedata.normalize("NFC", text))
+    normal = name.map(_composed)
     word = label.str.lower()
     cannot = name.isin(["", ".", ".."]) | name.str.contains(r"[/\\\0]")
     problems = [(row, f"video_id {name[row]!r} cannot name a file: it must not be empty or hold / or \\") for row in _rows(cannot)]
@@ -105,7 +105,7 @@ def _problems(table: pd.DataFrame, videos: Path) -> list[tuple[int, str]]:
         (row, f"video_id {name[row]!r} is in row {first[row] + 2} already") for row in _rows(normal.duplicated() & ~cannot)
     ]
     problems += [(row, "filepath is empty") for row in _rows(filepath == "")]
-    place = path.map(_plain)
+    place = path.map(_composed)
     first = _first_rows(place)
     for row in _rows(place.duplicated() & (filepath != "")):
         other = word[first[row]]
@@ -139,7 +139,6 @@ def _first_rows(values: pd.Series) -> pd.Series:
     return rows.groupby(values.to_numpy()).transform("first")
 
 
-def _plain(path: str) -> str:
-    """One spelling for each file: composed Unicode, no `./` or doubled slashes."""
-    text = unicodedata.normalize("NFC", path)
-    return re.sub(r"/(\./|/)+", "/", text) if "//" in text[8:] or "/./" in text else text
+def _composed(text: str) -> str:
+    """One spelling of accented letters, which file systems write in two ways."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)

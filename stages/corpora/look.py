@@ -15,7 +15,7 @@ from stages.faces.archive import read_crops
 from stages.params import Params, fail
 from stages.workers import spread
 
-HASHED = 8  # faces of a person in a video of which hashes are taken
+HASHED = 16  # faces of a person in a video of which hashes are taken
 EMBEDDED = 4  # of these, faces whose mean embedding stands for the person
 TOGETHER = 100  # people of videos in one task
 SHEET = 10  # people on a sheet of pictures, each in up to as many videos

@@ -34,6 +34,8 @@ class Division:
         self._labels, self._settings = labels, settings
         self._kept = None if kept is None else kept.set_index("video_id").reindex(labels["video_id"])
         self._units = make_units(labels, kinds, settings.largest, self._kept_places())
+        if settings.strategy == "grouped" and self._units.count < settings.folds:
+            self._units = make_units(labels, kinds, 1 / settings.folds, self._kept_places())
         self._values = features(labels)
         self.group = self._units.home
         self.reason = np.full(len(labels), "", object)
