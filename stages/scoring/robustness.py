@@ -60,7 +60,7 @@ PLANS = {
         files={"h264": (32, 40), "resolution": (0.25,)},
         videos=200,
         reencoded=12,
-        faces=4,
+        faces=3,
     ),
     "full": Plan(
         crops={
