@@ -3,10 +3,12 @@
     python -m stages.compare HEAD workspace
     python -m stages.compare main my-experiment
     python -m stages.compare fold-0 fold-1 fold-2
+    python -m stages.compare a-0,a-1,a-2,a-3,a-4 b-0,b-1,b-2,b-3,b-4
 
 A revision is anything that git or DVC knows: a commit, branch, tag or experiment; `workspace` is what lies here. Each is compared
 with the first on the test videos that both scored: the paired difference of video AUC with its 95 % interval from a bootstrap over
-groups of people, and a p-value from exchanging their scores. Several revisions also give mean ± standard deviation.
+groups of people, and a p-value from exchanging their scores. Several revisions also give mean ± standard deviation. Folds of one
+recipe, joined by commas, count as one: everybody is tested once, by scores ranked within the fold, and so a difference can show.
 """
 
 import argparse
@@ -37,25 +39,37 @@ def read_table(path: str, revision: str) -> pd.DataFrame:
     )
 
 
+def scored_folds(revisions: str, params: Params) -> pd.DataFrame:
+    """The scored test videos of a revision, or of several that are joined by commas: `video_id,label,score,group`."""
+    names = revisions.split(",")
+    tables = [scored_test(name, params) for name in names]
+    if len(tables) > 1:  # each fold has its own detector, on a scale of its own
+        tables = [table.assign(score=table["score"].rank(pct=True)) for table in tables]
+    table = pd.concat(tables, ignore_index=True)
+    if table["video_id"].duplicated().any():
+        fail(f"{revisions}: {table['video_id'][table['video_id'].duplicated()].iloc[0]} is in two of these test sets; give folds")
+    return table
+
+
 def scored_test(revision: str, params: Params) -> pd.DataFrame:
-    """The scored test videos of a revision: `video_id,label,logit,group`."""
+    """The scored test videos of one revision."""
     videos = read_table(params.data.predictions, revision)
     videos = videos[(videos["partition"] == "test") & videos["logit"].notna()]
     videos = videos.merge(read_table(params.data.splits, revision)[["video_id", "group"]], on="video_id")
     if videos["label"].nunique() < 2:
         fail(f"{revision} has no test videos of both kinds with a score; there is no AUC to compare")
-    return videos[["video_id", "label", "logit", "probability", "group"]]
+    return videos.rename(columns={"logit": "score"})[["video_id", "label", "score", "group"]]
 
 
 def difference(first: pd.DataFrame, other: pd.DataFrame, params: Params) -> str:
     """The change of AUC from `first` to `other`, in words."""
-    pairs = first.merge(other[["video_id", "label", "logit"]], on=["video_id", "label"], suffixes=("_1", "_2"))
+    pairs = first.merge(other[["video_id", "label", "score"]], on=["video_id", "label"], suffixes=("_1", "_2"))
     if pairs["label"].nunique() < 2:
         return "no test videos of both kinds in common: no paired difference"
     settings, groups = params.evaluate, pairs["group"].nunique()
-    change = paired_change(pairs, "logit_1", "logit_2", settings.bootstrap, settings.seed)
+    change = paired_change(pairs, "score_1", "score_2", settings.bootstrap, settings.seed)
     low, high = interval(change, groups)
-    p = exchange_test(pairs, "logit_1", "logit_2", settings.bootstrap, settings.seed)
+    p = exchange_test(pairs, "score_1", "score_2", settings.bootstrap, settings.seed)
     words = f"{change[0]:+.4f}"
     if low is not None and high is not None:
         words += f", 95 % interval {low:+.4f} to {high:+.4f}"
@@ -74,11 +88,11 @@ def main() -> None:
     if len(revisions) < 2:
         fail("give two revisions or more, such as HEAD workspace")
     params = parse("evaluate", __doc__ or "", [])
-    tables = {revision: scored_test(revision, params) for revision in revisions}
+    tables = {revision: scored_folds(revision, params) for revision in revisions}
     settings, values = params.evaluate, []
     width = max(map(len, tables))
     for revision, table in tables.items():
-        row = summarise(table["label"], table["probability"], 0.5, table["group"], settings.bootstrap, settings.seed)
+        row = summarise(table["label"], table["score"].rank(pct=True), 0.5, table["group"], settings.bootstrap, settings.seed)
         values.append(float(row["auc"] or 0))
         print(f"{revision:{width}}  video AUC {with_interval(row, 'auc')} on {row['n']} test videos")
     if len(tables) > 2:

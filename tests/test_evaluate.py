@@ -20,7 +20,7 @@ from stages.learning.model import create_model
 from stages.params import parse
 from stages.scoring.calibrate import Calibration
 
-SMALL = ["--extract.frames", "4", "--extract.size", "64", "--bootstrap", "60", "--infer.checkpoint", "detector.safetensors"]
+SMALL = ["--extract.frames", "3", "--extract.size", "64", "--bootstrap", "60", "--infer.checkpoint", "detector.safetensors"]
 WHERE = ["--data.videos", "videos", "--data.labels", "videos/labels.csv"]
 
 
@@ -92,7 +92,7 @@ def test_evaluation_leaves_numbers_pictures_page_and_card(project, monkeypatch, 
     run(monkeypatch, evaluate, *WHERE, *SMALL)
     metrics = strict(project / "metrics/evaluate.json")
     assert metrics["coverage"] == 0.8 and metrics["unscored"] == {"no_face": 1, "unreadable": 1}
-    for level, n in (("video", 8), ("track", 8), ("frame", 32)):
+    for level, n in (("video", 8), ("track", 8), ("frame", 24)):
         assert metrics[level]["n"] == n and metrics["val"][level]["n"] == n
         assert 0 <= metrics[level]["auc_low"] <= metrics[level]["auc"] <= metrics[level]["auc_high"] <= 1
     predictions = pd.read_csv(project / "data/predictions.csv")

@@ -17,7 +17,7 @@ SMALL = {
     "extract": {"frames": 4, "size": 64},
     "split": {"folds": 3, "val": 0.4},
     "train": {"epochs": 1},
-    "evaluate": {"bootstrap": 50},
+    "evaluate": {"bootstrap": 50, "robustness": "none"},
     "model": {"backbone": "resnet10t"},
 }
 
@@ -79,6 +79,8 @@ def test_pipeline_from_nothing(clone):
     assert len(people) == 2
     for name in ("roc", "precision_recall", "confusion", "reliability", "histogram"):
         assert (clone / f"plots/evaluate/{name}.png").stat().st_size > 5000
+    assert "evidence, not proof" in (clone / "reports/model_card.md").read_text()
+    assert (clone / "reports/evaluation.html").stat().st_size > 50_000
 
 
 def test_nothing_changed_runs_nothing(clone):

@@ -10,7 +10,6 @@ from scipy.special import expit, logit
 from stages.scoring.metrics import METRICS, measure
 
 FEW_GROUPS = 10  # with fewer groups of people, or fewer videos of a kind, a number is marked as resting on little
-EDGE = 1e-3  # how near to 0 or 1 a drawn share counts, whose log-odds would be infinite
 CHUNK = 4_000_000  # weights held at once: bounds memory whatever the number of samples
 
 Number = float | int | None
@@ -57,7 +56,8 @@ def interval(values: np.ndarray, groups: int, scale: str = "linear") -> tuple[Nu
         reach *= drawn.std(ddof=1) / value
         return number(value * np.exp(-reach)), number(value * np.exp(reach))
     if 0 < value < 1:
-        reach *= logit(np.clip(drawn, EDGE, 1 - EDGE)).std(ddof=1)
+        edge = min(0.5 / (groups + 1), min(value, 1 - value) / 2)  # of a drawn share of 0 or 1 the log-odds are infinite
+        reach *= logit(np.clip(drawn, edge, 1 - edge)).std(ddof=1)
         return number(expit(logit(value) - reach)), number(expit(logit(value) + reach))
     beyond = max(1 - 0.025 ** (1 / groups), float(np.quantile(np.abs(drawn - value), 0.975)))
     return (0.0, number(beyond)) if value == 0 else (number(1 - beyond), 1.0)

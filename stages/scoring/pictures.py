@@ -159,7 +159,7 @@ def _breakdown(axes: Axes, rows: list[dict[str, Any]], overall: dict[str, Any]) 
     axes.set_yticks(range(len(table)), names, fontsize=8)
     axes.axvline(0.5, ls=":", color=GREY)
     axes.invert_yaxis()
-    axes.set(title="AUC with 95 % interval (hatched: rests on little; dotted: chance)", xlabel="AUC of videos", xlim=(0, 1))
+    axes.set(title="AUC and 95 % interval", xlabel="AUC of videos (hatched: rests on little; dotted: chance)", xlim=(0, 1))
 
 
 def _robustness(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -171,6 +171,8 @@ def _robustness(path: Path, rows: list[dict[str, Any]]) -> None:
     )
     for axes, family in zip(grid.ravel(), families, strict=False):
         points = [row for row in rows if row["family"] == family and row["auc"] is not None]
+        if family == "brightness":  # darker to the left, brighter to the right
+            points.sort(key=lambda row: row["strength"] or 1)
         x = range(len(points))
         axes.plot(x, [row["auc"] for row in points], "o-", color=BLUE, lw=2, label="AUC")
         bounds = [[row[f"auc_{end}"] if row["auc_low"] is not None else row["auc"] for row in points] for end in ("low", "high")]
@@ -184,6 +186,6 @@ def _robustness(path: Path, rows: list[dict[str, Any]]) -> None:
         axes.grid(alpha=0.3)
     for axes in grid.ravel()[len(families) :]:
         axes.set_axis_off()
-    grid[0, 0].legend(fontsize=8, loc="lower left")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle("Test videos under compression, scaling, blur, noise and light")
     _save(figure, path)

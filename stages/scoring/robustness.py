@@ -59,8 +59,8 @@ PLANS = {
         crops={"jpeg": (50, 20), "blur": (1, 2), "noise": (5, 15), "brightness": (0.5, 1.5)},
         files={"h264": (32, 40), "resolution": (0.25,)},
         videos=200,
-        reencoded=20,
-        faces=4,
+        reencoded=12,
+        faces=3,
     ),
     "full": Plan(
         crops={

@@ -67,11 +67,11 @@ def calibrated(table: pd.DataFrame, operating_point: str, fallback: Calibration)
 
 
 def levels(faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibration, draws: Draws) -> dict[str, dict[str, Row]]:
-    """For val and test the metrics of videos, tracks and frames: {partition: {level: row}}.
+    """For test and val the metrics of videos, tracks and frames: {partition: {level: row}}.
 
     `videos` carries the detector's own probabilities; tracks and frames are calibrated for themselves, on validation.
     """
-    result: dict[str, dict[str, Row]] = {"val": {}, "test": {}}
+    result: dict[str, dict[str, Row]] = {"test": {}, "val": {}}
     for level in LEVELS:
         table, used = videos, calibration
         if level != "video":
