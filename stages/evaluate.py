@@ -8,8 +8,9 @@ Threshold and calibration were learnt on validation when the detector was traine
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.corpora.identities import identity_groups
+from stages.corpora.audit import already_seen
+from stages.corpora.identities import identity_groups, ties
 from stages.corpora.labels import LabelsError, read_labels
-from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_splits
+from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found, read_splits
 from stages.faces.extraction import Geometry
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector
 from stages.learning.dataset import FaceDataset, InOrder, make_loader
@@ -62,9 +64,12 @@ class Scorer:
         self._batch_size = batch_size
         self.calibration = config.calibration
 
-    def crops(self, crops: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits (n,) of crops, uint8 BGR."""
-        return score_batches(self._model, batches_of(crops, self._batch_size), self._device)
+    def crops(self, crops: Iterable[np.ndarray]) -> np.ndarray:
+        """Logits (n,) of crops, uint8 BGR, of which a batch at a time is held."""
+        crops = iter(crops)
+        batches = iter(lambda: list(islice(crops, self._batch_size)), [])
+        tensors = (tensor for batch in batches for tensor in batches_of(batch, self._batch_size))
+        return score_batches(self._model, tensors, self._device)
 
     def score(self, videos: pd.DataFrame, faces: pd.DataFrame, folder: Path, index: Path) -> Scored:
         """Score `faces` of `videos` (`video_id,label,group,partition`), whose crops lie in `folder` beside `index`."""
@@ -77,7 +82,7 @@ class Scorer:
 
 def judge_videos(faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
     """`videos`, each with its score and verdict; those without a face with verdict no_face and no score."""
-    videos = videos.drop(columns=["logit", "track", "frames", "faces", "probability", "verdict"], errors="ignore")
+    videos = videos.drop(columns=list(tables.SCORES), errors="ignore")
     videos = videos.merge(aggregate(faces, calibration.aggregate), left_on="video_id", right_index=True, how="left")
     scored = videos["logit"].notna()
     videos["logit"] = videos["logit"].astype(float).round(6)
@@ -107,7 +112,7 @@ def score_corpus(name: str, corpus: Corpus, scorer: Scorer) -> Scored:
     videos = read_labels(corpus.labels, corpus.videos)
     if not index.is_file():
         raise LabelsError(f"{index} does not exist; run dvc repro corpus@{name}")
-    videos["group"] = [f"{name} {group}" for group in identity_groups(videos)]
+    videos["group"] = identity_groups(videos)
     videos["partition"] = name
     faces = pd.read_parquet(index).merge(videos[["video_id", "label", "group", "partition"]], on="video_id")
     return scorer.score(videos, faces, CORPORA / name / "faces", index)
@@ -129,10 +134,10 @@ def check(params: Params, config: DetectorConfig) -> None:
 def measure_robustness(
     params: Params, own: Scored, scorer: Scorer, config: DetectorConfig, draws: tables.Draws
 ) -> list[tables.Row]:
-    if params.evaluate.robustness == "none":
+    videos = own.part("test")
+    if params.evaluate.robustness == "none" or videos.empty:
         return []
     plan, bench = PLANS[params.evaluate.robustness], Bench(scorer.crops, scorer.calibration, draws)
-    videos = own.videos[own.videos["partition"] == "test"]
     rows = file_rows(plan, bench, videos, own.faces, own.folder, config.geometry, params.extract.faces)
     return rows + crop_rows(plan, bench, videos, own.faces, own.folder)
 
@@ -190,6 +195,16 @@ def say(findings: dict[str, Any]) -> None:
     print(f"see {REPORTS}/evaluation.html and {REPORTS}/model_card.md")
 
 
+def audit_against(config: DetectorConfig, test: pd.DataFrame, params: Params) -> None:
+    """End the stage if anybody or anything in the test set was seen in training, by what the detector itself remembers."""
+    if not config.seen:
+        fail(f"{params.infer.checkpoint} does not say what it was trained on, so that no leak can be excluded; train again")
+    seen = already_seen(ties(test.reset_index(drop=True), read_found(params.data)), config.seen)
+    leaks = [f"{kind} {', '.join(tokens[:10])}" for kind, tokens in seen.items() if tokens and kind not in params.split.allow_leaks]
+    if leaks:
+        fail(f"{params.infer.checkpoint} was trained on what the test set shows: " + "; ".join(leaks) + "; see split.allow_leaks")
+
+
 def main() -> None:
     params = parse("evaluate", __doc__ or "")
     try:
@@ -197,6 +212,7 @@ def main() -> None:
         check(params, config)
         scorer = Scorer(model, config, params.evaluate.batch_size)
         labels = read_divided(params)
+        audit_against(config, labels[labels["partition"] == "test"], params)
         own = score_own(params, labels, scorer)
         others = {name: score_corpus(name, corpus, scorer) for name, corpus in params.evaluate.corpora.items()}
     except (LabelsError, CheckpointError) as error:

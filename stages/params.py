@@ -86,6 +86,12 @@ class Split(Section):
     folds: int = Field(ge=2, description="parts that the groups of people are divided into; one of them is the test set")
     fold: Count = Field(description="which fold is the test set")
     val: float = Field(gt=0, lt=1, description="share of the videos outside the test set that validate")
+    identities: Literal["labels", "faces"] = Field(
+        description="labels: people are those of the labels CSV; faces: whose faces look alike is one person, too"
+    )
+    same_face: float = Field(ge=0, le=1, description="distance of face embeddings below which two are one person")
+    near_duplicate: float = Field(ge=0, le=0.5, description="share of different hash bits up to which clips are copies")
+    workers: Count = Field(description="processes that look at faces; 0: one for each core")
     largest: float = Field(gt=0, le=1, description="share of the videos above which a group is divided by people, fakes excluded")
     keep: str = Field(description="earlier splits CSV whose videos stay where they are (none: start afresh)")
     allow_leaks: Kinds = Field(description="kinds of ties that may cross partitions: " + ", ".join(KINDS))
@@ -108,6 +114,7 @@ class Train(Section):
     )
     patience: PositiveInt = Field(description="epochs without a better validation score before training stops")
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor computes in it")
+    pairs: bool = Field(description="each fake beside its own original in the batch; else beside any real face")
     augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")
     blend: Share = Field(description="share of fakes made on the fly by blending another real person's face in (Face X-ray)")
     self_blend: Share = Field(description="share of fakes made on the fly from one real face (self-blended images)")

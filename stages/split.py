@@ -4,9 +4,10 @@
     python -m stages.split --fold 3
     python -m stages.split --strategy repair
 
-Two videos belong together when they share a person, a face donor, an original or an upload; whatever is so connected stays
-together. Where that is most of the corpus, people are kept apart instead, and the fakes that join two sides are excluded.
-What was excluded, moved or allowed to leak is listed in split_report/ beside the splits CSV.
+Two videos belong together when they share a person, a face donor, an original or an upload, or are copies of each other by
+their faces; whatever is so connected stays together. Where that is most of the corpus, people are kept apart instead, and the
+fakes that join two sides are excluded. What was found, excluded, moved or allowed to leak is listed in split_report/ beside the
+splits CSV.
 """
 
 import json
@@ -17,8 +18,10 @@ import pandas as pd
 from stages.corpora.audit import SIDES, audit, leaks
 from stages.corpora.identities import ties
 from stages.corpora.labels import labels_or_fail
+from stages.corpora.look import COLUMNS, look
 from stages.corpora.partitions import Division, SplitError, moved
 from stages.corpora.picture import draw_split
+from stages.corpora.tables import split_report
 from stages.params import KINDS, Split, fail, parse
 
 PICTURE = Path("plots/split/partitions.png")
@@ -30,7 +33,9 @@ def main() -> None:
     if settings.fold >= settings.folds:
         fail(f"split.fold = {settings.fold}: must be below split.folds = {settings.folds}")
     labels = labels_or_fail(params.data)
-    kinds = ties(labels)
+    report = empty_report(split_report(params.data))
+    found = look(labels, params, report)
+    kinds = ties(labels, found)
     binding = {kind: tokens for kind, tokens in kinds.items() if kind not in settings.allow_leaks}
     try:
         division = Division(labels, binding, settings, read_kept(settings))
@@ -38,9 +43,10 @@ def main() -> None:
         fail(str(error))
     splits = division.table
     crossing = audit(splits.set_index("video_id")["partition"], kinds)
-    counts = {kind: value if kind in kinds and len(kinds[kind]) else None for kind, value in leaks(crossing, KINDS).items()}
-    report = Path(params.data.splits).with_name("split_report")
-    report.mkdir(parents=True, exist_ok=True)
+    looked_for = set() if found is None else {"near_duplicate"} | ({"embedding"} if settings.identities == "faces" else set())
+    told = {kind for kind, tokens in kinds.items() if len(tokens)} | looked_for
+    counts = {kind: pairs if kind in told else None for kind, pairs in leaks(crossing, KINDS).items()}
+    write(pd.DataFrame(columns=COLUMNS) if found is None else found, report / "found.csv")
     excluded = splits.loc[splits["partition"] == "excluded", ["video_id"]].assign(reason=division.reason[division.side < 0])
     write(excluded, report / "excluded.csv")
     write(crossing, report / "leaks.csv")
@@ -56,6 +62,14 @@ def main() -> None:
     Path("metrics/split.json").write_text(json.dumps(metrics, indent=2) + "\n")
     draw_split(PICTURE, labels, counts)
     print_summary(metrics, excluded, changed, crossing)
+
+
+def empty_report(folder: Path) -> Path:
+    """The folder without what an earlier run wrote there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [*folder.glob("*.csv"), *folder.glob("people_*.jpg")]:
+        path.unlink()
+    return folder
 
 
 def read_kept(settings: Split) -> pd.DataFrame | None:
@@ -84,7 +98,7 @@ def leak_message(crossing: pd.DataFrame) -> str:
     kinds = ", ".join(sorted(set(crossing["kind"])))
     return (
         f"the split leaks: {len(crossing)} ties cross partitions, all in split_report/leaks.csv:\n{shown}{more}\n"
-        f"Nothing was written. split.strategy = repair moves them; split.allow_leaks = [{kinds}] accepts them"
+        f"No splits CSV was written. split.strategy = repair moves them; split.allow_leaks = [{kinds}] accepts them"
     )
 
 

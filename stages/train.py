@@ -21,8 +21,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.tensorboard import SummaryWriter
 
 from stages import corpora, learning, scoring
+from stages.corpora.audit import digests
+from stages.corpora.identities import ties
 from stages.corpora.labels import LabelsError
-from stages.corpora.tables import corpus_fingerprint, labelled_faces
+from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found
 from stages.faces.extraction import Geometry
 from stages.learning.augment import augment, mirror
 from stages.learning.checkpoint import DetectorConfig, save_detector
@@ -147,12 +149,13 @@ def main() -> None:
         )
     team.leave()
     if team.leads:
-        finish(model, state, validation, params)
+        finish(model, state, validation, faces, params)
 
 
-def finish(model: FaceClassifier, state: State, validation: Validation, params: Params) -> None:
+def finish(model: FaceClassifier, state: State, validation: Validation, faces: pd.DataFrame, params: Params) -> None:
     """Write the detector of the best epoch, calibrated, and its metrics."""
     model.load_state_dict(state.best)
+    learnt_from = faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id")
     best = state.history[state.best_epoch]
     config = DetectorConfig(
         backbone=params.model.backbone,
@@ -160,6 +163,7 @@ def finish(model: FaceClassifier, state: State, validation: Validation, params: 
         calibration=validation.calibrate(model, params.evaluate),
         params=shaping_params(params),
         corpus=corpus_fingerprint(params.data),
+        seen=digests(ties(learnt_from, read_found(params.data))),
         epoch=state.best_epoch + 1,
         val_auc=best["val_auc"],
     )

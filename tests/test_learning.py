@@ -23,8 +23,8 @@ from stages.params import Train
 from stages.scoring.calibrate import Calibration
 
 SETTINGS = Train(
-    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.9, patience=9, precision="float32", augment=True,
-    blend=0.3, self_blend=0.2, rank=0.5, workers=0,
+    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.9, patience=9, precision="float32",
+    pairs=True, augment=True, blend=0.3, self_blend=0.2, rank=0.5, workers=0,
 )  # fmt: skip
 CPU = torch.device("cpu")
 ALONE = Team(0, 1, CPU)
@@ -138,8 +138,24 @@ def test_batches_put_each_fake_beside_its_original_at_the_same_moment(faces):
 def test_fake_without_its_original_is_put_beside_some_real_face(faces):
     table = faces[0].drop(columns="source_video")
     assert (nearest_originals(table) == -1).all()
-    for batch in PairSampler(table, SETTINGS):
-        assert all(table["label"][row] == 0 for row, _, _ in batch[1::2])
+    for sampler in (PairSampler(table, SETTINGS), PairSampler(faces[0], SETTINGS.model_copy(update={"pairs": False}))):
+        for batch in sampler:
+            assert all(table["label"][row] == 0 for row, _, _ in batch[1::2])
+
+
+def test_real_video_without_a_fake_is_learnt_from_too(faces):
+    table = faces[0][faces[0]["video_id"] != "f2"].reset_index(drop=True)
+    settings = SETTINGS.model_copy(update={"blend": 0.0, "self_blend": 0.0})
+    batches = list(PairSampler(table, settings))
+    assert {table["video_id"][row] for batch in batches for row, _, _ in batch[1::2]} == {"r1", "r2"}
+    assert all(table["label"][row] == 1 for batch in batches for row, _, _ in batch[::2])
+
+
+def test_processes_share_the_pairs_of_a_batch(faces):
+    whole = list(PairSampler(faces[0], SETTINGS))
+    shards = [list(PairSampler(faces[0], SETTINGS, rank, 2)) for rank in (0, 1)]
+    for batch, one, two in zip(whole, *shards, strict=True):
+        assert len(one) == len(two) == len(batch) // 2 and sorted(one + two) == sorted(batch)
 
 
 def test_blended_faces_are_labelled_fake_and_differ_inside_only(faces):

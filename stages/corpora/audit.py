@@ -1,5 +1,6 @@
 """What stands on two sides of a split, counted from the rows anew: no group is trusted."""
 
+import hashlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -51,3 +52,18 @@ def _crossing(tokens: pd.Series, side: np.ndarray, videos: np.ndarray) -> pd.Dat
 def leaks(crossing: pd.DataFrame, kinds: Iterable[str]) -> dict[str, int]:
     """Pairs of videos across partitions for each kind of tie."""
     return {kind: int(crossing.loc[crossing["kind"] == kind, "pairs"].sum()) for kind in kinds}
+
+
+def digests(kinds: Ties) -> dict[str, list[str]]:
+    """What the rows are tied by, by kind, as the first 12 hex digits of SHA-256: enough to know it again, not to read it."""
+    return {kind: sorted(_digest(kind, tokens.unique())) for kind, tokens in kinds.items()}
+
+
+def already_seen(kinds: Ties, seen: dict[str, list[str]]) -> dict[str, list[str]]:
+    """By kind, the tokens of ties whose digest is in `seen`: what a detector was trained on."""
+    found = {kind: _digest(kind, tokens.unique()) for kind, tokens in kinds.items()}
+    return {kind: sorted(found[kind][digest] for digest in set(found[kind]) & set(seen.get(kind, []))) for kind in found}
+
+
+def _digest(kind: str, tokens: Iterable[str]) -> dict[str, str]:
+    return {hashlib.sha256(f"{kind}:{token}".encode()).hexdigest()[:12]: token for token in tokens}

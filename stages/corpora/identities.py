@@ -28,7 +28,7 @@ def ties(labels: pd.DataFrame, found: pd.DataFrame | None = None) -> Ties:
     result = {kind: tokens[tokens != ""] for kind, tokens in columns.items()}
     if found is not None:
         rows = pd.Series(labels.index, index=labels["video_id"])
-        for kind, table in found.groupby("kind"):
+        for kind, table in found[found["video_id"].isin(rows.index)].groupby("kind"):
             result[str(kind)] = pd.Series(table["token"].to_numpy(), index=rows[table["video_id"]].to_numpy())
     return result
 

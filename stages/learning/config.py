@@ -15,5 +15,6 @@ class DetectorConfig(BaseModel):
     calibration: Calibration
     params: dict[str, dict[str, object]]  # sections of params.yaml that shaped it
     corpus: str  # fingerprint of the faces and splits that it was trained on
+    seen: dict[str, list[str]] = {}  # digests of the people, originals, ... of train and val: see stages.corpora.audit
     epoch: int  # whose weights these are
     val_auc: float  # video AUC on validation

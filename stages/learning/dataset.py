@@ -1,6 +1,8 @@
 """Crops from the archives, each drawn and augmented by a seed of its own, whatever process prepares it."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from stages.learning.blending import blend
 from stages.params import Train
 
 Key = tuple[int, int, int]  # row of the table, seed of the draw, row of the face to blend in (its own: self-blend; -1: none)
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # crops uint8 RGB (n, 3, size, size), labels (n,)
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # of a crop as it is stored
 
@@ -61,7 +65,7 @@ class PairSampler(Sampler[list[Key]]):
 
     def __init__(self, faces: pd.DataFrame, settings: Train, rank: int = 0, size: int = 1) -> None:
         fakes, reals = np.flatnonzero(faces["label"] == 1), np.flatnonzero(faces["label"] == 0)
-        originals = nearest_originals(faces)[fakes]
+        originals = nearest_originals(faces)[fakes] if settings.pairs else np.full(len(fakes), -1)
         used = faces["video_id"].iloc[originals[originals >= 0]].unique()
         alone = reals[~faces["video_id"].iloc[reals].isin(used)] if len(used) else reals[:0]
         self._pairs = np.concatenate([np.stack([fakes, originals], 1), np.stack([np.full(len(alone), -1), alone], 1)])
@@ -123,6 +127,16 @@ class InOrder(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         for start in range(0, self._total, self._batch_size):
             yield [(row, 0, -1) for row in range(start, min(start + self._batch_size, self._total))]
+
+
+def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """`batches` in their order, the next one prepared by a thread while one is worked on."""
+    with ThreadPoolExecutor(1) as thread:
+        source = iter(batches)
+        coming = deque(thread.submit(next, source, None) for _ in range(2))
+        while batch := coming.popleft().result():
+            coming.append(thread.submit(next, source, None))
+            yield batch
 
 
 def make_loader(dataset: FaceDataset, sampler: Sampler[list[Key]], workers: int) -> DataLoader:

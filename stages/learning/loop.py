@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from stages.learning.dataset import PairSampler
+from stages.learning.dataset import PairSampler, ahead
 from stages.learning.device import autocast
 from stages.learning.model import FaceClassifier
 from stages.learning.team import Team
@@ -148,7 +148,14 @@ def _one_epoch(
     model.train()
     total, steps = 0.0, len(loader)
     best = f", best AUC {state.history[state.best_epoch]['val_auc']:.3f}" if state.history else ""
-    bar = tqdm(loader, f"train epoch {state.epoch + 1}/{settings.epochs}{best}", unit="batch", leave=False, disable=not team.leads)
+    bar = tqdm(
+        ahead(loader),
+        f"train epoch {state.epoch + 1}/{settings.epochs}{best}",
+        total=steps,
+        unit="batch",
+        leave=False,
+        disable=not team.leads,
+    )
     for step, (crops, labels) in enumerate(bar):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(state.epoch * steps + step, settings.epochs * steps, settings)

@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 from stages.scoring.metrics import METRICS, measure
 
 FEW_GROUPS = 10  # with fewer groups of people, or fewer videos of a kind, a number is marked as resting on little
+EDGE = 1e-3  # how near to 0 or 1 a drawn share counts, whose log-odds would be infinite
 CHUNK = 4_000_000  # weights held at once: bounds memory whatever the number of samples
 
 Number = float | int | None
@@ -48,14 +49,15 @@ def interval(values: np.ndarray, groups: int, scale: str = "linear") -> tuple[Nu
     value, drawn = float(values[0]), values[1:][~np.isnan(values[1:])]
     if groups < 2 or len(drawn) < 2 or np.isnan(value):
         return None, None
-    spread = float(drawn.std(ddof=1))
-    reach = float(stats.t.ppf(0.975, groups - 1)) * np.sqrt(groups / (groups - 1)) * spread
+    reach = float(stats.t.ppf(0.975, groups - 1)) * np.sqrt(groups / (groups - 1))
     if scale == "linear":
+        reach *= drawn.std(ddof=1)
         return number(value - reach), number(value + reach)
-    if scale == "positive":
-        return (number(value * np.exp(-reach / value)), number(value * np.exp(reach / value))) if value else (0.0, number(reach))
+    if scale == "positive" and value > 0:
+        reach *= drawn.std(ddof=1) / value
+        return number(value * np.exp(-reach)), number(value * np.exp(reach))
     if 0 < value < 1:
-        reach /= value * (1 - value)
+        reach *= logit(np.clip(drawn, EDGE, 1 - EDGE)).std(ddof=1)
         return number(expit(logit(value) - reach)), number(expit(logit(value) + reach))
     beyond = max(1 - 0.025 ** (1 / groups), float(np.quantile(np.abs(drawn - value), 0.975)))
     return (0.0, number(beyond)) if value == 0 else (number(1 - beyond), 1.0)

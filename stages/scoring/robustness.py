@@ -5,13 +5,16 @@ are. JPEG, blur, noise and brightness act on the crops that extraction stored; t
 the crop. Every strength is compared with the same videos and the same number of faces as they were.
 """
 
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pandas as pd
@@ -23,15 +26,13 @@ from stages.faces.extraction import Face, Geometry, extract_faces
 from stages.faces.video import VideoError, VideoWriter, evenly_spread, probe, read_frames
 from stages.scoring.aggregate import aggregate
 from stages.scoring.calibrate import Calibration
-from stages.scoring.intervals import bootstrap, interval, number
-from stages.scoring.metrics import auc
+from stages.scoring.intervals import interval, number
+from stages.scoring.paired import paired_change
 from stages.scoring.tables import Draws, Row
-from stages.workers import spread
 
 NEAR_LOSSLESS = 18  # CRF at which a video is written whose resolution alone is to change
 PRESET = "veryfast"
-
-Condition = tuple[str, float]  # family and strength
+BLOCK = 256  # videos whose faces are held at once
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,14 @@ def reencode(source: Path | str, target: Path, family: str, strength: float) -> 
             writer.write(image, frame.time)
 
 
-def faces_after(task: tuple[str, Condition], geometry: Geometry, people: int | str) -> list[Face]:
-    """What extraction finds in the video of `task` after it was written anew; nothing where it cannot be read."""
-    source, (family, strength) = task
+def faces_after(source: str, family: str, strength: float, geometry: Geometry, people: int | str) -> list[Face]:
+    """What extraction finds in a video after it was written anew; nothing where it cannot be read or written."""
     detector = make_detector(geometry.detector, geometry.threshold)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "again.mp4"
         try:
             reencode(source, target, family, strength)
-        except VideoError:
+        except (VideoError, av.FFmpegError):
             return []
         return extract_faces(target, geometry, detector, people).faces
 
@@ -137,17 +137,16 @@ def thin(faces: pd.DataFrame, count: int) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Bench:
-    """How faces become rows: `score` takes crops, uint8 BGR, to logits (n,); `seed` of what is drawn is that of the intervals."""
+    """How faces become rows: `score` takes any number of crops, uint8 BGR, to logits (n,); `draws.seed` is that of all draws."""
 
-    score: Callable[[Sequence[np.ndarray]], np.ndarray]
+    score: Callable[[Iterable[np.ndarray]], np.ndarray]
     calibration: Calibration
     draws: Draws
 
-    def judge(self, videos: pd.DataFrame, faces: pd.DataFrame, crops: Sequence[np.ndarray]) -> pd.DataFrame:
-        """`videos` with the probability that `crops` of `faces` (`video_id,track`) give them; nan without a face."""
-        logits = faces[["video_id", "track"]].assign(logit=self.score(crops))
+    def judge(self, videos: pd.DataFrame, faces: pd.DataFrame) -> pd.DataFrame:
+        """`videos` with the probability that `faces` (`video_id,track,logit`) give them; nan without a face."""
         judged = videos[["video_id", "label", "group"]].merge(
-            aggregate(logits, self.calibration.aggregate)[["logit"]], left_on="video_id", right_index=True, how="left"
+            aggregate(faces, self.calibration.aggregate)[["logit"]], left_on="video_id", right_index=True, how="left"
         )
         return judged.assign(probability=self.calibration.probability(judged["logit"]))
 
@@ -158,21 +157,10 @@ class Bench:
         row |= self.draws.summary(scored, self.calibration.threshold) | {"auc_change": None}
         pair = scored.merge(plain[plain["logit"].notna()], on="video_id", suffixes=("", "_plain"))
         if pair["label"].nunique() == 2:
-            change = paired_change(pair, "probability_plain", "probability", self.draws)
+            change = paired_change(pair, "probability_plain", "probability", self.draws.count, self.draws.seed)
             row["auc_change"] = number(change[0])
             row["auc_change_low"], row["auc_change_high"] = interval(change, pair["group"].nunique())
         return row
-
-
-def paired_change(table: pd.DataFrame, before: str, after: str, draws: Draws) -> np.ndarray:
-    """AUC of scores `after` less that of `before`, of the same videos (`label,group`): on the data, then for each draw."""
-    label = table["label"].to_numpy(float)
-
-    def change(weights: np.ndarray) -> dict[str, np.ndarray]:
-        old, new = (auc(label, table[column].to_numpy(), weights) for column in (before, after))
-        return {"auc": new - old}
-
-    return bootstrap(change, table["group"], draws.count, draws.seed)["auc"]
 
 
 def crop_rows(plan: Plan, bench: Bench, videos: pd.DataFrame, faces: pd.DataFrame, folder: Path) -> list[Row]:
@@ -184,16 +172,15 @@ def crop_rows(plan: Plan, bench: Bench, videos: pd.DataFrame, faces: pd.DataFram
     """
     videos = draw_videos(videos, plan.videos, bench.draws.seed)
     faces = thin(faces[faces["video_id"].isin(videos["video_id"])], plan.faces)
-    crops = stored_crops(faces, folder)
-    plain = bench.judge(videos, faces, crops)
+    plain = bench.judge(videos, faces.assign(logit=bench.score(stored_crops(faces, folder))))
     rows = []
     bar = tqdm(total=sum(map(len, plan.crops.values())), desc="robustness: crops", unit="condition")
     for family, strengths in plan.crops.items():
         rows.append(bench.row(family, None, plain, plain))
         for strength in strengths:
-            rngs = (np.random.default_rng([bench.draws.seed, i]) for i in range(len(crops)))
-            changed = [distort(crop, family, strength, rng) for crop, rng in zip(crops, rngs, strict=True)]
-            rows.append(bench.row(family, strength, bench.judge(videos, faces, changed), plain))
+            crops = enumerate(stored_crops(faces, folder))
+            changed = (distort(crop, family, strength, np.random.default_rng([bench.draws.seed, i])) for i, crop in crops)
+            rows.append(bench.row(family, strength, bench.judge(videos, faces.assign(logit=bench.score(changed))), plain))
             bar.update()
     bar.close()
     return rows
@@ -205,29 +192,35 @@ def file_rows(
     """Rows of the families that act on whole files; arguments as for `crop_rows`, `videos` with `path`, `people` as extracted."""
     videos = draw_videos(videos, plan.reencoded, bench.draws.seed)
     faces = thin(faces[faces["video_id"].isin(videos["video_id"])], plan.faces)
-    plain = bench.judge(videos, faces, stored_crops(faces, folder))
-    conditions = [(family, strength) for family, strengths in plan.files.items() for strength in strengths]
-    tasks = [(path, condition) for condition in conditions for path in videos["path"]]
-    found: list[list[Face]] = [[]] * len(tasks)
-    work = partial(faces_after, geometry=geometry, people=people)
-    for position, outcome in spread(work, tasks, 0, "robustness: files", "video"):
-        if isinstance(outcome, OSError):
-            raise outcome
-        found[position] = [] if isinstance(outcome, BaseException) else outcome
+    plain = bench.judge(videos, faces.assign(logit=bench.score(stored_crops(faces, folder))))
     rows = []
-    for i, (family, strength) in enumerate(conditions):
-        if strength == plan.files[family][0]:
-            rows.append(bench.row(family, None, plain, plain))
-        new = [(name, face) for j, name in enumerate(videos["video_id"]) for face in found[i * len(videos) + j]]
-        table = pd.DataFrame(
-            {"video_id": [name for name, _ in new], "track": [face.track for _, face in new], "face": [f for _, f in new]}
-        )
-        table = thin(table, plan.faces)
-        rows.append(bench.row(family, strength, bench.judge(videos, table, [face.crop for face in table["face"]]), plain))
+    bar = tqdm(total=len(videos) * sum(map(len, plan.files.values())), desc="robustness: files", unit="video")
+    for family, strengths in plan.files.items():
+        rows.append(bench.row(family, None, plain, plain))
+        for strength in strengths:
+            work = partial(faces_after, family=family, strength=strength, geometry=geometry, people=people)
+            judged = bench.judge(videos, _score_files(videos, work, plan.faces, bench, bar))
+            rows.append(bench.row(family, strength, judged, plain))
+    bar.close()
     return rows
 
 
-def stored_crops(faces: pd.DataFrame, folder: Path) -> list[np.ndarray]:
+def _score_files(videos: pd.DataFrame, work: Callable[[str], list[Face]], count: int, bench: Bench, bar: tqdm) -> pd.DataFrame:
+    """`video_id,track,logit` of `count` faces of each person that `work` finds."""
+    parts = []
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # FFmpeg and the face detector compute outside Python's lock
+        for start in range(0, len(videos), BLOCK):
+            block = videos.iloc[start : start + BLOCK]
+            found = []
+            for name, theirs in zip(block["video_id"], pool.map(work, block["path"]), strict=True):
+                found += [(name, face.track, face) for face in theirs]
+                bar.update()
+            table = thin(pd.DataFrame(found, columns=["video_id", "track", "face"]), count)
+            parts.append(table.assign(logit=bench.score(face.crop for face in table["face"])).drop(columns="face"))
+    return pd.concat(parts)
+
+
+def stored_crops(faces: pd.DataFrame, folder: Path) -> Iterator[np.ndarray]:
     """The crops of a table of faces, in its order, which keeps those of a video together."""
-    parts = faces.groupby("video_id", sort=False)["member"]
-    return [crop for name, members in parts for crop in read_crops(folder / f"{name}.zip", members.tolist())]
+    for name, members in faces.groupby("video_id", sort=False)["member"]:
+        yield from read_crops(folder / f"{name}.zip", members.tolist())

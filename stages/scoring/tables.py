@@ -15,7 +15,21 @@ from stages.scoring.intervals import bootstrap, interval, number, rests_on_littl
 from stages.scoring.metrics import calibration_error
 from stages.scoring.pooling import POOLING
 
-KNOWN = {"video_id", "filepath", "path", "label", "identity", "donor", "source_video", "subset", "partition", "group", "fold"}
+SCORES = ("logit", "track", "frames", "faces", "probability", "verdict")  # columns that judging adds
+KNOWN = {
+    "video_id",
+    "filepath",
+    "path",
+    "label",
+    "identity",
+    "donor",
+    "source_video",
+    "subset",
+    "partition",
+    "group",
+    "fold",
+    *SCORES,
+}
 MOST_VALUES = 20  # an attribute with more different values is no division into groups
 LEVELS = ("video", "track", "frame")
 
@@ -140,6 +154,7 @@ def corpora(videos: dict[str, pd.DataFrame], threshold: float, draws: Draws) -> 
     `slope` and `intercept` are of Cox's (1958) regression of the label on the log-odds of the probability given: 1 and 0 where
     a corpus' probabilities are right; a slope below 1 says too sure of itself, an intercept above 0 too little fake.
     """
+    videos = {name: table.assign(group=[f"{name} {group}" for group in table["group"]]) for name, table in videos.items()}
     if len(videos) > 1:
         videos = {**videos, "all together": pd.concat(list(videos.values()))}
     return [{"corpus": name, **draws.summary(table, threshold), **cox_line(table)} for name, table in videos.items()]
