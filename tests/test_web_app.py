@@ -121,8 +121,10 @@ def test_files_that_are_no_videos_get_a_friendly_answer_each(browser, address, p
     upload(page, tmp_path / "letter *to* [me].mp4", tmp_path / "nothing.mp4", faceless_clip)
     expect(page.get_by_role("heading", name="Not judged")).to_have_count(2, timeout=PATIENCE)
     verdict(page, "No face found")
+    expect(page.get_by_role("progressbar")).to_have_count(0, timeout=PATIENCE)
+    assert page.get_by_role("heading", level=3).count() == 3
     text = page.locator("body").inner_text()
-    assert "letter *to* [me].mp4 cannot be opened as a video" in text
+    assert "letter *to* [me].mp4 cannot be opened as a video: Invalid data" in text
     assert str(project) not in text and "Traceback" not in text
     page.close()
 

@@ -13,11 +13,11 @@ from stages.scoring.annotate import words
 from web_app.uploads import Case, Result, app_settings, failure, start_pool, submit
 
 VERDICTS = {
-    "fake": ("⚠️", "This detector finds signs of manipulation in a face."),
-    "real": ("✅", "This detector finds no signs of manipulation. There may be some that it does not know."),
-    "uncertain": ("❔", "This detector cannot tell."),
-    "no_face": ("👤", "No face was found, so there is nothing to judge."),
-    "error": ("🚫", "This file could not be judged."),
+    "fake": (":material/warning:", "This detector finds signs of manipulation in a face."),
+    "real": (":material/check_circle:", "This detector finds no signs of manipulation. There may be some that it does not know."),
+    "uncertain": (":material/help:", "This detector cannot tell."),
+    "no_face": (":material/person_off:", "There is nothing to judge."),
+    "error": (":material/error:", "This file could not be judged. Is it a video, and a whole one?"),
 }
 TITLES = {"no_face": "No face found", "error": "Not judged"}
 CAUTION = (
@@ -35,21 +35,22 @@ NO_DETECTOR = "There is no detector yet. Make one with the command below, then r
 
 
 def main() -> None:
-    st.set_page_config("Deepfake detector", page_icon="🔎", layout="centered")
+    st.set_page_config("Deepfake detector", page_icon=":material/search:", layout="centered")
     st.session_state.setdefault("cases", [])
     st.session_state.setdefault("results", [])
     st.session_state.setdefault("uploader", 0)
+    st.session_state.setdefault("taken", set())
     params = read_params()
     st.title("Was a face in this video manipulated?")
     st.write("Give it a video: the detector looks at its faces and says what it finds, where, and how sure it is.")
     found = app_settings(params)
     if found is None:
-        st.error(NO_DETECTOR, icon="🚫")
+        st.error(NO_DETECTOR, icon=":material/error:")
         st.code("make repro", language="console")
         return
-    st.warning(CAUTION, icon="⚖️")
+    st.warning(CAUTION, icon=":material/balance:")
     if Path(params.data.labels) == Path("data/sample/labels.csv"):
-        st.info(SAMPLE, icon="ℹ️")
+        st.info(SAMPLE, icon=":material/info:")
     choose(params, can_heat=not found[0].endswith(".onnx"))
     if st.session_state.cases:
         watch()
@@ -94,7 +95,9 @@ def choose(params: Params, can_heat: bool) -> None:
 
 def take_uploads(params: Params, key: str, heatmap: bool) -> None:
     for upload in st.session_state[key]:
-        take(params, upload.name, upload.getvalue(), heatmap)
+        if upload.file_id not in st.session_state.taken:  # the browser may report one upload twice
+            st.session_state.taken.add(upload.file_id)
+            take(params, upload.name, upload.getvalue(), heatmap)
     st.session_state.uploader += 1
 
 
@@ -123,8 +126,8 @@ def watch() -> None:
     cases: list[Case] = st.session_state.cases
     done = [case for case in cases if case.result]
     for case in done:
-        keep(case.result)
         cases.remove(case)
+        keep(case.result)
         st.toast(f"{plain(case.name)}: {title_of(case.result.record)}")
     for case in cases:
         step, share = case.progress()
@@ -152,7 +155,7 @@ def show(result: Result) -> None:
                 + deciding
             )
         if record["message"]:
-            st.write(f"Note: {plain(record['message'])}" if probability is not None else plain(record["message"]))
+            st.caption(plain(record["message"]))
         if ".mp4" in files and probability is not None:
             st.markdown("#### Annotated video")
             st.video(files[".mp4"], alt=f"Annotated video of {result.name}: {title}")

@@ -58,7 +58,7 @@ def open_video(path: Path | str) -> av.container.InputContainer:
             str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace"
         )  # a playlist fetches nothing
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path} cannot be opened as a video: {error}") from error
+        raise VideoError(f"{path} cannot be opened as a video: {getattr(error, 'strerror', None) or error}") from error
     if not container.streams.video:
         container.close()
         raise VideoError(f"{path} has no video stream")

@@ -117,7 +117,7 @@ def _draw_person(image: np.ndarray, person: Person, time: float, face: np.ndarra
     colour = COLOURS[verdict]
     line = max(2, round(max(image.shape[:2]) / 320))
     cv2.rectangle(image, box[:2], box[2:], colour, line, cv2.LINE_AA)
-    size = max(12, round((box[2] - box[0]) * 0.11))
+    size = max(12, round(max(image.shape[:2]) / 60), round((box[2] - box[0]) * 0.11))
     label = (f"{person.track + 1}: " if several else "") + words(verdict, probability)
     width, height = text_width(label, size) + size, round(size * 1.5)
     left = min(max(0, box[0]), max(0, image.shape[1] - width))

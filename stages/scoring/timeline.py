@@ -23,7 +23,8 @@ def draw_timeline(path: Path, name: str, judgement: Judgement, calibration: Cali
     said = words(judgement.verdict, judgement.people[0].probability) if judgement.people else judgement.verdict.replace("_", " ")
     axes.set_title(f"{name}: {said}", fontsize=13, loc="left")
     axes.set(xlabel="time (s)", ylabel="probability of being fake", ylim=(-0.02, 1.02))
-    axes.axhspan(calibration.low, calibration.high, color="#999999", alpha=0.25, lw=0, label="uncertain")
+    if calibration.high > calibration.low:
+        axes.axhspan(calibration.low, calibration.high, color="#999999", alpha=0.25, lw=0, label="uncertain")
     axes.axhline(calibration.threshold, color="black", ls="--", lw=1, label=f"threshold {calibration.threshold:.2f}")
     for i, person in enumerate(judgement.people):
         times = [face.time for face in person.faces]
