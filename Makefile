@@ -2,7 +2,9 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: setup repro test lint crossval
+ADDRESS ?= localhost
+
+.PHONY: setup repro test lint crossval app
 
 repro: setup
 	@dvc repro
@@ -12,6 +14,9 @@ test: setup
 
 crossval: setup
 	@python -m benchmarks.crossval
+
+app: setup
+	@python -m streamlit run web_app/app.py --server.address $(ADDRESS)
 
 lint: setup
 	ruff format --check .

@@ -1,96 +1,233 @@
 """Score the videos of val and test with the detector, and say what the scores are worth.
 
     python -m stages.evaluate
+    python -m stages.evaluate --robustness full
 
-Threshold and calibration were learnt on validation when the detector was trained; the test set decides nothing.
+Threshold and calibration were learnt on validation when the detector was trained; the test set decides nothing. Further corpora
+(evaluate.corpora) go through the same extraction, the same checkpoint and the same threshold.
 """
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
+from stages.corpora.audit import already_seen
+from stages.corpora.identities import identity_groups, ties
 from stages.corpora.labels import LabelsError, read_labels
-from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_splits
+from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found, read_splits
+from stages.faces.extraction import Geometry
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector
 from stages.learning.dataset import FaceDataset, InOrder, make_loader
 from stages.learning.device import pick_device
-from stages.learning.score import score_batches
-from stages.params import Params, fail, parse
+from stages.learning.score import batches_of, score_batches
+from stages.params import Corpus, Params, fail, parse
+from stages.scoring import tables
 from stages.scoring.aggregate import aggregate
-from stages.scoring.metrics import summarise
-from stages.scoring.report import draw_plots, write_plot_data
+from stages.scoring.calibrate import Calibration
+from stages.scoring.curves import write_curves
+from stages.scoring.hardest import draw_hardest
+from stages.scoring.pictures import draw_pictures
+from stages.scoring.report import describe, write_card, write_page
+from stages.scoring.robustness import PLANS, Bench, crop_rows, file_rows
 
-PLOTS = Path("plots/evaluate")
+PLOTS, REPORTS, CORPORA = Path("plots/evaluate"), Path("reports"), Path("data/corpora")
+COLUMNS = ["video_id", "partition", "label", "probability", "logit", "verdict", "frames", "faces"]
 
 
-def judge_videos(faces: pd.DataFrame, splits: pd.DataFrame, labels: pd.DataFrame, config: DetectorConfig) -> pd.DataFrame:
-    """data/predictions.csv: every video of val and test, those without a face with verdict no_face and no score."""
-    videos = splits[splits["partition"].isin(["val", "test"])].merge(labels[["video_id", "label"]], on="video_id")
-    videos = videos.merge(aggregate(faces), left_on="video_id", right_index=True, how="left")
+@dataclass(frozen=True)
+class Scored:
+    """Videos of some partitions, their faces with logits, the folder of their crops, and what extraction reported of each."""
+
+    videos: pd.DataFrame
+    faces: pd.DataFrame
+    folder: Path
+    report: pd.DataFrame
+
+    def part(self, name: str) -> pd.DataFrame:
+        """The videos of a partition that have a score."""
+        return self.videos[(self.videos["partition"] == name) & (self.videos["verdict"] != "no_face")]
+
+
+class Scorer:
+    """A detector at work: one network, one calibration, for every corpus and every distortion."""
+
+    def __init__(self, model: torch.nn.Module, config: DetectorConfig, batch_size: int) -> None:
+        self._device = pick_device()
+        self._model = model.to(self._device)
+        self._batch_size = batch_size
+        self.calibration = config.calibration
+
+    def crops(self, crops: Iterable[np.ndarray]) -> np.ndarray:
+        """Logits (n,) of crops, uint8 BGR, of which a batch at a time is held."""
+        crops = iter(crops)
+        batches = iter(lambda: list(islice(crops, self._batch_size)), [])
+        tensors = (tensor for batch in batches for tensor in batches_of(batch, self._batch_size))
+        return score_batches(self._model, tensors, self._device)
+
+    def score(self, videos: pd.DataFrame, faces: pd.DataFrame, folder: Path, index: Path) -> Scored:
+        """Score `faces` of `videos` (`video_id,label,group,partition`), whose crops lie in `folder` beside `index`."""
+        faces = faces.reset_index(drop=True)
+        loader = make_loader(FaceDataset(faces, folder), InOrder(len(faces), self._batch_size), 0)
+        faces["logit"] = score_batches(self._model, (crops for crops, _ in loader), self._device)
+        report = pd.read_csv(index.with_name("extract_report.csv"), dtype={"video_id": str}, keep_default_na=False)
+        return Scored(judge_videos(faces, videos, self.calibration), faces, folder, report)
+
+
+def judge_videos(faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+    """`videos`, each with its score and verdict; those without a face with verdict no_face and no score."""
+    videos = videos.drop(columns=list(tables.SCORES), errors="ignore")
+    videos = videos.merge(aggregate(faces, calibration.aggregate), left_on="video_id", right_index=True, how="left")
     scored = videos["logit"].notna()
-    videos["probability"] = config.calibration.probability(videos["logit"].to_numpy()).round(6)
-    videos["verdict"] = np.where(scored, config.calibration.verdict(videos["probability"].to_numpy()), "no_face")
-    videos[["frames", "faces"]] = videos[["frames", "faces"]].fillna(0).astype(int)
     videos["logit"] = videos["logit"].astype(float).round(6)
+    videos["probability"] = calibration.probability(videos["logit"].to_numpy()).round(6)
+    videos["verdict"] = np.where(scored, calibration.verdict(videos["probability"].to_numpy()), "no_face")
+    videos[["frames", "faces"]] = videos[["frames", "faces"]].fillna(0).astype(int)
     return videos
 
 
-def measure_partition(videos: pd.DataFrame, faces: pd.DataFrame, config: DetectorConfig, params: Params) -> dict[str, Any]:
-    """Metrics of one partition, of videos and of faces, and the share of its videos that could be scored."""
-    scored = videos[videos["verdict"] != "no_face"]
-    faces = faces[faces["video_id"].isin(scored["video_id"])]
-    threshold, settings = config.calibration.threshold, params.evaluate
-    result: dict[str, Any] = {"coverage": round(len(scored) / len(videos), 6) if len(videos) else 0.0, "threshold": threshold}
-    for level, table in (("video", scored), ("frame", faces)):
-        result[level] = summarise(
-            table["label"].to_numpy(),
-            table["probability"].to_numpy(),
-            threshold,
-            table["group"].to_numpy(),
-            settings.bootstrap,
-            settings.seed,
-        )
-    return result
+def read_divided(params: Params) -> pd.DataFrame:
+    """The labels of all videos with their `partition,group,fold`."""
+    labels = read_labels(params.data.labels, params.data.videos).drop(columns=["partition", "group", "fold"], errors="ignore")
+    return read_splits(params.data).merge(labels, on="video_id")
+
+
+def score_own(params: Params, videos: pd.DataFrame, scorer: Scorer) -> Scored:
+    """The val and test videos of the corpus that the detector was trained on."""
+    videos = videos[videos["partition"].isin(["val", "test"])].reset_index(drop=True)
+    faces = labelled_faces(params.data)
+    faces = faces[faces["video_id"].isin(videos["video_id"])]
+    return scorer.score(videos, faces, Path(params.data.faces), Path(params.data.index))
+
+
+def score_corpus(name: str, corpus: Corpus, scorer: Scorer) -> Scored:
+    """All videos of a further corpus, as its matrix stage extracted them; its name is their partition."""
+    index = CORPORA / name / "faces.parquet"
+    videos = read_labels(corpus.labels, corpus.videos)
+    if not index.is_file():
+        raise LabelsError(f"{index} does not exist; run dvc repro corpus@{name}")
+    videos["group"] = identity_groups(videos)
+    videos["partition"] = name
+    faces = pd.read_parquet(index).merge(videos[["video_id", "label", "group", "partition"]], on="video_id")
+    return scorer.score(videos, faces, CORPORA / name / "faces", index)
+
+
+def check(params: Params, config: DetectorConfig) -> None:
+    """End the stage where detector, data and params do not belong together."""
+    name, calibration = params.infer.checkpoint, config.calibration
+    if config.corpus != corpus_fingerprint(params.data):
+        fail(f"{name} was trained on other labels, faces or splits; its test set may be known to it; train again")
+    for key in ("aggregate", "operating_point"):
+        wanted, has = getattr(params.evaluate, key), getattr(calibration, key)
+        if wanted != has:
+            fail(f"evaluate.{key} = {wanted}, but {name} was calibrated for {has}; train again (the weights are kept)")
+    if params.evaluate.corpora and config.geometry != Geometry.of(params.extract):
+        fail(f"{name} was trained on faces cropped otherwise than params.yaml now says; further corpora cannot be compared")
+
+
+def measure_robustness(
+    params: Params, own: Scored, scorer: Scorer, config: DetectorConfig, draws: tables.Draws
+) -> list[tables.Row]:
+    videos = own.part("test")
+    if params.evaluate.robustness == "none" or videos.empty:
+        return []
+    plan, bench = PLANS[params.evaluate.robustness], Bench(scorer.crops, scorer.calibration, draws)
+    rows = file_rows(plan, bench, videos, own.faces, own.folder, config.geometry, params.extract.faces)
+    return rows + crop_rows(plan, bench, videos, own.faces, own.folder)
+
+
+def measure(
+    params: Params, config: DetectorConfig, own: Scored, others: dict[str, Scored], scorer: Scorer, labels: pd.DataFrame
+) -> dict[str, Any]:
+    """All findings, as strict JSON would hold them. `labels`: of the own corpus, with its attributes."""
+    draws = tables.Draws(params.evaluate.bootstrap, params.evaluate.seed)
+    calibration, test = config.calibration, own.part("test")
+    scored = pd.concat([own.part("val"), test])
+    faces = own.faces[own.faces["video_id"].isin(scored["video_id"])]
+    columns, too_many = tables.attribute_columns(labels)
+    everyone = {"test": own, **others}
+    return {
+        "levels": tables.levels(faces, scored, calibration, draws),
+        "coverage": {
+            n: tables.coverage(s.videos[s.videos["partition"] == n], s.report) for n, s in {"val": own, **everyone}.items()
+        },
+        "classification": tables.classification(test, calibration.threshold),
+        "verdicts": tables.verdicts(own.videos[own.videos["partition"] == "test"]),
+        "calibration": tables.calibration_change(test, calibration, draws),
+        "aggregates": tables.aggregates(faces, calibration, draws),
+        "breakdown": tables.breakdown(test, columns, calibration.threshold, draws),
+        "not_broken_down": too_many,
+        "corpora": tables.corpora({name: s.part(name) for name, s in everyone.items()}, calibration.threshold, draws),
+        "robustness": measure_robustness(params, own, scorer, config, draws),
+    }
+
+
+def metrics_of(findings: dict[str, Any]) -> dict[str, Any]:
+    """metrics/evaluate.json: numbers of test at the top, of validation and further corpora below their names."""
+    parts = {}
+    for name, rows in findings["levels"].items():
+        covered = findings["coverage"][name]
+        parts[name] = {"coverage": covered["coverage"], "unscored": covered["unscored"], "threshold": rows["video"]["threshold"]}
+        parts[name] |= {level: {k: v for k, v in row.items() if k not in ("small", "threshold")} for level, row in rows.items()}
+    corpora = {row["corpus"]: {k: v for k, v in row.items() if k not in ("small", "corpus")} for row in findings["corpora"][1:]}
+    return {**parts["test"], "calibration": findings["calibration"], "val": parts["val"], "corpora": corpora}
+
+
+def write_json(path: Path, tree: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(tree, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def say(findings: dict[str, Any]) -> None:
+    test, covered = findings["levels"]["test"]["video"], findings["coverage"]["test"]
+    unscored = ", ".join(f"{count} {status}" for status, count in covered["unscored"].items())
+    print(f"test: {test['n']} of {covered['videos']} videos scored" + (f" ({unscored})" if unscored else ""), end="")
+    print(f", of {test['groups']} groups of people" + (": few, so read the intervals" if test["small"] else ""))
+    for name in ("auc", "accuracy", "eer", "ece"):
+        low, high = test[f"{name}_low"], test[f"{name}_high"]
+        print(f"  video {name} {test[name]}" + (f" (95 % interval {low} to {high})" if low is not None else ""))
+    print(f"see {REPORTS}/evaluation.html and {REPORTS}/model_card.md")
+
+
+def audit_against(config: DetectorConfig, test: pd.DataFrame, params: Params) -> None:
+    """End the stage if anybody or anything in the test set was seen in training, by what the detector itself remembers."""
+    if not config.seen:
+        fail(f"{params.infer.checkpoint} does not say what it was trained on, so that no leak can be excluded; train again")
+    seen = already_seen(ties(test.reset_index(drop=True), read_found(params.data)), config.seen)
+    leaks = [f"{kind} {', '.join(tokens[:10])}" for kind, tokens in seen.items() if tokens and kind not in params.split.allow_leaks]
+    if leaks:
+        fail(f"{params.infer.checkpoint} was trained on what the test set shows: " + "; ".join(leaks) + "; see split.allow_leaks")
 
 
 def main() -> None:
     params = parse("evaluate", __doc__ or "")
     try:
         model, config = load_detector(params.infer.checkpoint)
-        faces = labelled_faces(params.data)
-        labels, splits = read_labels(params.data.labels, params.data.videos), read_splits(params.data)
+        check(params, config)
+        scorer = Scorer(model, config, params.evaluate.batch_size)
+        labels = read_divided(params)
+        audit_against(config, labels[labels["partition"] == "test"], params)
+        own = score_own(params, labels, scorer)
+        others = {name: score_corpus(name, corpus, scorer) for name, corpus in params.evaluate.corpora.items()}
     except (LabelsError, CheckpointError) as error:
         fail(str(error))
-    if config.corpus != corpus_fingerprint(params.data):
-        fail(
-            f"{params.infer.checkpoint} was trained on other labels, faces or splits; its test set may be known to it; train again"
-        )
-    device = pick_device()
-    faces = faces[faces["partition"].isin(["val", "test"])].reset_index(drop=True)
-    loader = make_loader(FaceDataset(faces, Path(params.data.faces)), InOrder(len(faces), params.evaluate.batch_size), 0)
-    faces["logit"] = score_batches(model.to(device), (crops for crops, _ in loader), device)
-    faces["probability"] = config.calibration.probability(faces["logit"].to_numpy())
-    videos = judge_videos(faces, splits, labels, config)
-    columns = ["video_id", "partition", "label", "probability", "logit", "verdict", "frames", "faces"]
-    videos[columns].to_csv(params.data.predictions, index=False, lineterminator="\n")
-    parts = {
-        name: measure_partition(videos[videos["partition"] == name], faces[faces["partition"] == name], config, params)
-        for name in ("val", "test")
-    }
-    metrics = {**parts["test"], "val": parts["val"]}
-    Path("metrics").mkdir(exist_ok=True)
-    Path("metrics/evaluate.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    scored = videos[videos["verdict"] != "no_face"]
-    write_plot_data(PLOTS, scored)
-    draw_plots(PLOTS, scored, config.calibration.threshold, metrics)
-    test = metrics["video"]
-    print(f"test: {test['n']} videos of {test['groups']} groups of people, coverage {metrics['coverage']:.1%}")
-    for name in ("auc", "accuracy", "eer", "ece"):
-        low, high = test[f"{name}_low"], test[f"{name}_high"]
-        print(f"  video {name} {test[name]}" + (f" (95 % interval {low} to {high})" if low is not None else ""))
+    findings = measure(params, config, own, others, scorer, labels)
+    predictions = pd.concat([s.videos for s in (own, *others.values())])
+    predictions[COLUMNS].to_csv(params.data.predictions, index=False, lineterminator="\n")
+    write_json(Path("metrics/evaluate.json"), metrics_of(findings))
+    write_curves(PLOTS, own.part("val"), own.part("test"), findings)
+    draw_pictures(PLOTS, own.part("val"), own.part("test"), findings, config.calibration)
+    draw_hardest(REPORTS / "hardest.png", own.part("test"), own.faces, own.folder, config.calibration.threshold)
+    context = describe(params, config, findings, labels)
+    write_card(REPORTS / "model_card.md", context)
+    write_page(REPORTS / "evaluation.html", context, PLOTS, REPORTS / "hardest.png")
+    say(findings)
 
 
 if __name__ == "__main__":

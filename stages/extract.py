@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.corpora.labels import LabelsError, read_labels
+from stages.corpora.labels import labels_or_fail
 from stages.faces.cache import Cache
 from stages.faces.detectors import DetectorError, make_detector, weights_hash
 from stages.faces.extraction import INDEX_COLUMNS, Geometry
@@ -57,10 +57,7 @@ def listed_videos(data: Data) -> list[tuple[str, str]]:
             fail(f"data.videos = {data.videos} holds no video")
         print(f"{len(videos)} videos in {data.videos}; {others} other files left out")
         return list(zip(name_videos(videos), videos, strict=True))
-    try:
-        labels = read_labels(data.labels, data.videos)
-    except LabelsError as error:
-        fail(str(error))
+    labels = labels_or_fail(data)
     return list(zip(labels["video_id"], labels["path"], strict=True))
 
 
@@ -136,16 +133,16 @@ def main() -> None:
         shutil.rmtree(made, ignore_errors=True)
     index_part.replace(params.data.index)
     report_part.replace(params.data.report)
-    write_metrics(report)
+    write_metrics(report, Path(params.data.metrics))
 
 
-def write_metrics(report: pd.DataFrame) -> None:
-    """metrics/extract.json, and the same in words."""
+def write_metrics(report: pd.DataFrame, folder: Path) -> None:
+    """extract.json, and the same in words."""
     statuses = {status: int((report["status"] == status).sum()) for status in STATUSES}
     totals = report[["frames_wanted", "frames_read", "faces", "faces_dropped"]].sum().astype(int).to_dict()
     metrics = {"videos": len(report), **statuses, **totals}
-    Path("metrics").mkdir(exist_ok=True)
-    Path("metrics/extract.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "extract.json").write_text(json.dumps(metrics, indent=2) + "\n")
     print(", ".join(f"{key} {value}" for key, value in metrics.items()))
     for row in report[~report["status"].isin(["ok"])].head(20).itertuples():
         print(f"  {row.status}: {row.video_id}: {row.reason}")

@@ -1,103 +1,145 @@
 """Judge videos: a verdict, an annotated video and a timeline for each.
 
     python -m stages.infer clip.mp4
-    python -m stages.infer folder/ list.txt --output results --checkpoint checkpoints/best.safetensors
+    python -m stages.infer folder/ 'more/**/*.mov' list.txt https://host/clip.mp4 --output results
+    python -m stages.infer clips/ --runtime onnx --overlay none --timeline false
 
-A score is evidence, not proof. Exit status 0: each video has a verdict (no_face is one); 3: some could not be read.
+PATH is a file, a folder, a glob, an fsspec URL, or a .txt file with one of these in each line. A run that was
+interrupted goes on where it was: give the same command again. A score is evidence, not proof.
+Exit status 0: each video has a verdict (no_face is one); 3: some could not be read; 2: a mistake in the command.
 """
 
 import csv
 import json
-import os
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from stages.faces.detectors import make_detector
-from stages.faces.extraction import extract_faces
-from stages.learning.checkpoint import CheckpointError, load_detector
-from stages.learning.device import pick_device
-from stages.learning.score import batches_of, score_batches
+from stages.faces.sources import find_videos, is_url, name_videos, printable
+from stages.learning.files import CheckpointError, file_sha256
 from stages.params import fail, parse
-from stages.scoring.annotate import annotate_video
-from stages.scoring.judgement import Judgement, judge
-from stages.scoring.timeline import draw_timeline
+from stages.scoring.job import Job, OutputError, Settings, judge_job
+from stages.workers import spread
 
-COLUMNS = ("filepath", "video_id", "verdict", "probability", "frames", "faces", "message")
-SUFFIXES = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".mts", ".ogv"}
-
-
-def find_videos(places: list[str]) -> list[Path]:
-    """Files as given; of folders, all files below them with the suffix of a video; of .txt lists, each line. In order, once."""
-    videos: list[Path] = []
-    for place in map(Path, places):
-        if place.is_dir():
-            videos += sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        elif place.suffix.lower() == ".txt" and place.is_file():
-            lines = (line.strip() for line in place.read_text(encoding="utf-8-sig").splitlines())
-            videos += [Path(line) for line in lines if line]
-        else:
-            videos.append(place)
-    return list(dict.fromkeys(videos))
-
-
-def name_videos(videos: list[Path]) -> list[str]:
-    """A `video_id` for each: its file name without suffix, numbered where two share it."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for path in videos:
-        name, number = path.stem, 2
-        while name.casefold() in taken:
-            name, number = f"{path.stem}-{number}", number + 1
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+COLUMNS = ["filepath", "video_id", "verdict", "probability", "frames", "faces", "message"]  # what others read
+COLUMNS += ["frames_wanted", "frames_with_face", "person"]
+NOTE = "A score is evidence, not proof."
 
 
 def main() -> None:
     params = parse("infer", __doc__ or "", operands="infer.videos")
-    settings = params.infer
-    places = settings.videos if isinstance(settings.videos, list) else [settings.videos]
-    videos = find_videos(places)
+    chosen = params.infer
+    output = Path(chosen.output)
+    places = chosen.videos if isinstance(chosen.videos, list) else [chosen.videos]
+    videos, others = find_videos(places, output)
     if not videos:
-        fail(f"no video in {', '.join(places)}; looked for files ending in {' '.join(sorted(SUFFIXES))}")
+        fail(f"no video in {', '.join(places)}" + (f"; {others} files there are no videos by their names" if others else ""))
+    if chosen.overlay == "heatmap" and chosen.runtime == "onnx":
+        fail("infer.overlay = 'heatmap' needs gradients, which only infer.runtime = 'torch' has")
+    inside = [video for video in videos if Path(video).exists() and Path(video).resolve().parent == output.resolve()]
+    if inside:
+        fail(f"infer.output = {chosen.output!r} is the folder of {inside[0]}, which results might overwrite; choose another")
     try:
-        model, config = load_detector(settings.checkpoint)
+        settings = Settings.of(params)
+        output.mkdir(parents=True, exist_ok=True)
+        names = name_videos(videos)
+        jobs = [Job(video, name, chosen.output, settings, chosen.device) for video, name in zip(videos, names, strict=True)]
+        rows = judge_all(jobs, output, chosen.workers, chosen.timeout)
     except CheckpointError as error:
         fail(str(error))
-    device = pick_device()
-    model.to(device)
-    detector = make_detector(config.geometry.detector, config.geometry.threshold)
-    output = Path(settings.output)
-    output.mkdir(parents=True, exist_ok=True)
-    counts: dict[str, int] = {}
+    except (OutputError, OSError) as error:
+        fail(f"results cannot be written: {error}")
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+    counts = Counter(row["verdict"] for row in rows)
+    print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) + f"; see {output}")
+    if others:
+        print(f"{others} files in folders are no videos by their names and were left out.")
+    print(NOTE)
+    sys.exit(3 if counts["error"] else 0)
+
+
+def judge_all(jobs: list[Job], output: Path, workers: int, timeout: float) -> list[dict[str, Any]]:
+    """Judge all jobs, but for those that an interrupted run finished; write the tables; return the rows in order of jobs.
+
+    While it lasts, `predictions.csv.part` holds the rows so far, in order of finishing; it also says that the run is not over.
+    """
     part = output / "predictions.csv.part"
+    rows = finished(jobs) if part.exists() else {}
+    if rows:
+        print(f"{len(rows)} of {len(jobs)} videos were judged before; going on with the others")
     with part.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
-        for path, name in tqdm(list(zip(videos, name_videos(videos), strict=True)), "infer", unit="video"):
-            found = extract_faces(path, config.geometry, detector, settings.faces)
-            logits = score_batches(model, batches_of([face.crop for face in found.faces]), device)
-            judgement = judge(found, logits, config.calibration)
-            if judgement.verdict != "error":
-                annotate_video(path, output / f"{name}.mp4", judgement, config.calibration)
-                draw_timeline(output / f"{name}.png", name, judgement, config.calibration)
-            record = {"filepath": str(path), "video_id": name, **judgement.record()}
-            (output / f"{name}.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-            table.writerow({column: record[column] for column in COLUMNS})
+        table.writerows(rows.values())
+        for i, record in judged(jobs, [i for i in range(len(jobs)) if i not in rows], workers, timeout):
+            rows[i] = {column: record[column] for column in COLUMNS}
+            table.writerow(rows[i])
             file.flush()
-            tqdm.write(f"{say(judgement):>22}  {path}")
-            counts[judgement.verdict] = counts.get(judgement.verdict, 0) + 1
-    os.replace(part, output / "predictions.csv")
-    print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) + f"; see {output}")
-    print("A score is evidence, not proof.")
-    sys.exit(3 if counts.get("error") else 0)
+            tqdm.write(f"{say(rows[i]):>22}  {rows[i]['filepath']}")
+    ordered = [rows[i] for i in range(len(jobs))]
+    write_tables(ordered, jobs, output)
+    part.unlink()
+    return ordered
 
 
-def say(judgement: Judgement) -> str:
-    probability = "" if judgement.probability is None else f" {judgement.probability:.0%}"
-    return f"{judgement.verdict}{probability}"
+def finished(jobs: list[Job]) -> dict[int, dict[str, Any]]:
+    """Rows of the jobs whose JSON, written last of all, is there and speaks of the same file and settings. Errors are retried."""
+    rows = {}
+    for i, job in enumerate(jobs):
+        try:
+            record = json.loads(job.result(".json").read_text(encoding="utf-8"))
+            same = (record["filepath"], record["settings"]) == (printable(job.place), job.settings.record())
+            if same and record["verdict"] != "error" and (is_url(job.place) or record["sha256"] == file_sha256(job.place)):
+                rows[i] = {column: record[column] for column in COLUMNS}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not there, or not ours: it is judged again
+    return rows
+
+
+def judged(jobs: list[Job], positions: list[int], workers: int, timeout: float) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Positions of jobs with their records, as they finish: each in a process that may die without harm to the others."""
+    if not positions:
+        return
+    for at, result in spread(judge_job, [jobs[i] for i in positions], workers, "infer", "video", timeout):
+        job = jobs[positions[at]]
+        if isinstance(result, CheckpointError | OutputError):
+            raise result
+        if isinstance(result, BaseException):
+            from stages.scoring.judging import record_error  # here: what judges takes seconds to import
+
+            result = record_error(job, explain(job.place, result, timeout))
+        yield positions[at], result
+
+
+def explain(place: str, error: BaseException, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"{place} took longer than infer.timeout = {timeout:g} seconds"
+    return f"{place}: {type(error).__name__}: {error}"
+
+
+def write_tables(rows: list[dict[str, Any]], jobs: list[Job], output: Path) -> None:
+    """predictions.csv and predictions.json, each whole or not at all."""
+    part = output / "predictions.json.part"
+    content = {"note": NOTE, "settings": jobs[0].settings.record(), "videos": rows}
+    part.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(output / "predictions.json")
+    part = output / "predictions.csv.new"
+    with part.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    part.replace(output / "predictions.csv")
+
+
+def say(row: dict[str, Any]) -> str:
+    probability = "" if row["probability"] is None else f" {row['probability']:.0%}"
+    return f"{row['verdict']}{probability}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ PARAMS_FILE = Path("params.yaml")
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Faces = PositiveInt | Literal["all"]
+KINDS = ("person", "donor", "original", "upload", "near_duplicate", "embedding")
+Kind = Literal["person", "donor", "original", "upload", "near_duplicate", "embedding"]
+Kinds = Annotated[list[Kind], BeforeValidator(lambda given: given.split(",") if isinstance(given, str) and given else given or [])]
 
 
 def _none(given: object) -> object:
@@ -39,6 +42,7 @@ class Data(Section):
     report: str = Field(description="CSV of what became of each video; given --data.index alone: extract_report.csv beside that")
     splits: str = Field(description="CSV that says which video is in which partition")
     predictions: str = Field(description="CSV of the scores that evaluate gives to each video")
+    metrics: str = Field(description="folder of the numbers that extract reports")
 
 
 class Sample(Section):
@@ -76,9 +80,21 @@ class Extract(Section):
 
 class Split(Section):
     seed: Count = Field(description="seed of the folds")
+    strategy: Literal["grouped", "official", "repair"] = Field(
+        description="grouped: folds of groups; official: column subset; repair: official, leaking groups moved"
+    )
     folds: int = Field(ge=2, description="parts that the groups of people are divided into; one of them is the test set")
     fold: Count = Field(description="which fold is the test set")
-    val: float = Field(gt=0, lt=1, description="share of the groups outside the test set that validate")
+    val: float = Field(gt=0, lt=1, description="share of the videos outside the test set that validate")
+    identities: Literal["labels", "faces"] = Field(
+        description="labels: people are those of the labels CSV; faces: whose faces look alike is one person, too"
+    )
+    same_face: float = Field(ge=0, le=1, description="distance of face embeddings below which two are one person")
+    near_duplicate: float = Field(ge=0, le=0.5, description="share of different hash bits up to which clips are copies")
+    workers: Count = Field(description="processes that look at faces; 0: one for each core")
+    largest: float = Field(gt=0, le=1, description="share of the videos above which a group is divided by people, fakes excluded")
+    keep: str = Field(description="earlier splits CSV whose videos stay where they are (none: start afresh)")
+    allow_leaks: Kinds = Field(description="kinds of ties that may cross partitions: " + ", ".join(KINDS))
 
 
 class Model(Section):
@@ -93,8 +109,12 @@ class Train(Section):
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="weight decay of AdamW")
     warmup: Share = Field(description="share of all steps in which the learning rate rises; then it falls as a cosine")
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="decay of the moving average of weights that is kept; 0: the weights themselves"
+    )
     patience: PositiveInt = Field(description="epochs without a better validation score before training stops")
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor computes in it")
+    pairs: bool = Field(description="each fake beside its own original in the batch; else beside any real face")
     augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")
     blend: Share = Field(description="share of fakes made on the fly by blending another real person's face in (Face X-ray)")
     self_blend: Share = Field(description="share of fakes made on the fly from one real face (self-blended images)")
@@ -102,17 +122,58 @@ class Train(Section):
     workers: Count = Field(description="processes that prepare batches; 0: the training process itself")
 
 
+class Corpus(Section):
+    videos: str = Field(description="folder that relative file paths in the labels CSV start from")
+    labels: str = Field(description="labels CSV")
+
+
 class Evaluate(Section):
     seed: Count = Field(description="seed of the bootstrap")
     bootstrap: PositiveInt = Field(description="draws of the bootstrap over groups of people")
     batch_size: PositiveInt = Field(description="faces scored at once")
+    aggregate: Literal["mean_logit", "median", "top_k", "vote"] = Field(
+        description="one score of a person from those of their faces"
+    )
+    operating_point: str = Field(
+        pattern=r"^(eer|youden|fpr=0?\.\d+)$",
+        description="what the threshold is chosen for on validation: eer, youden, or fpr=0.05 (any share of false alarms)",
+    )
+    robustness: Literal["none", "quick", "full"] = Field(
+        description="test videos again after compression, scaling, blur, noise and light; quick: a sample of them, few strengths"
+    )
+    corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], Corpus] = Field(
+        description="further corpora to test on, each a name with its videos and labels"
+    )
 
 
 class Infer(Section):
-    videos: str | list[str] = Field(description="folders, files, or .txt files with a path in each line")
+    videos: str | list[str] = Field(description="files, folders, globs, URLs, or .txt files with one of these in each line")
     output: str = Field(description="folder for verdicts, annotated videos and timelines")
     checkpoint: str = Field(description="detector to judge with")
     faces: Faces = Field(description="people judged in each video, most prominent first; or all")
+    runtime: Literal["torch", "onnx"] = Field(description="what computes: onnx needs no torch, and what stages.export writes")
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
+    overlay: Literal["none", "boxes", "heatmap"] = Field(
+        description="the annotated video: not written, with boxes, or with Grad-CAM heat maps (torch only) in the boxes"
+    )
+    timeout: PositiveFloat = Field(description="seconds after which a video, its pictures included, is given up")
+    timeline: bool = Field(description="draw a picture of the scores over time for each video")
+    workers: Count = Field(description="processes; 0: one for each core")
+
+
+class Export(Section):
+    output: str = Field(pattern=r"\.onnx$", description="file of the exported network")
+    int8: bool = Field(description="also write an INT8 network beside it (.int8.onnx), calibrated on training faces")
+    crops: PositiveInt = Field(description="faces that parity is checked on, and training faces that INT8 is calibrated on")
+
+
+class App(Section):
+    megabytes: PositiveInt = Field(description="largest upload")
+    seconds: PositiveInt = Field(description="longest video")
+    megapixels: PositiveFloat = Field(description="largest picture; 8.3 is 4K")
+    timeout: PositiveInt = Field(description="seconds after which judging one video is given up")
+    waiting: PositiveInt = Field(description="videos that one visitor may have judged at once")
+    workers: Count = Field(description="processes that judge; 0: one for each core, and at least two")
 
 
 class Params(Section):
@@ -124,6 +185,8 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     infer: Infer
+    export: Export
+    app: App
 
 
 def parse(stage: str, description: str, argv: list[str] | None = None, operands: str | None = None) -> Params:

@@ -1,9 +1,13 @@
-"""Divide the videos into train, val and test so that no person, donor or original is on two sides.
+"""Divide the videos into train, val and test so that no person, donor, original or upload is on two sides.
 
     python -m stages.split
     python -m stages.split --fold 3
+    python -m stages.split --strategy repair
 
-Two videos belong together when they share a person, a face donor or an original; whatever is so connected stays together.
+Two videos belong together when they share a person, a face donor, an original or an upload, or are copies of each other by
+their faces; whatever is so connected stays together. Where that is most of the corpus, people are kept apart instead, and the
+fakes that join two sides are excluded. What was found, excluded, moved or allowed to leak is listed in split_report/ beside the
+splits CSV.
 """
 
 import json
@@ -11,39 +15,120 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.corpora.identities import assign_folds, audit, identity_groups, partition
-from stages.corpora.labels import LabelsError, read_labels
-from stages.params import fail, parse
+from stages.corpora.audit import SIDES, audit, leaks
+from stages.corpora.identities import ties
+from stages.corpora.labels import labels_or_fail
+from stages.corpora.look import COLUMNS, look
+from stages.corpora.partitions import Division, SplitError, moved
+from stages.corpora.picture import draw_split
+from stages.corpora.tables import split_report
+from stages.params import KINDS, Split, fail, parse
+
+PICTURE = Path("plots/split/partitions.png")
 
 
 def main() -> None:
     params = parse("split", __doc__ or "")
-    try:
-        labels = read_labels(params.data.labels, params.data.videos)
-    except LabelsError as error:
-        fail(str(error))
     settings = params.split
     if settings.fold >= settings.folds:
         fail(f"split.fold = {settings.fold}: must be below split.folds = {settings.folds}")
-    labels["group"] = identity_groups(labels)
-    if labels["group"].nunique() < settings.folds:
-        fail(f"{labels['group'].nunique()} separable groups of people are too few for split.folds = {settings.folds}")
-    labels["fold"] = assign_folds(labels, settings.folds, settings.seed)
-    labels["partition"] = partition(labels, settings.fold, settings.val, settings.seed)
-    leaks = audit(labels)
-    metrics = {
-        "videos": {name: int((labels["partition"] == name).sum()) for name in ("train", "val", "test")},
-        "fakes": {name: int(labels.loc[labels["partition"] == name, "label"].sum()) for name in ("train", "val", "test")},
-        "groups": {name: int(labels.loc[labels["partition"] == name, "group"].nunique()) for name in ("train", "val", "test")},
-        "leaks": {kind: len(pairs) for kind, pairs in leaks.items()},
-    }
-    if any(leaks.values()):
-        fail("the split leaks:\n" + "\n".join(f"  {kind}: {pair}" for kind, pairs in leaks.items() for pair in pairs[:20]))
-    labels[["video_id", "partition", "group", "fold"]].to_csv(params.data.splits, index=False, lineterminator="\n")
+    labels = labels_or_fail(params.data)
+    report = empty_report(split_report(params.data))
+    found = look(labels, params, report)
+    kinds = ties(labels, found)
+    binding = {kind: tokens for kind, tokens in kinds.items() if kind not in settings.allow_leaks}
+    try:
+        division = Division(labels, binding, settings, read_kept(settings))
+    except SplitError as error:
+        fail(str(error))
+    splits = division.table
+    crossing = audit(splits.set_index("video_id")["partition"], kinds)
+    looked_for = set() if found is None else {"near_duplicate"} | ({"embedding"} if settings.identities == "faces" else set())
+    told = {kind for kind, tokens in kinds.items() if len(tokens)} | looked_for
+    counts = {kind: pairs if kind in told else None for kind, pairs in leaks(crossing, KINDS).items()}
+    write(pd.DataFrame(columns=COLUMNS) if found is None else found, report / "found.csv")
+    excluded = splits.loc[splits["partition"] == "excluded", ["video_id"]].assign(reason=division.reason[division.side < 0])
+    write(excluded, report / "excluded.csv")
+    write(crossing, report / "leaks.csv")
+    changed = moved(labels, division) if settings.strategy == "repair" else pd.DataFrame(columns=["video_id"])
+    write(changed, report / "moved.csv")
+    forbidden = crossing[~crossing["kind"].isin(settings.allow_leaks)]
+    if len(forbidden):
+        fail(leak_message(forbidden))
+    write(splits, Path(params.data.splits))
+    labels["partition"] = splits["partition"]
+    metrics = summarise(labels, splits, counts, len(changed))
     Path("metrics").mkdir(exist_ok=True)
     Path("metrics/split.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    print(pd.DataFrame({key: metrics[key] for key in ("videos", "fakes", "groups")}).to_string())
-    print("No person, donor or original is in two partitions.")
+    draw_split(PICTURE, labels, counts)
+    print_summary(metrics, excluded, changed, crossing)
+
+
+def empty_report(folder: Path) -> Path:
+    """The folder without what an earlier run wrote there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [*folder.glob("*.csv"), *folder.glob("people_*.jpg")]:
+        path.unlink()
+    return folder
+
+
+def read_kept(settings: Split) -> pd.DataFrame | None:
+    if settings.keep == "none":
+        return None
+    if settings.strategy != "grouped":
+        fail(f"split.keep = {settings.keep!r}: goes with split.strategy = grouped only, which is {settings.strategy}")
+    try:
+        return pd.read_csv(settings.keep, dtype={"video_id": str}, usecols=["video_id", "partition", "fold"], keep_default_na=False)
+    except (OSError, ValueError) as error:
+        fail(f"split.keep = {settings.keep!r} is no splits CSV: {error}")
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """The table as CSV, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    table.to_csv(part, index=False, lineterminator="\n")
+    part.replace(path)
+
+
+def leak_message(crossing: pd.DataFrame) -> str:
+    shown = "\n".join(
+        f"  {row.kind} {row.token!r}: {row.pairs} pair(s), such as {row.example}" for row in crossing[:20].itertuples()
+    )
+    more = f"\n  and {len(crossing) - 20} more" if len(crossing) > 20 else ""
+    kinds = ", ".join(sorted(set(crossing["kind"])))
+    return (
+        f"the split leaks: {len(crossing)} ties cross partitions, all in split_report/leaks.csv:\n{shown}{more}\n"
+        f"No splits CSV was written. split.strategy = repair moves them; split.allow_leaks = [{kinds}] accepts them"
+    )
+
+
+def summarise(labels: pd.DataFrame, splits: pd.DataFrame, crossing: dict[str, int | None], changed: int) -> dict[str, object]:
+    inside = {name: labels[labels["partition"] == name] for name in (*SIDES, "excluded")}
+    return {
+        "videos": {name: len(rows) for name, rows in inside.items()},
+        "fakes": {name: int(rows["label"].sum()) for name, rows in inside.items()},
+        "groups": {name: int(splits.loc[splits["partition"] == name, "group"].nunique()) for name in SIDES},
+        "excluded_fakes": round(float(inside["excluded"]["label"].sum() / max(1, labels["label"].sum())), 6),
+        "moved": changed,
+        "leaks": crossing,
+    }
+
+
+def print_summary(metrics: dict, excluded: pd.DataFrame, changed: pd.DataFrame, crossing: pd.DataFrame) -> None:
+    table = pd.DataFrame({key: metrics[key] for key in ("videos", "fakes", "groups")}).fillna(0).astype(int)
+    print(table.to_string())
+    for reason, count in excluded["reason"].value_counts().items():
+        print(f"excluded: {count} videos, each of which {reason}")
+    if len(excluded):
+        print(f"excluded in all: {metrics['excluded_fakes']:.1%} of the fakes; see split_report/excluded.csv")
+    for row in changed.head(20).itertuples():
+        print(f"moved: {row.video_id} from {row.official} to {row.partition}")
+    if len(changed) > 20:
+        print(f"moved: {len(changed)} videos in all; see split_report/moved.csv")
+    for kind, count in metrics["leaks"].items():
+        print(f"{kind}: " + ("not known for this corpus" if count is None else f"{count} pairs of videos across partitions"))
+    if len(crossing):
+        print("These leaks are allowed by split.allow_leaks: what is measured on this split is too good.")
 
 
 if __name__ == "__main__":

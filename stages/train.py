@@ -2,6 +2,7 @@
 
     python -m stages.train
     python -m stages.train --epochs 30 --batch-size 32 --lr 1e-4
+    torchrun --nproc-per-node=4 -m stages.train         # four GPUs (or processes) share each batch
 
 Killed and started again, it goes on from checkpoints/last.pt to the same bytes. Learning curves: dvc plots show, or
 tensorboard --logdir runs.
@@ -9,7 +10,8 @@ tensorboard --logdir runs.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -19,17 +21,20 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.tensorboard import SummaryWriter
 
 from stages import corpora, learning, scoring
+from stages.corpora.audit import digests
+from stages.corpora.identities import ties
 from stages.corpora.labels import LabelsError
-from stages.corpora.tables import corpus_fingerprint, labelled_faces
+from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found
 from stages.faces.extraction import Geometry
 from stages.learning.augment import augment, mirror
 from stages.learning.checkpoint import DetectorConfig, save_detector
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader
-from stages.learning.device import make_deterministic, pick_device
-from stages.learning.loop import Scores, fit
+from stages.learning.device import make_deterministic
+from stages.learning.loop import Scores, State, fit
 from stages.learning.model import FaceClassifier, ModelError, create_model
 from stages.learning.score import score_batches
-from stages.params import Params, fail, parse
+from stages.learning.team import Team, join
+from stages.params import Evaluate, Params, fail, parse
 from stages.scoring.aggregate import aggregate
 from stages.scoring.calibrate import Calibration, fit_calibration
 from stages.scoring.metrics import video_auc
@@ -63,9 +68,10 @@ class Validation:
             "val_loss": float(loss),
         }
 
-    def calibrate(self, model: FaceClassifier) -> Calibration:
-        videos, _ = self.videos(model, "float32")
-        return fit_calibration(videos["label"].to_numpy(), videos["logit"].to_numpy())
+    def calibrate(self, model: FaceClassifier, settings: Evaluate) -> Calibration:
+        faces = self.videos(model, "float32")[1]
+        videos = aggregate(faces, settings.aggregate).join(faces.groupby("video_id")[["label", "group"]].first())
+        return fit_calibration(videos["label"], videos["logit"], videos["group"], settings.operating_point, settings.aggregate)
 
 
 def check_partitions(faces: pd.DataFrame) -> None:
@@ -80,9 +86,10 @@ def training_fingerprint(params: Params) -> str:
     digest = hashlib.sha256(corpus_fingerprint(params.data).encode())
     digest.update(json.dumps(shaping_params(params), sort_keys=True).encode())
     digest.update(torch.__version__.encode())
-    for room in (corpora, learning, scoring):
-        for path in sorted(Path(room.__path__[0]).glob("*.py")):
-            digest.update(path.read_bytes())
+    code = [path for room in (corpora, learning) for path in sorted(Path(room.__path__[0]).glob("*.py"))]
+    code += [Path(scoring.__path__[0]) / name for name in ("aggregate.py", "metrics.py", "pooling.py")]
+    for path in code:
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -91,15 +98,22 @@ def shaping_params(params: Params) -> dict[str, dict[str, object]]:
     return {name: getattr(params, name).model_dump(exclude={"workers"}) for name in SHAPING}
 
 
-def logger(live: Live, board: SummaryWriter) -> Callable[[int, Scores], None]:
-    def report(epoch: int, scores: Scores) -> None:
-        for name, value in scores.items():
-            live.log_metric(name, value)
-            board.add_scalar(name, value, epoch)
-        live.next_step()
-        print(f"epoch {epoch + 1}: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+@contextmanager
+def journal(team: Team, name: str) -> Iterator[Callable[[int, Scores], None]]:
+    """What the leader of the team calls after each epoch: it draws the learning curves and prints a line."""
+    if not team.leads:
+        yield lambda epoch, scores: None
+        return
+    with Live("plots/train", dvcyaml=False, save_dvc_exp=False) as live, SummaryWriter(f"runs/{name}", purge_step=0) as board:
 
-    return report
+        def report(epoch: int, scores: Scores) -> None:
+            for key, value in scores.items():
+                live.log_metric(key, value)
+                board.add_scalar(key, value, epoch)
+            live.next_step()
+            print(f"epoch {epoch + 1}: " + ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
+
+        yield report
 
 
 def main() -> None:
@@ -112,36 +126,44 @@ def main() -> None:
         model = create_model(params.model.backbone, params.model.weights)
     except (LabelsError, ModelError) as error:
         fail(str(error))
-    device, folder = pick_device(), Path(params.data.faces)
-    model.to(device)
+    team, folder = join(), Path(params.data.faces)
+    if settings.batch_size % (2 * team.size):
+        fail(f"train.batch_size = {settings.batch_size} cannot be shared as whole pairs among {team.size} processes")
+    model.to(team.device)
     train = faces[faces["partition"] == "train"].reset_index(drop=True)
-    validation = Validation(faces[faces["partition"] == "val"].reset_index(drop=True), folder, device)
+    validation = Validation(faces[faces["partition"] == "val"].reset_index(drop=True), folder, team.device)
     dataset = FaceDataset(train, folder, augment if settings.augment else mirror, params.extract.margin)
-    sampler = PairSampler(train, settings)
+    sampler = PairSampler(train, settings, team.rank, team.size)
     fingerprint = training_fingerprint(params)
-    with (
-        Live("plots/train", dvcyaml=False, save_dvc_exp=False) as live,
-        SummaryWriter(f"runs/{fingerprint[:8]}", purge_step=0) as board,
-    ):
+    with journal(team, fingerprint[:8]) as report:
         state = fit(
             model,
             make_loader(dataset, sampler, settings.workers),
             sampler,
             lambda model: validation(model, settings.precision),
             settings,
-            device,
+            team,
             STATE,
             fingerprint,
-            logger(live, board),
+            report,
         )
+    team.leave()
+    if team.leads:
+        finish(model, state, validation, faces, params)
+
+
+def finish(model: FaceClassifier, state: State, validation: Validation, faces: pd.DataFrame, params: Params) -> None:
+    """Write the detector of the best epoch, calibrated, and its metrics."""
     model.load_state_dict(state.best)
+    learnt_from = faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id")
     best = state.history[state.best_epoch]
     config = DetectorConfig(
         backbone=params.model.backbone,
         geometry=Geometry.of(params.extract),
-        calibration=validation.calibrate(model),
+        calibration=validation.calibrate(model, params.evaluate),
         params=shaping_params(params),
         corpus=corpus_fingerprint(params.data),
+        seen=digests(ties(learnt_from, read_found(params.data))),
         epoch=state.best_epoch + 1,
         val_auc=best["val_auc"],
     )

@@ -95,7 +95,7 @@ def test_evaluating_without_a_detector_says_how_to_get_one(corpus, in_project, m
     assert "dvc repro train" in run_to_error(monkeypatch, capsys, evaluate, *corpus)
 
 
-@pytest.mark.parametrize("stage", ["sample", "extract", "split", "train", "evaluate", "infer"])
+@pytest.mark.parametrize("stage", ["sample", "extract", "split", "train", "evaluate", "infer", "export"])
 def test_each_stage_explains_itself(stage, in_project, monkeypatch, capsys):
     module = __import__(f"stages.{stage}", fromlist=["main"])
     monkeypatch.setattr(sys, "argv", [stage, "--help"])

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,20 +12,22 @@ from safetensors.torch import load_file, save_file
 from stages.faces.archive import encode, write_archive
 from stages.faces.extraction import Geometry
 from stages.learning import loop
-from stages.learning.augment import augment
+from stages.learning.augment import augment, reencode
 from stages.learning.blending import blend
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector, save_detector
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader, nearest_originals, to_tensor
 from stages.learning.model import ModelError, create_model
 from stages.learning.score import batches_of, score_batches
+from stages.learning.team import Team
 from stages.params import Train
 from stages.scoring.calibrate import Calibration
 
 SETTINGS = Train(
-    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, patience=9, precision="float32", augment=True,
-    blend=0.3, self_blend=0.2, rank=0.5, workers=0,
+    seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.9, patience=9, precision="float32",
+    pairs=True, augment=True, blend=0.3, self_blend=0.2, rank=0.5, workers=0,
 )  # fmt: skip
 CPU = torch.device("cpu")
+ALONE = Team(0, 1, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def train(faces, state, epochs=3, settings=SETTINGS, workers=0, fingerprint="f")
 
     loader = make_loader(dataset, sampler, workers)
     try:
-        return loop.fit(model, loader, sampler, validate, settings, CPU, state, fingerprint, stop_after)
+        return loop.fit(model, loader, sampler, validate, settings, ALONE, state, fingerprint, stop_after)
     except KeyboardInterrupt:
         return None
 
@@ -113,7 +116,7 @@ def test_training_stops_when_validation_gets_no_better(faces, tmp_path):
     loader = make_loader(FaceDataset(table, folder), sampler, 0)
     state = loop.fit(
         model, loader, sampler, lambda m: {"val_auc": next(scores), "val_face_auc": 0.5, "val_loss": 1.0},
-        settings, CPU, tmp_path / "a.pt", "f", lambda e, s: None,
+        settings, ALONE, tmp_path / "a.pt", "f", lambda e, s: None,
     )  # fmt: skip
     assert state.epoch == 4 and state.best_epoch == 1
 
@@ -135,8 +138,24 @@ def test_batches_put_each_fake_beside_its_original_at_the_same_moment(faces):
 def test_fake_without_its_original_is_put_beside_some_real_face(faces):
     table = faces[0].drop(columns="source_video")
     assert (nearest_originals(table) == -1).all()
-    for batch in PairSampler(table, SETTINGS):
-        assert all(table["label"][row] == 0 for row, _, _ in batch[1::2])
+    for sampler in (PairSampler(table, SETTINGS), PairSampler(faces[0], SETTINGS.model_copy(update={"pairs": False}))):
+        for batch in sampler:
+            assert all(table["label"][row] == 0 for row, _, _ in batch[1::2])
+
+
+def test_real_video_without_a_fake_is_learnt_from_too(faces):
+    table = faces[0][faces[0]["video_id"] != "f2"].reset_index(drop=True)
+    settings = SETTINGS.model_copy(update={"blend": 0.0, "self_blend": 0.0})
+    batches = list(PairSampler(table, settings))
+    assert {table["video_id"][row] for batch in batches for row, _, _ in batch[1::2]} == {"r1", "r2"}
+    assert all(table["label"][row] == 1 for batch in batches for row, _, _ in batch[::2])
+
+
+def test_processes_share_the_pairs_of_a_batch(faces):
+    whole = list(PairSampler(faces[0], SETTINGS))
+    shards = [list(PairSampler(faces[0], SETTINGS, rank, 2)) for rank in (0, 1)]
+    for batch, one, two in zip(whole, *shards, strict=True):
+        assert len(one) == len(two) == len(batch) // 2 and sorted(one + two) == sorted(batch)
 
 
 def test_blended_faces_are_labelled_fake_and_differ_inside_only(faces):
@@ -154,6 +173,13 @@ def test_augmentation_is_drawn_from_its_seed_alone(faces):
     dataset = FaceDataset(*faces, augment, 0.5)
     assert torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 5, -1)][0])
     assert not torch.equal(dataset[(0, 5, -1)][0], dataset[(0, 6, -1)][0])
+
+
+@pytest.mark.parametrize("side", [64, 65])
+def test_recompressed_crop_keeps_its_shape_and_loses_detail(side):
+    crop = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8), (0, 0), 1)
+    fine, coarse = (np.abs(reencode(crop, crf).astype(int) - crop).mean() for crf in (10, 40))
+    assert 0 < fine < coarse and np.array_equal(reencode(crop, 40), reencode(crop, 40))
 
 
 def test_score_does_not_depend_on_the_batch_or_on_the_way_there(faces):

@@ -258,7 +258,7 @@ def match_light(face: np.ndarray, head: np.ndarray, mask: np.ndarray) -> np.ndar
     return (face - mean) * (head[inside].std() / max(spread, 1.0)) + head[inside].mean()
 
 
-def poisson_blend(face: np.ndarray, head: np.ndarray, mask: np.ndarray, limit: float = 12.0) -> np.ndarray:
+def poisson_blend(face: np.ndarray, head: np.ndarray, mask: np.ndarray, limit: float = 6.0) -> np.ndarray:
     """Gradient-domain blending (Pérez et al. 2003): `face` plus the light that makes it meet `head` at the mask's edge.
 
     That light is limited, or one dark hair on the edge would bleach half a cheek.

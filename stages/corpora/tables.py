@@ -34,6 +34,17 @@ def read_splits(data: Data) -> pd.DataFrame:
     return pd.read_csv(data.splits, dtype={"video_id": str, "partition": str}, keep_default_na=False)
 
 
+def read_found(data: Data) -> pd.DataFrame:
+    """The ties that the split stage saw in the faces, `video_id,kind,token`; none where it has not looked."""
+    path = split_report(data) / "found.csv"
+    return pd.read_csv(path, dtype=str) if path.is_file() else pd.DataFrame(columns=["video_id", "kind", "token"])
+
+
+def split_report(data: Data) -> Path:
+    """The folder in which the split stage lists what it found, moved and excluded."""
+    return Path(data.splits).with_name("split_report")
+
+
 def corpus_fingerprint(data: Data) -> str:
     """SHA-256 over labels, faces and splits: two trainings of one fingerprint saw the same data."""
     digest = hashlib.sha256()

@@ -4,30 +4,13 @@ import json
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from stages.faces.extraction import Geometry
+from stages.learning.config import DetectorConfig
+from stages.learning.files import CheckpointError
 from stages.learning.model import FaceClassifier, ModelError, create_model
-from stages.scoring.calibrate import Calibration
-
-
-class CheckpointError(Exception):
-    """The file is no detector of this project; the message says why."""
-
-
-class DetectorConfig(BaseModel):
-    """How a detector was made and is to be used."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    backbone: str
-    geometry: Geometry
-    calibration: Calibration
-    params: dict[str, dict[str, object]]  # sections of params.yaml that shaped it
-    corpus: str  # fingerprint of the faces and splits that it was trained on
-    epoch: int  # whose weights these are
-    val_auc: float  # video AUC on validation
 
 
 def save_detector(path: Path, model: FaceClassifier, config: DetectorConfig) -> None:

@@ -1,6 +1,8 @@
 """Crops from the archives, each drawn and augmented by a seed of its own, whatever process prepares it."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from stages.learning.blending import blend
 from stages.params import Train
 
 Key = tuple[int, int, int]  # row of the table, seed of the draw, row of the face to blend in (its own: self-blend; -1: none)
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # crops uint8 RGB (n, 3, size, size), labels (n,)
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # of a crop as it is stored
 
@@ -53,33 +57,41 @@ class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
 class PairSampler(Sampler[list[Key]]):
     """Batches of pairs, a fake face first, then the face of its own original at the nearest moment: identity tells nothing.
 
-    One epoch shows every fake face once, but for those that blends of the real face stand in for. A fake whose original is
-    not among the faces is put beside any real face.
+    One epoch shows every fake face once, but for those that blends of the real face stand in for, and every real video
+    that no fake was made from, so that half of all faces are real whatever the corpus holds. A fake whose original is not
+    among the faces is put beside any real face, a real face without a fake beside any fake. Of a batch, process `rank` of
+    `size` gets every `size`-th pair.
     """
 
-    def __init__(self, faces: pd.DataFrame, settings: Train) -> None:
-        self._fakes = np.flatnonzero(faces["label"] == 1)
-        self._reals = np.flatnonzero(faces["label"] == 0)
-        self._originals = nearest_originals(faces)
+    def __init__(self, faces: pd.DataFrame, settings: Train, rank: int = 0, size: int = 1) -> None:
+        fakes, reals = np.flatnonzero(faces["label"] == 1), np.flatnonzero(faces["label"] == 0)
+        originals = nearest_originals(faces)[fakes] if settings.pairs else np.full(len(fakes), -1)
+        used = faces["video_id"].iloc[originals[originals >= 0]].unique()
+        alone = reals[~faces["video_id"].iloc[reals].isin(used)] if len(used) else reals[:0]
+        self._pairs = np.concatenate([np.stack([fakes, originals], 1), np.stack([np.full(len(alone), -1), alone], 1)])
+        self._fakes, self._reals = fakes, reals
         self._settings = settings
+        self._rank, self._size = rank, size
         self.epoch = 0
 
     def __len__(self) -> int:
-        return max(1, len(self._fakes) * 2 // self._settings.batch_size)
+        return max(1, len(self._pairs) * 2 // self._settings.batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
         rng = np.random.default_rng([self._settings.seed, self.epoch])
-        order = rng.permutation(self._fakes)
+        order = rng.permutation(self._pairs)
         half = self._settings.batch_size // 2
         for step in range(len(self)):
-            fakes = order[step * half : (step + 1) * half]
-            reals = self._originals[fakes]
-            reals = np.where(reals < 0, rng.choice(self._reals, len(fakes)), reals)
+            fakes, reals = order[step * half : (step + 1) * half].T
+            fakes = np.where(fakes < 0, rng.choice(self._fakes, len(fakes)), fakes)
+            reals = np.where(reals < 0, rng.choice(self._reals, len(reals)), reals)
             donors = self._donors(reals, rng)
-            rows = np.stack([np.where(donors >= 0, reals, fakes), reals], axis=1).ravel()
-            donors = np.stack([donors, np.full(len(fakes), -1)], axis=1).ravel()
-            seeds = rng.integers(0, 2**62, len(fakes)).repeat(2)  # a fake and its original are augmented alike
-            yield list(zip(rows.tolist(), seeds.tolist(), donors.tolist(), strict=True))
+            rows = np.where(donors >= 0, reals, fakes)
+            seeds = rng.integers(0, 2**62, len(fakes))  # a fake and its original are augmented alike
+            batch: list[Key] = []
+            for fake, real, seed, donor in zip(*(a.tolist() for a in (rows, reals, seeds, donors)), strict=True):
+                batch += [(fake, seed, donor), (real, seed, -1)]
+            yield [key for i, key in enumerate(batch) if i // 2 % self._size == self._rank]
 
     def _donors(self, reals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """For each pair the row whose face is blended into the real one, in place of the fake: another, its own, or -1: none."""
@@ -115,6 +127,16 @@ class InOrder(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         for start in range(0, self._total, self._batch_size):
             yield [(row, 0, -1) for row in range(start, min(start + self._batch_size, self._total))]
+
+
+def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """`batches` in their order, the next one prepared by a thread while one is worked on."""
+    with ThreadPoolExecutor(1) as thread:
+        source = iter(batches)
+        coming = deque(thread.submit(next, source, None) for _ in range(2))
+        while batch := coming.popleft().result():
+            coming.append(thread.submit(next, source, None))
+            yield batch
 
 
 def make_loader(dataset: FaceDataset, sampler: Sampler[list[Key]], workers: int) -> DataLoader:

@@ -1,20 +1,23 @@
-"""The training loop: AdamW, warm-up and cosine, early stopping, and a state from which it goes on exactly."""
+"""The training loop: AdamW, warm-up and cosine, averaged weights, early stopping, and a state from which it goes on exactly."""
 
 import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from stages.learning.dataset import PairSampler
+from stages.learning.dataset import PairSampler, ahead
 from stages.learning.device import autocast
 from stages.learning.model import FaceClassifier
+from stages.learning.team import Team
 from stages.params import Train
 
 Scores = dict[str, float]
@@ -27,6 +30,7 @@ class State:
     fingerprint: str  # of params, data and code: a state of another training is not continued
     epoch: int = 0  # epochs done
     model: dict[str, torch.Tensor] = field(default_factory=dict)
+    average: dict[str, torch.Tensor] = field(default_factory=dict)  # of the weights, if train.ema asks for it
     optimizer: dict[str, Any] = field(default_factory=dict)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[Scores] = field(default_factory=list)
@@ -75,7 +79,7 @@ def fit(
     sampler: PairSampler,
     validate: Callable[[FaceClassifier], Scores],
     settings: Train,
-    device: torch.device,
+    team: Team,
     path: Path,
     fingerprint: str,
     report: Callable[[int, Scores], None],
@@ -83,28 +87,36 @@ def fit(
     """Train `model` in place and return the final state.
 
     Args:
-        validate: gives `val_auc` (of videos), `val_face_auc` and `val_loss`.
+        validate: gives `val_auc` (of videos), `val_face_auc` and `val_loss`; asked by the leader of the team.
         path: where the state is kept; if it holds one of the same `fingerprint`, training goes on from there.
-        report: called with each epoch (also those before a resumption) and its scores.
+        report: called by the leader with each epoch (also those before a resumption) and its scores.
     """
     state = State.load(path, fingerprint)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True) if settings.ema else None
     if state.epoch:
         model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
-    for epoch, scores in enumerate(state.history):
-        report(epoch, scores)
+        if average:
+            average.load_state_dict(state.average)
+    wrapped = team.wrap(model)
+    judged = cast("FaceClassifier", average.module) if average else model
+    if team.leads:
+        for epoch, scores in enumerate(state.history):
+            report(epoch, scores)
     while state.epoch < settings.epochs and not _exhausted(state, settings):
         sampler.epoch = state.epoch
-        loss = _one_epoch(model, optimizer, loader, settings, device, state)
-        scores = {"loss": loss, **validate(model)}
+        loss = _one_epoch(model, wrapped, average, optimizer, loader, settings, team, state)
+        scores = team.share({"loss": loss, **validate(judged)} if team.leads else {})
         state.history.append(scores)
         state.epoch += 1
         state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
+        state.average = average.state_dict() if average else {}
         if state.best_epoch == state.epoch - 1:
-            state.best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-        state.save(path)
-        report(state.epoch - 1, scores)
+            state.best = {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
+        if team.leads:
+            state.save(path)
+            report(state.epoch - 1, scores)
     return state
 
 
@@ -123,23 +135,41 @@ def _exhausted(state: State, settings: Train) -> bool:
 
 
 def _one_epoch(
-    model: FaceClassifier, optimizer: torch.optim.Optimizer, loader: DataLoader, settings: Train, device: torch.device, state: State
+    model: FaceClassifier,
+    wrapped: nn.Module,
+    average: AveragedModel | None,
+    optimizer: torch.optim.Optimizer,
+    loader: DataLoader,
+    settings: Train,
+    team: Team,
+    state: State,
 ) -> float:
+    """Mean loss of an epoch, over all processes."""
     model.train()
     total, steps = 0.0, len(loader)
-    bar = tqdm(loader, f"train epoch {state.epoch + 1}/{settings.epochs}", unit="batch", leave=False)
+    best = f", best AUC {state.history[state.best_epoch]['val_auc']:.3f}" if state.history else ""
+    bar = tqdm(
+        ahead(loader),
+        f"train epoch {state.epoch + 1}/{settings.epochs}{best}",
+        total=steps,
+        unit="batch",
+        leave=False,
+        disable=not team.leads,
+    )
     for step, (crops, labels) in enumerate(bar):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(state.epoch * steps + step, settings.epochs * steps, settings)
-        with autocast(device, settings.precision):
-            logits = model(crops.to(device))
-        loss = pair_loss(logits.float(), labels.to(device), settings.rank)
+        with autocast(team.device, settings.precision):
+            logits = wrapped(crops.to(team.device))
+        loss = pair_loss(logits.float(), labels.to(team.device), settings.rank)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at epoch {state.epoch + 1}, step {step + 1}; lower train.lr")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if average:
+            average.update_parameters(model)
         total += loss.item()
         bar.set_postfix(loss=f"{total / (step + 1):.3f}")
-    return total / steps
+    return team.mean(total / steps)

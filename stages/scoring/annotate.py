@@ -1,5 +1,8 @@
 """The video again, with boxes, words and a running timeline that say what the detector saw where."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -7,38 +10,64 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
+from stages.faces.alignment import similarity, template
+from stages.faces.detectors import Detector
 from stages.faces.video import VideoWriter, probe, read_frames
 from stages.scoring.calibrate import Calibration
+from stages.scoring.follow import follow, interpolate, scored_path, visible
 from stages.scoring.judgement import Judgement, Person
 
 Colour = tuple[int, int, int]
 COLOURS: dict[str, Colour] = {"fake": (0, 94, 213), "real": (178, 114, 0), "uncertain": (120, 120, 120)}  # BGR (Okabe & Ito)
 WHITE, DARK = (255, 255, 255), (32, 32, 32)
 LARGEST = 1920  # pixels of the long side of what is written
-MEMORY = 0.5  # seconds for which a box outlives the frames that its person was found on
 
 
-def annotate_video(source: Path, target: Path, judgement: Judgement, calibration: Calibration) -> None:
-    """Write `source` as H.264 with its sound, times and orientation, and a strip below with the verdict and the timeline."""
+@dataclass(frozen=True)
+class Heatmaps:
+    """For each track float32 (faces, size, size), 0 to 1, one map for each of its faces, in the frame of crops of `margin`."""
+
+    margin: float
+    maps: dict[int, np.ndarray]
+
+
+def annotate_video(
+    source: Path,
+    target: Path,
+    judgement: Judgement,
+    calibration: Calibration,
+    detector: Detector | None = None,
+    heatmaps: Heatmaps | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> None:
+    """Write `source` as H.264 with its sound, times and orientation, and a strip below with the verdict and the timeline.
+
+    With `detector`, faces are followed between the frames that were scored; else boxes move straight from one to the next.
+    `heatmaps`, if given, are drawn into the faces; `progress` is told the share of the frames that is done.
+    """
     info = probe(source)
-    writer = None
-    try:
+    several = len(judgement.people) > 1
+    paths = {person.track: scored_path(person) for person in judgement.people}
+    if detector:
+        paths = follow(source, info, judgement.people, detector)
+    with ExitStack() as stack:
+        writer = None
         for frame in read_frames(source):
             image = _fit(frame.image)
             scale = image.shape[1] / frame.image.shape[1]
             if writer is None:
                 strip = _Strip(image.shape[1], info.times[-1], judgement, calibration)
                 size = (image.shape[1], image.shape[0] + strip.height)
-                writer = VideoWriter(target, info.rate, size, sound_from=source if info.has_audio else None).__enter__()
-            for person in judgement.people:
-                _draw_person(image, person, frame.time, scale, calibration, len(judgement.people) > 1)
+                sound = source if info.has_audio else None
+                writer = stack.enter_context(VideoWriter(target, info.rate, size, sound_from=sound))
+            for person in reversed(judgement.people):  # the deciding one on top
+                if visible(person, frame.time):
+                    face = paths[person.track].at(frame.time) * scale
+                    if heatmaps:
+                        _draw_heat(image, person, heatmaps, frame.time, face)
+                    _draw_person(image, person, frame.time, face, calibration, several)
             writer.write(np.vstack([image, strip.at(frame.time)]), frame.time)
-    except BaseException as error:
-        if writer:
-            writer.__exit__(type(error), error, None)
-        raise
-    if writer:
-        writer.__exit__(None, None, None)
+            progress(min(1.0, frame.number / info.frames))
 
 
 def _fit(image: np.ndarray) -> np.ndarray:
@@ -64,13 +93,26 @@ def words(verdict: str, probability: float) -> str:
     return {"fake": "likely fake", "real": "likely real", "uncertain": "uncertain"}[verdict] + f" {probability:.0%}"
 
 
-def _draw_person(image: np.ndarray, person: Person, time: float, scale: float, calibration: Calibration, several: bool) -> None:
-    times = np.array([face.time for face in person.faces])
-    if not times[0] - MEMORY <= time <= times[-1] + MEMORY:
+def _draw_heat(image: np.ndarray, person: Person, heatmaps: Heatmaps, time: float, face: np.ndarray) -> None:
+    heat = interpolate([face.time for face in person.faces], heatmaps.maps[person.track], time)
+    size = len(heat)
+    matrix = similarity(template(size, heatmaps.margin), face[5:].reshape(5, 2))
+    corners = cv2.transform(np.array([[[0, 0], [size, 0], [0, size], [size, size]]], float), matrix)[0]
+    left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
+    right, bottom = np.minimum(np.ceil(corners.max(axis=0)), (image.shape[1], image.shape[0])).astype(int)
+    if right <= left or bottom <= top:
         return
-    boxes = np.array([face.detection[:4] for face in person.faces]) * scale
-    box = [round(float(np.interp(time, times, boxes[:, i]))) for i in range(4)]
-    probability = float(calibration.probability(np.interp(time, times, person.logits)))
+    matrix[:, 2] -= (left, top)
+    warped = cv2.warpAffine(heat, matrix, (int(right - left), int(bottom - top)))
+    part = image[top:bottom, left:right]
+    colours = cv2.applyColorMap((warped * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    opacity = 0.7 * warped[..., None]
+    part[:] = (part * (1 - opacity) + colours * opacity).astype(np.uint8)
+
+
+def _draw_person(image: np.ndarray, person: Person, time: float, face: np.ndarray, calibration: Calibration, several: bool) -> None:
+    box = [round(float(v)) for v in face[:4]]
+    probability = float(calibration.probability(interpolate([face.time for face in person.faces], person.logits, time)))
     verdict = str(calibration.verdict(probability))
     colour = COLOURS[verdict]
     line = max(2, round(max(image.shape[:2]) / 320))

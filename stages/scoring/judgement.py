@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from stages.faces.extraction import Face, VideoFaces
-from stages.scoring.aggregate import aggregate
 from stages.scoring.calibrate import Calibration
+from stages.scoring.pooling import POOLING
 
 
 @dataclass(frozen=True)
 class Person:
-    """One track: its `faces` in order of time with their `logits` (n,), the mean of which gives `probability`."""
+    """One track: its `faces` in order of time with their `logits` (n,), which `logit` and `probability` come from."""
 
     track: int
+    logit: float
     probability: float
     verdict: str
     faces: list[Face]
@@ -28,55 +28,74 @@ class Judgement:
     verdict: str
     probability: float | None
     message: str
-    frames: int  # seen
+    video: VideoFaces
     people: list[Person]  # the deciding one first
 
     @property
+    def frames(self) -> int:
+        """Frames that were looked at."""
+        return self.video.frames_read
+
+    @property
     def faces(self) -> int:
+        """Faces that were scored, of all people."""
         return sum(len(person.faces) for person in self.people)
 
-    def record(self) -> dict[str, object]:
-        """As it goes into JSON: times in seconds, boxes x1 y1 x2 y2 in pixels of the upright video."""
-        people = [
-            {
-                "track": person.track,
-                "verdict": person.verdict,
-                "probability": round(person.probability, 6),
-                "faces": [
-                    {
-                        "time": round(face.time, 3),
-                        "frame": face.frame,
-                        "box": [round(float(v), 1) for v in face.detection[:4]],
-                        "detection_score": round(float(face.detection[4]), 3),
-                        "logit": round(float(logit), 5),
-                    }
-                    for face, logit in zip(person.faces, person.logits, strict=True)
-                ],
-            }
-            for person in self.people
-        ]
+    def record(self, calibration: Calibration | None) -> dict[str, object]:
+        """As it goes into JSON: times in seconds, boxes x1 y1 x2 y2 in pixels of the upright video, people counted from 1.
+
+        `calibration` may be None where there are no people.
+        """
         return {
             "verdict": self.verdict,
             "probability": self.probability,
             "message": self.message,
             "frames": self.frames,
             "faces": self.faces,
-            "people": people,
+            "frames_wanted": self.video.frames_wanted,
+            "frames_with_face": len({face.frame for person in self.people for face in person.faces}),
+            "faces_dropped": self.video.faces_dropped,
+            "person": self.people[0].track + 1 if self.people else None,
+            "threshold": calibration and {name: getattr(calibration, name) for name in ("threshold", "low", "high")},
+            "people": [_person_record(person, calibration) for person in self.people if calibration],
         }
 
 
+def _person_record(person: Person, calibration: Calibration) -> dict[str, object]:
+    faces = [
+        {
+            "time": round(face.time, 3),
+            "frame": face.frame,
+            "box": [round(float(v), 1) for v in face.detection[:4]],
+            "detection_score": round(float(face.detection[4]), 3),
+            "logit": round(float(logit), 5),
+            "probability": round(float(calibration.probability(logit)), 6),
+        }
+        for face, logit in zip(person.faces, person.logits, strict=True)
+    ]
+    return {
+        "person": person.track + 1,
+        "verdict": person.verdict,
+        "logit": round(person.logit, 5),
+        "probability": round(person.probability, 6),
+        "faces": faces,
+    }
+
+
 def judge(video: VideoFaces, logits: np.ndarray, calibration: Calibration) -> Judgement:
-    """The judgement of a video from the logits (n,) of its faces, aggregated as in evaluation."""
+    """The judgement of a video from the logits (n,) of its faces, aggregated as `scoring.aggregate` does for whole tables."""
     if video.status == "unreadable":
-        return Judgement("error", None, video.reason, video.frames_read, [])
+        return Judgement("error", None, video.reason, video, [])
     if not video.faces:
-        return Judgement("no_face", None, video.reason, video.frames_read, [])
-    table = pd.DataFrame({"video_id": "", "track": [face.track for face in video.faces], "logit": logits})
-    decisive = aggregate(table).iloc[0]
+        return Judgement("no_face", None, video.reason, video, [])
+    tracks = np.array([face.track for face in video.faces])
     people = []
-    for track, rows in table.groupby("track").indices.items():
-        probability = float(calibration.probability(np.mean(logits[rows], dtype=float)))
-        faces = [video.faces[row] for row in rows]
-        people.append(Person(int(track), probability, str(calibration.verdict(probability)), faces, logits[rows]))
-    people.sort(key=lambda person: (person.track != decisive["track"], person.track))
-    return Judgement(people[0].verdict, round(people[0].probability, 6), video.reason, video.frames_read, people)
+    for track in np.unique(tracks):
+        rows = np.flatnonzero(tracks == track)
+        logit = POOLING[calibration.aggregate](logits[rows])
+        probability = float(calibration.probability(logit))
+        verdict = str(calibration.verdict(probability))
+        people.append(Person(int(track), logit, probability, verdict, [video.faces[row] for row in rows], logits[rows]))
+    decisive = max(people, key=lambda person: person.logit)
+    people.sort(key=lambda person: (person is not decisive, person.track))
+    return Judgement(decisive.verdict, round(decisive.probability, 6), video.reason, video, people)

@@ -1,25 +1,31 @@
-"""Numbers with intervals: every metric is computed for the data and for many bootstrap draws of its groups at once."""
+"""What scores are worth: every metric for many weightings of the samples at once, as a bootstrap needs them."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import roc_auc_score
 
 ECE_BINS = 10
+LOW_FPR = 0.1  # up to which false alarms the partial AUC counts
+METRICS = [
+    "auc",
+    "pauc",
+    "tpr_at_fpr_1",
+    "tpr_at_fpr_5",
+    "ap",
+    "eer",
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "fpr",
+    "f1",
+    "log_loss",
+    "brier",
+    "ece",
+]
 
 
-def group_weights(groups: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """Weights (draws + 1, n) of samples: row 0 all ones, the others how often a draw with replacement took a sample's group.
-
-    Resampling whole groups of people, not videos, keeps what videos of one person have in common (cluster bootstrap; Field &
-    Welsh 2007).
-    """
-    codes = np.unique(groups, return_inverse=True)[1]
-    total = int(codes.max()) + 1
-    counts = np.random.default_rng(seed).multinomial(total, np.full(total, 1 / total), size=draws)
-    return np.vstack([np.ones(len(codes)), counts[:, codes]])
-
-
-def measure(label: np.ndarray, probability: np.ndarray, threshold: float, weights: np.ndarray) -> dict[str, np.ndarray]:
+def measure(label: ArrayLike, probability: ArrayLike, threshold: float, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Every metric for every row of weights.
 
     Args:
@@ -36,89 +42,87 @@ def measure(label: np.ndarray, probability: np.ndarray, threshold: float, weight
         return _curve_metrics(label, probability, weights) | _point_metrics(label, probability, threshold, weights)
 
 
-def _curve_metrics(label: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """AUC (trapezoid), average precision (step) and equal error rate (linear between points of the ROC curve)."""
+def roc_points(label: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hits and false alarms (draws, 1 + scores) as more and more is called fake, and the sums of fakes and reals (draws, 2)."""
     order = np.argsort(-probability, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(probability[order]) != 0, True))  # ties enter together
-    hits = np.cumsum(weights[:, order] * label[order], axis=1)[:, ends]
-    alarms = np.cumsum(weights[:, order] * (1 - label[order]), axis=1)[:, ends]
     start = np.zeros((len(weights), 1))
-    tpr = np.hstack([start, hits / hits[:, -1:]])
-    fpr = np.hstack([start, alarms / alarms[:, -1:]])
-    auc = (np.diff(fpr) * (tpr[:, 1:] + tpr[:, :-1]) / 2).sum(axis=1)
+    hits = np.hstack([start, np.cumsum(weights[:, order] * label[order], axis=1)[:, ends]])
+    alarms = np.hstack([start, np.cumsum(weights[:, order] * (1 - label[order]), axis=1)[:, ends]])
+    return hits, alarms, np.stack([hits[:, -1], alarms[:, -1]], axis=1)
+
+
+def auc(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve for each row of weights, (draws,); nan where a kind is missing."""
+    hits, alarms, totals = roc_points(label, score, weights)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (np.diff(alarms) * (hits[:, 1:] + hits[:, :-1]) / 2).sum(axis=1) / totals.prod(axis=1)
+
+
+def _curve_metrics(label: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """AUC and partial AUC (trapezoid), recall at low false-positive rates, average precision (step), equal error rate."""
+    hits, alarms, totals = roc_points(label, probability, weights)
+    tpr, fpr = hits / totals[:, :1], alarms / totals[:, 1:]
     precision = np.where(hits + alarms > 0, hits / (hits + alarms), 0)
-    ap = (np.diff(tpr) * precision).sum(axis=1)
-    undefined = (hits[:, -1] == 0) | (alarms[:, -1] == 0)
-    ap[undefined] = np.nan
-    return {"auc": auc, "ap": ap, "eer": _equal_error(fpr, tpr)}
+    result = {
+        "auc": (np.diff(fpr) * (tpr[:, 1:] + tpr[:, :-1]) / 2).sum(axis=1),
+        "pauc": _partial_area(fpr, tpr, LOW_FPR),
+        "tpr_at_fpr_1": np.where(fpr <= 0.01, tpr, 0).max(axis=1),
+        "tpr_at_fpr_5": np.where(fpr <= 0.05, tpr, 0).max(axis=1),
+        "ap": (np.diff(tpr) * precision[:, 1:]).sum(axis=1),
+        "eer": _equal_error(fpr, tpr),
+    }
+    undefined = (totals == 0).any(axis=1)
+    return {name: np.where(undefined, np.nan, values) for name, values in result.items()}
+
+
+def _partial_area(fpr: np.ndarray, tpr: np.ndarray, limit: float) -> np.ndarray:
+    """Area under the ROC curve up to `limit`, scaled so that chance is 0.5 and the best 1 (McClish 1989)."""
+    width = np.clip(np.minimum(fpr[:, 1:], limit) - fpr[:, :-1], 0, None)
+    step = np.diff(fpr)
+    slope = np.divide(np.diff(tpr), step, out=np.zeros_like(step), where=step > 0)
+    area = (width * (tpr[:, :-1] + slope * width / 2)).sum(axis=1)
+    chance = limit**2 / 2
+    return (1 + (area - chance) / (limit - chance)) / 2
 
 
 def _equal_error(fpr: np.ndarray, tpr: np.ndarray) -> np.ndarray:
+    """Where misses equal false alarms, linear between points of the ROC curve."""
     gap = fpr + tpr - 1  # false alarms less misses: rises from -1 to 1
     after = np.argmax(gap >= 0, axis=1)
     rows = np.arange(len(gap))
     g0, g1 = gap[rows, after - 1], gap[rows, after]
     share = np.where(g1 > g0, -g0 / (g1 - g0), 0)
-    eer = fpr[rows, after - 1] + share * (fpr[rows, after] - fpr[rows, after - 1])
-    return np.where(np.isnan(gap).any(axis=1), np.nan, eer)
+    return fpr[rows, after - 1] + share * (fpr[rows, after] - fpr[rows, after - 1])
 
 
 def _point_metrics(label: np.ndarray, probability: np.ndarray, threshold: float, weights: np.ndarray) -> dict[str, np.ndarray]:
     called = probability >= threshold
-    total = weights.sum(axis=1)
-    tp, fp = weights @ (label * called), weights @ ((1 - label) * called)
-    positives = weights @ label
-    tn = total - positives - fp
-    precision, recall = tp / (tp + fp), tp / positives
     safe = np.clip(probability, 1e-7, 1 - 1e-7)
     surprise = -(label * np.log(safe) + (1 - label) * np.log(1 - safe))
+    columns = [np.ones_like(label), label, label * called, (1 - label) * called, surprise, (probability - label) ** 2]
+    total, positives, tp, fp, log_loss, brier = (weights @ np.stack(columns, axis=1)).T
+    negatives = total - positives
+    recall, fpr = tp / positives, fp / negatives
     return {
-        "accuracy": (tp + tn) / total,
-        "precision": precision,
+        "accuracy": (tp + negatives - fp) / total,
+        "balanced_accuracy": (recall + 1 - fpr) / 2,
+        "precision": tp / (tp + fp),
         "recall": recall,
+        "fpr": fpr,
         "f1": 2 * tp / (positives + tp + fp),
-        "log_loss": weights @ surprise / total,
-        "brier": weights @ (probability - label) ** 2 / total,
-        "ece": _calibration_error(label, probability, weights),
+        "log_loss": log_loss / total,
+        "brier": brier / total,
+        "ece": calibration_error(label, probability, weights),
     }
 
 
-def _calibration_error(label: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Expected calibration error over bins that hold equally many samples (Nixon et al. 2019)."""
+def calibration_error(label: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Expected calibration error over bins that hold equally many samples (Nixon et al. 2019), (draws,)."""
     gap = np.zeros(len(weights))
     for members in np.array_split(np.argsort(probability, kind="stable"), min(ECE_BINS, len(label))):
         gap += np.abs(weights[:, members] @ (probability[members] - label[members]))
     return gap / weights.sum(axis=1)
-
-
-def summarise(
-    label: np.ndarray, probability: np.ndarray, threshold: float, groups: np.ndarray, draws: int, seed: int
-) -> dict[str, float | int | None]:
-    """Each metric with `_low` and `_high`, its 95 % percentile interval from a bootstrap over `groups`; None where undefined.
-
-    `n`, `real`, `fake` and `groups` say what the numbers rest on.
-    """
-    label = np.asarray(label)
-    people = len(np.unique(groups))
-    result: dict[str, float | int | None] = {
-        "n": len(label),
-        "real": int((label == 0).sum()),
-        "fake": int((label == 1).sum()),
-        "groups": people,
-    }
-    if not len(label):
-        return result
-    for name, values in measure(label, probability, threshold, group_weights(groups, draws, seed)).items():
-        result[name] = _number(values[0])
-        drawn = values[1:][~np.isnan(values[1:])]
-        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) and people > 1 else (np.nan, np.nan)
-        result[f"{name}_low"], result[f"{name}_high"] = _number(low), _number(high)
-    return result
-
-
-def _number(value: float) -> float | None:
-    """Rounded to what can be told apart, so that the last bits of a sum do not show in metrics; None for nan (strict JSON)."""
-    return None if np.isnan(value) else round(float(value), 6)
 
 
 def video_auc(label: ArrayLike, logit: ArrayLike) -> float:

@@ -1,129 +1,132 @@
-"""Pictures of an evaluation: JSON for `dvc plots`, PNG for people. Colours are told apart by all eyes (Okabe & Ito)."""
+"""The findings of an evaluation as a page that needs no network, and as a model card (Mitchell et al. 2019)."""
 
-import json
+import base64
 from pathlib import Path
+from typing import Any
 
-import matplotlib
-import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-matplotlib.use("Agg")
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
-COLOURS = {"val": GREEN, "test": BLUE}
-WORDS = {"val": "validation", "test": "test"}
-BINS = np.linspace(0, 1, 21)
-RELIABILITY_BINS = 8
+from stages.learning.checkpoint import DetectorConfig
+from stages.params import Params
+from stages.scoring.pictures import with_interval
+from stages.scoring.robustness import UNITS
 
-
-def write_plot_data(folder: Path, videos: pd.DataFrame) -> None:
-    """Points of the curves of `videos` (columns `partition,label,probability,verdict`) as strict JSON lists of records."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, part in videos.groupby("partition"):
-        if part["label"].nunique() < 2:
-            continue
-        fpr, tpr, _ = roc_curve(part["label"], part["probability"])
-        _write(folder / f"roc_{name}.json", fpr=fpr, tpr=tpr)
-        precision, recall, _ = precision_recall_curve(part["label"], part["probability"])
-        _write(folder / f"precision_recall_{name}.json", recall=recall, precision=precision)
-        said, happened = _reliability(part)
-        _write(folder / f"reliability_{name}.json", predicted=said, observed=happened)
-    test = videos[videos["partition"] == "test"]
-    actual = test["label"].map({0: "real", 1: "fake"})
-    _write(folder / "confusion.json", actual=actual, predicted=test["verdict"])
-    counts = {word: np.histogram(test.loc[test["label"] == i, "probability"], BINS)[0] for i, word in enumerate(("real", "fake"))}
-    _write(folder / "histogram.json", probability=(BINS[:-1] + BINS[1:]) / 2, **counts)
-
-
-def _reliability(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    happened, said = calibration_curve(part["label"], part["probability"], n_bins=RELIABILITY_BINS, strategy="quantile")
-    return said, happened
-
-
-def _write(path: Path, **columns: object) -> None:
-    records = pd.DataFrame(columns).round(6).to_dict("records")
-    path.write_text(json.dumps(records, indent=0, allow_nan=False) + "\n")
+METRICS = {
+    "auc": "AUC",
+    "pauc": "partial AUC, FPR ≤ 10 % (0.5 is chance)",
+    "tpr_at_fpr_1": "TPR at FPR 1 %",
+    "tpr_at_fpr_5": "TPR at FPR 5 %",
+    "ap": "average precision",
+    "eer": "equal error rate",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "precision": "precision",
+    "recall": "recall (TPR)",
+    "fpr": "false-positive rate",
+    "f1": "F1",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "ECE, equal-mass bins",
+}
+PICTURES = {
+    "roc": "ROC curve",
+    "precision_recall": "Precision and recall",
+    "det": "Detection error trade-off",
+    "reliability": "Reliability before and after calibration",
+    "confusion": "Verdicts",
+    "histogram": "Scores",
+    "breakdown": "AUC by group",
+    "robustness": "Robustness",
+}
 
 
-def draw_plots(folder: Path, videos: pd.DataFrame, threshold: float, metrics: dict) -> None:
-    """One PNG for each picture."""
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {name: part for name, part in videos.groupby("partition") if part["label"].nunique() == 2}
-    scores = {"val": metrics["val"]["video"], "test": metrics["video"]}
-    for name, draw in (("roc", _roc), ("precision_recall", _precision_recall), ("reliability", _draw_reliability)):
-        figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
-        for part, table in parts.items():
-            draw(axes, table, part, scores[part])
-        if name != "precision_recall":
-            axes.plot([0, 1], [0, 1], ":", color=GREY, label="chance" if name == "roc" else "perfectly calibrated")
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        axes.grid(alpha=0.3)
-        axes.legend(loc="best", fontsize=9)
-        _save(figure, folder / f"{name}.png")
-    test = videos[videos["partition"] == "test"]
-    figure, axes = plt.subplots(figsize=(4.5, 4), layout="constrained")
-    _confusion(axes, test, threshold)
-    _save(figure, folder / "confusion.png")
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    _histogram(axes, test, threshold)
-    _save(figure, folder / "histogram.png")
+def write_page(path: Path, context: dict[str, Any], plots: Path, hardest: Path) -> None:
+    """The HTML page, its pictures within it."""
+    files = {title: plots / f"{name}.png" for name, title in PICTURES.items()} | {"The hardest videos": hardest}
+    pictures = {title: base64.b64encode(file.read_bytes()).decode() for title, file in files.items() if file.is_file()}
+    _write(path, "evaluation.html", {**context, "pictures": pictures})
 
 
-def _save(figure: plt.Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    plt.close(figure)
+def write_card(path: Path, context: dict[str, Any]) -> None:
+    """The model card, in Markdown."""
+    _write(path, "model_card.md", context)
 
 
-def _with_interval(score: dict, key: str) -> str:
-    low, high = score[f"{key}_low"], score[f"{key}_high"]
-    return f"{score[key]:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None else "")
-
-
-def _roc(axes: Axes, table: pd.DataFrame, part: str, score: dict) -> None:
-    fpr, tpr, _ = roc_curve(table["label"], table["probability"])
-    axes.plot(fpr, tpr, color=COLOURS[part], lw=2, label=f"{WORDS[part]}: AUC {_with_interval(score, 'auc')}")
-    axes.set(title="ROC curve of videos", xlabel="real videos called fake", ylabel="fake videos called fake")
-
-
-def _precision_recall(axes: Axes, table: pd.DataFrame, part: str, score: dict) -> None:
-    precision, recall, _ = precision_recall_curve(table["label"], table["probability"])
-    label = f"{WORDS[part]}: AP {_with_interval(score, 'ap')}"
-    axes.step(recall, precision, where="post", color=COLOURS[part], lw=2, label=label)
-    axes.axhline(table["label"].mean(), ls=":", color=COLOURS[part], lw=1)
-    axes.set(
-        title="Precision and recall of videos", xlabel="recall: fake videos found", ylabel="precision: found videos that are fake"
+def _write(path: Path, template: str, context: dict[str, Any]) -> None:
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(
+        loader=loader, autoescape=template.endswith(".html"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters |= {"interval": with_interval, "value": lambda x: "–" if x is None else f"{x:.3f}"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(environment.get_template(template).render(context), encoding="utf-8")
 
 
-def _draw_reliability(axes: Axes, table: pd.DataFrame, part: str, score: dict) -> None:
-    said, happened = _reliability(table)
-    axes.plot(said, happened, "o-", color=COLOURS[part], lw=2, label=f"{WORDS[part]}: ECE {score['ece']:.3f}")
-    axes.set(title="Reliability of videos' probabilities", xlabel="probability given", ylabel="share that is fake")
+def describe(params: Params, config: DetectorConfig, findings: dict[str, Any], videos: pd.DataFrame) -> dict[str, Any]:
+    """What the templates speak of. `videos`: all rows of the labels CSV with their `partition`."""
+    counts = videos.groupby("partition")["label"].agg(["size", "sum"])
+    data = [{"partition": name, "videos": int(n), "fake": int(fake)} for name, (n, fake) in counts.iterrows()]
+    methods = sorted(set(videos.get("method", pd.Series(dtype=str))) - {""})
+    robustness: dict[str, list[dict[str, Any]]] = {}
+    for row in findings["robustness"]:
+        robustness.setdefault(row["family"], []).append(row)
+    return {
+        **findings,
+        "data": data,
+        "methods": methods,
+        "config": config,
+        "recipe": config.params,
+        "bootstrap": params.evaluate.bootstrap,
+        "setting": params.evaluate.robustness,
+        "metrics": METRICS,
+        "units": UNITS,
+        "robustness": robustness,
+        "false_positives": [row for row in findings["breakdown"] if not row["all_reals"]],
+        "calibration_words": calibration_words(findings["calibration"]),
+        "failures": failures(findings),
+        "embedded": is_embedded(params),
+    }
 
 
-def _confusion(axes: Axes, test: pd.DataFrame, threshold: float) -> None:
-    table = confusion_matrix(test["label"], test["probability"] >= threshold, labels=[0, 1])
-    axes.imshow(table, cmap="Blues", vmin=0)
-    for i, j in np.ndindex(2, 2):
-        axes.text(
-            j,
-            i,
-            str(table[i, j]),
-            ha="center",
-            va="center",
-            fontsize=16,
-            color="white" if table[i, j] > table.max() / 2 else "black",
-        )
-    axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=["real", "fake"], yticklabels=["real", "fake"])
-    axes.set(title=f"Test videos at threshold {threshold:.2f}", xlabel="judged", ylabel="truth")
+def is_embedded(params: Params) -> bool:
+    """Whether the corpus is the one that the sample stage makes."""
+    return Path(params.data.labels) == Path("data/sample/labels.csv")
 
 
-def _histogram(axes: Axes, test: pd.DataFrame, threshold: float) -> None:
-    groups = [test.loc[test["label"] == i, "probability"] for i in (0, 1)]
-    axes.hist(groups, BINS, color=[BLUE, ORANGE], label=[f"real ({len(groups[0])})", f"fake ({len(groups[1])})"])
-    axes.axvline(threshold, color="black", ls="--", lw=1, label=f"threshold {threshold:.2f}")
-    axes.set(title="Scores of test videos", xlabel="probability of being fake", ylabel="videos")
-    axes.legend(fontsize=9)
+def calibration_words(change: dict[str, Any]) -> str:
+    """Whether calibration helped on held-out people, as far as the interval of the change allows to say."""
+    if not change:
+        return "No test video could be scored, so nothing is known of calibration on held-out people."
+    lower = change["ece_change"] < 0
+    words = (
+        f"On held-out people the expected calibration error is {with_interval(change, 'ece_before')} before calibration and "
+        f"{with_interval(change, 'ece_after')} after: calibration {'lowered' if lower else 'did not lower'} it. The change is "
+        f"{with_interval(change, 'ece_change')}"
+    )
+    low, high = change["ece_change_low"], change["ece_change_high"]
+    if low is not None and low <= 0 <= high:
+        words += ", which so few people cannot tell from none"
+    return words + "."
+
+
+def failures(findings: dict[str, Any]) -> list[str]:
+    """What the detector is known to do badly, in words, from its own numbers."""
+    test = findings["levels"]["test"]["video"]
+    if test["fpr"] is None or test["recall"] is None:
+        known = ["The test videos are not of both kinds: what it does with the other kind is not known."]
+    else:
+        called, missed = with_interval(test, "fpr"), 1 - test["recall"]
+        known = [f"At the threshold it calls {called} of real test videos fake and misses {missed:.3f} of the fakes."]
+    unscored = findings["coverage"]["test"]["unscored"]
+    if unscored:
+        known.append(f"It could not score {sum(unscored.values())} of {findings['coverage']['test']['videos']} test videos.")
+    groups = [row for row in findings["breakdown"] if row["recall"] is not None]
+    if groups:
+        worst = min(groups, key=lambda row: row["recall"])
+        known.append(f"It finds fewest fakes where {worst['column']} is {worst['value']}: {with_interval(worst, 'recall')}.")
+    for row in findings["robustness"]:
+        if row.get("auc_change_high") is not None and row["auc_change_high"] < 0:
+            words = f"{UNITS[row['family']]} {row['strength']:g}"
+            known.append(f"{words}: its AUC falls by {-row['auc_change']:.3f}, to {with_interval(row, 'auc')}.")
+    return known

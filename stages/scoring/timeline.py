@@ -16,7 +16,7 @@ NOTE = "A score is evidence, not proof."
 
 
 def draw_timeline(path: Path, name: str, judgement: Judgement, calibration: Calibration) -> None:
-    """Write a PNG. Without a face it holds the verdict alone."""
+    """Write a PNG, whatever the suffix. Without a face it holds the verdict alone."""
     figure = plt.figure(figsize=(9, 6.4), layout="constrained")
     curve, least, most = figure.subfigures(3, 1, height_ratios=[3, 1.1, 1.1]) if judgement.people else (figure, None, None)
     axes = curve.subplots()
@@ -37,7 +37,7 @@ def draw_timeline(path: Path, name: str, judgement: Judgement, calibration: Cali
         scored.sort(key=lambda pair: float(pair[0]))
         _crops(least, "least suspicious", scored[:CROPS], calibration)
         _crops(most, "most suspicious", scored[::-1][:CROPS], calibration)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    figure.savefig(path, format="png", dpi=100, metadata={"Software": None})
     plt.close(figure)
 
 

@@ -1,0 +1,144 @@
+"""How long judging takes against what it cannot do without, and what ONNX and INT8 gain and cost.
+
+    python -m stages.export --int8 true
+    python -m benchmarks.infer
+
+The clip is made here: ten seconds of 720p H.264, one keyframe in 250, a face of the sample corpus before a moving picture.
+Times are the best of several runs, on one thread where threads can be set; the floor is decoding the clip up to the last
+frame wanted, plus the forward passes of face detector and classifier on inputs that lie ready.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+
+from stages.corpora.sample import Clip, Person, write_clip
+from stages.corpora.tables import labelled_faces
+from stages.export import aucs, parity, read_faces
+from stages.faces import detectors
+from stages.faces.video import VideoWriter, evenly_spread, probe, read_frames
+from stages.learning.runtime import OnnxScorer, TorchScorer
+from stages.params import Params, parse
+from stages.scoring.job import Job, Settings
+from stages.scoring.judging import judge_video
+
+SECONDS, RATE, SIZE = 10, 25, (1280, 720)
+
+
+def best(function: Callable[[], object], runs: int = 5) -> float:
+    """Shortest of some runs, in seconds, after one that is not counted."""
+    times = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def make_clip(folder: Path) -> Path:
+    """A face in the middle of a textured picture that moves slowly, with a little noise: about what a phone records."""
+    write_clip(Clip("face", 1, 0, 5, 5), {1: Person(1)}, folder)
+    faces = [frame.image for frame in read_frames(folder / "face.mp4")]
+    rng = np.random.default_rng(1)
+    backdrop = cv2.resize(
+        rng.integers(0, 255, (90, 200, 3), dtype=np.uint8), (SIZE[0] + 200, SIZE[1]), interpolation=cv2.INTER_CUBIC
+    )
+    path = folder / "clip.mp4"
+    with VideoWriter(path, Fraction(RATE), SIZE) as writer:
+        for i in range(SECONDS * RATE):
+            image = backdrop[:, i % 200 : i % 200 + SIZE[0]].copy()
+            image[120:600, 400:880] = cv2.resize(faces[min(i % 100, 99 - i % 100) % len(faces)], (480, 480))
+            noise = rng.normal(0, 2, image.shape[:2])[..., None]
+            writer.write(np.clip(image + noise, 0, 255).astype(np.uint8), i / RATE)
+    return path
+
+
+def decode(path: Path, last: int) -> None:
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for i, _ in enumerate(container.decode(video=0)):
+            if i == last:
+                return
+
+
+def time_judging(clip: Path, folder: Path, params: Params) -> None:
+    scorer = OnnxScorer(params.export.output)
+    geometry = scorer.config.geometry
+    last = evenly_spread(probe(clip).frames, geometry.frames)[-1]
+    session = detectors._centerface_session()
+    blob = np.zeros((1, 3, 192, 320), np.float32)  # 1280 × 720 at a long side of 320, padded to multiples of 32
+    crops = [np.zeros((geometry.size, geometry.size, 3), np.uint8)] * geometry.frames
+    decoding = best(lambda: decode(clip, last))
+    detecting = best(lambda: [session.run(None, {"input.1": blob}) for _ in range(geometry.frames)])
+    scoring = best(lambda: scorer.score(crops))
+    floor = decoding + detecting + scoring
+    print(f"| decoding to the last frame wanted | {decoding:.3f} s | |")
+    print(f"| {geometry.frames} forward passes of the face detector | {detecting:.3f} s | |")
+    print(f"| {geometry.frames} forward passes of the classifier | {scoring:.3f} s | |")
+    print(f"| **floor** | **{floor:.3f} s** | 1.00 |")
+
+    def row(words: str, overlay: str, timeline: bool, runs: int = 5) -> None:
+        infer = params.infer.model_copy(update={"runtime": "onnx", "overlay": overlay, "timeline": timeline})
+        settings = Settings.of(params.model_copy(update={"infer": infer}))
+        taken = best(lambda: judge_video(Job(str(clip), "clip", str(folder), settings)), runs)
+        print(f"| {words} | {taken:.3f} s | {taken / floor:.2f} |")
+
+    row("**whole judgement, no pictures**", "none", False)
+    row("with timeline", "none", True)
+    row("with timeline and annotated video", "boxes", True, runs=2)
+
+
+def time_cold_start(clip: Path, folder: Path) -> None:
+    command = [sys.executable, "-m", "stages.infer", str(clip), "--runtime", "onnx", "--output", str(folder / "cold")]
+    command += ["--overlay", "none", "--timeline", "false"]
+    print(f"| the command from its start to its end, no pictures | {best(lambda: run(command), 3):.2f} s | |")
+
+
+def run(command: list[str]) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def compare_runtimes(params: Params) -> None:
+    exported = Path(params.export.output)
+    scorers = {
+        "torch": TorchScorer(params.infer.checkpoint, "cpu"),
+        "ONNX float32": OnnxScorer(exported, "cpu"),
+        "ONNX INT8": OnnxScorer(exported.with_suffix(".int8.onnx"), "cpu"),
+    }
+    faces = labelled_faces(params.data)
+    parts = {name: faces[faces["partition"] == name].reset_index(drop=True) for name in ("val", "test")}
+    crops = {name: read_faces(part, params) for name, part in parts.items()}
+    batch = crops["test"][:64]
+    speeds = {name: len(batch) / best(lambda s=scorer: s.score(batch)) for name, scorer in scorers.items()}
+    print("\n| runtime | faces a second | against torch | largest difference of probability | test AUC, video | test AUC, frame |")
+    print("|---|---|---|---|---|---|")
+    for name, scorer in scorers.items():
+        video, frame = aucs(parts["test"], scorer.score(crops["test"]))
+        difference = parity(scorers["torch"], scorer, crops["test"])
+        speed = f"{speeds[name]:.0f} | {speeds[name] / speeds['torch']:.2f}"
+        print(f"| {name} | {speed} | {difference:.1e} | {video:.4f} | {frame:.4f} |")
+
+
+def main() -> None:
+    params = parse("infer", __doc__ or "")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clip = make_clip(folder)
+        print("| what | time | against the floor |\n|---|---|---|")
+        time_judging(clip, folder, params)
+        time_cold_start(clip, folder)
+    compare_runtimes(params)
+
+
+if __name__ == "__main__":
+    main()

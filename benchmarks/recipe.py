@@ -1,0 +1,58 @@
+"""What each part of the training recipe is worth: the plain recipe, then one part more at a time, at equal steps.
+
+    python -m benchmarks.recipe 0 1 2 3 4        # these folds; each takes a training for each recipe
+
+Every cell is a DVC experiment (see benchmarks/crossval.py), so stages.compare tells which differences are real. Writes
+docs/ablation.md.
+"""
+
+import sys
+from pathlib import Path
+
+from benchmarks.crossval import NOTE, experiments, pooled_auc, run, spread
+
+PLAIN = {"train.pairs": "false", "train.augment": "false", "train.blend": "0.0", "train.rank": "0.0", "evaluate.robustness": "none"}
+FULL = {"evaluate.robustness": "none"}
+RECIPES = {
+    "plain": PLAIN,
+    "augment": PLAIN | {"train.augment": "true"},
+    "augment-pairs": FULL | {"train.blend": "0.0"},
+    "all": FULL,
+    "all-selfblend": FULL | {"train.blend": "0.2", "train.self_blend": "0.2"},
+    "all-ema": FULL | {"train.ema": "0.99"},
+}
+WORDS = {
+    "plain": "plain: cross-entropy, mirrored only, unpaired",
+    "augment": "+ quality augmentation",
+    "augment-pairs": "+ pairs and ranking loss",
+    "all": "+ blends (the default)",
+    "all-selfblend": "half of the blends self-blended",
+    "all-ema": "the default with averaged weights",
+}
+OUTPUT = Path("docs/ablation.md")
+
+
+def main() -> None:
+    folds = sys.argv[1:] or ["0"]
+    for fold in folds:
+        for recipe, overrides in RECIPES.items():
+            run(f"{recipe}-{fold}", [f"{key}={value}" for key, value in overrides.items()] + [f"split.fold={fold}"])
+    rows = experiments()
+    lines = [
+        "# Ablation of the training recipe",
+        "",
+        f"`python -m benchmarks.recipe {' '.join(folds)}` writes this page. {NOTE}",
+        "",
+    ]
+    lines += [f"Test videos of folds {', '.join(folds)}; mean ± sd over folds; all recipes take the same number of steps.", ""]
+    lines += ["| recipe | video AUC | frame AUC | pooled video AUC |", "|---|---|---|---|"]
+    for recipe, words in WORDS.items():
+        names = [f"{recipe}-{fold}" for fold in folds]
+        video, frame = (spread([rows[name][f"{level}.auc"] for name in names]) for level in ("video", "frame"))
+        lines.append(f"| {words} | {video} | {frame} | {pooled_auc(names):.3f} |")
+    OUTPUT.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""What feeding costs: seconds of an epoch, against the same steps on batches that are already in memory.
+
+    python -m benchmarks.training
+
+On the faces of the train partition (dvc repro split). Prints a row for each precision and number of loading processes.
+"""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from stages.corpora.tables import labelled_faces
+from stages.learning.augment import augment
+from stages.learning.dataset import Batch, FaceDataset, PairSampler, ahead, make_loader
+from stages.learning.device import autocast, pick_device
+from stages.learning.loop import pair_loss
+from stages.learning.model import create_model
+from stages.params import parse
+
+STEPS = 30  # timed, after as many again to warm up
+
+
+def seconds(batches: Iterable[Batch], precision: str, backbone: str) -> float:
+    """Seconds of a training step, mean over the steps after the warm-up."""
+    device = pick_device()
+    model = create_model(backbone).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    started = 0.0
+    for step, (crops, labels) in enumerate(ahead(batches)):
+        if step == STEPS:
+            started = time.perf_counter()
+        if step == 2 * STEPS:
+            break
+        with autocast(device, precision):
+            logits = model(crops.to(device))
+        pair_loss(logits.float(), labels.to(device), 0.5).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) / STEPS
+
+
+def main() -> None:
+    params = parse("train", __doc__ or "")
+    settings = params.train
+    faces = labelled_faces(params.data)
+    train = faces[faces["partition"] == "train"].reset_index(drop=True)
+    dataset = FaceDataset(train, Path(params.data.faces), augment, params.extract.margin)
+
+    def loader(workers: int) -> Iterable[Batch]:
+        return make_loader(dataset, PairSampler(train, settings), workers)
+
+    memory = [batch for batch, _ in zip(loader(0), range(8), strict=False)] * 8
+    base = seconds(memory, "bfloat16", params.model.backbone)
+    rows = [("bfloat16, in memory", base), ("float32, in memory", seconds(memory, "float32", params.model.backbone))]
+    rows += [(f"bfloat16, {n} loading processes", seconds(loader(n), "bfloat16", params.model.backbone)) for n in (0, 1, 2)]
+    print("| batches | ms a step | images a second | against bfloat16 in memory |\n|---|---|---|---|")
+    for name, step in rows:
+        print(f"| {name} | {step * 1e3:.0f} | {settings.batch_size / step:.0f} | {step / base:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

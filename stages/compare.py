@@ -1,0 +1,92 @@
+"""Is one detector better than another, or is it noise? From the predictions of two or more revisions.
+
+    python -m stages.compare HEAD workspace
+    python -m stages.compare main my-experiment
+    python -m stages.compare fold-0 fold-1 fold-2
+
+A revision is anything that git or DVC knows: a commit, branch, tag or experiment; `workspace` is what lies here. Each is compared
+with the first on the test videos that both scored: the paired difference of video AUC with its 95 % interval from a bootstrap over
+groups of people, and a p-value from exchanging their scores. Several revisions also give mean ± standard deviation.
+"""
+
+import argparse
+import io
+import statistics
+from pathlib import Path
+
+import dvc.api
+import pandas as pd
+from dvc.exceptions import DvcException
+
+from stages.params import Params, fail, parse
+from stages.scoring.intervals import interval, summarise
+from stages.scoring.paired import exchange_test, paired_change
+from stages.scoring.pictures import with_interval
+
+TOO_FEW = 6  # groups with which no p-value can fall below 5 %: 2 / 2^5 is 0.06
+
+
+def read_table(path: str, revision: str) -> pd.DataFrame:
+    """A CSV of a revision."""
+    try:
+        text = Path(path).read_text(encoding="utf-8") if revision == "workspace" else dvc.api.read(path, rev=revision)
+    except (DvcException, OSError) as error:
+        fail(f"{path} of {revision} cannot be read: {error}; is it a revision whose outputs are in the DVC cache (dvc fetch)?")
+    return pd.read_csv(
+        io.StringIO(text), dtype={"video_id": str}, keep_default_na=False, na_values={"logit": [""], "probability": [""]}
+    )
+
+
+def scored_test(revision: str, params: Params) -> pd.DataFrame:
+    """The scored test videos of a revision: `video_id,label,logit,group`."""
+    videos = read_table(params.data.predictions, revision)
+    videos = videos[(videos["partition"] == "test") & videos["logit"].notna()]
+    videos = videos.merge(read_table(params.data.splits, revision)[["video_id", "group"]], on="video_id")
+    if videos["label"].nunique() < 2:
+        fail(f"{revision} has no test videos of both kinds with a score; there is no AUC to compare")
+    return videos[["video_id", "label", "logit", "probability", "group"]]
+
+
+def difference(first: pd.DataFrame, other: pd.DataFrame, params: Params) -> str:
+    """The change of AUC from `first` to `other`, in words."""
+    pairs = first.merge(other[["video_id", "label", "logit"]], on=["video_id", "label"], suffixes=("_1", "_2"))
+    if pairs["label"].nunique() < 2:
+        return "no test videos of both kinds in common: no paired difference"
+    settings, groups = params.evaluate, pairs["group"].nunique()
+    change = paired_change(pairs, "logit_1", "logit_2", settings.bootstrap, settings.seed)
+    low, high = interval(change, groups)
+    p = exchange_test(pairs, "logit_1", "logit_2", settings.bootstrap, settings.seed)
+    words = f"{change[0]:+.4f}"
+    if low is not None and high is not None:
+        words += f", 95 % interval {low:+.4f} to {high:+.4f}"
+    words += f", p = {p:.3g}, on {len(pairs)} videos of {groups} groups of people: "
+    if groups < TOO_FEW:
+        return words + "too few groups to tell a difference from noise"
+    return words + ("a real difference" if p < 0.05 else "not told from noise")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m stages.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("revisions", nargs="+", metavar="REV", help="commit, branch, tag, experiment, or workspace; two or more")
+    revisions = parser.parse_args().revisions
+    if len(revisions) < 2:
+        fail("give two revisions or more, such as HEAD workspace")
+    params = parse("evaluate", __doc__ or "", [])
+    tables = {revision: scored_test(revision, params) for revision in revisions}
+    settings, values = params.evaluate, []
+    width = max(map(len, tables))
+    for revision, table in tables.items():
+        row = summarise(table["label"], table["probability"], 0.5, table["group"], settings.bootstrap, settings.seed)
+        values.append(float(row["auc"] or 0))
+        print(f"{revision:{width}}  video AUC {with_interval(row, 'auc')} on {row['n']} test videos")
+    if len(tables) > 2:
+        print(f"mean ± sd of {len(values)} revisions: {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}")
+    first, *others = tables
+    for revision in others:
+        print(f"{revision} less {first}: {difference(tables[first], tables[revision], params)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Where in a face the evidence lies: Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), by the package grad-cam."""
+
+import numpy as np
+import torch
+from pytorch_grad_cam import GradCAM
+from torch import nn
+
+from stages.learning.dataset import to_tensor
+from stages.learning.runtime import BATCH, Scorer, TorchScorer
+from stages.scoring.annotate import Heatmaps
+from stages.scoring.calibrate import Calibration
+from stages.scoring.judgement import Judgement
+
+CELLS = 6  # a map coarser than this many cells a side says little; then an earlier layer is looked at
+
+
+def face_heatmaps(scorer: Scorer, judgement: Judgement, calibration: Calibration) -> Heatmaps:
+    """Maps of what speaks for `fake` in each face of a judgement.
+
+    Grad-CAM scales each map to its own maximum; here it is weighted with the face's probability of being fake, so that a face
+    without evidence shows none. Raises ValueError for a network without feature maps, and for one that is not on PyTorch.
+    """
+    if not isinstance(scorer, TorchScorer):
+        raise ValueError("heat maps need gradients, which only infer.runtime = 'torch' has")
+    maps = {}
+    with GradCAM(scorer.model, [_layer(scorer.model.backbone, scorer.config.geometry.size)]) as explain:
+        for person in judgement.people:
+            crops = torch.stack([to_tensor(face.crop) for face in person.faces]).to(scorer.device)
+            parts = [explain(batch, [lambda logit: logit] * len(batch)) for batch in crops.split(BATCH)]
+            weight = calibration.probability(person.logits)[:, None, None]
+            maps[person.track] = (np.concatenate(parts) * weight).astype(np.float32)
+    return Heatmaps(scorer.config.geometry.margin, maps)
+
+
+def _layer(backbone: nn.Module, size: int) -> nn.Module:
+    """The deepest stage whose map of a crop of `size` pixels has CELLS cells a side, or else the first."""
+    stages = [stage for stage in getattr(backbone, "feature_info", []) if stage.get("module")]
+    if not stages or any(not isinstance(stage.get("reduction"), int) for stage in stages):
+        raise ValueError(f"heat maps need a convolutional network, which {type(backbone).__name__} is not")
+    fine = [stage for stage in stages if size / stage["reduction"] >= CELLS] or stages[:1]
+    return backbone.get_submodule(fine[-1]["module"])

@@ -1,0 +1,117 @@
+"""The train stage as a program: killed and started again, and shared by two processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stages.faces.archive import encode, write_archive
+
+PROJECT = Path(__file__).parent.parent
+FACES, SIZE = 4, 32
+SMALL = {"workers": 0, "epochs": 5, "batch_size": 8, "precision": "float32"}
+
+
+@pytest.fixture
+def project(in_project: Path) -> Path:
+    """A folder where `python -m stages.train` finds the faces of twelve videos."""
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["train"] |= SMALL
+    params["model"] |= {"backbone": "resnet10t"}
+    params["extract"] |= {"size": SIZE}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    rng = np.random.default_rng(0)
+    faces, labels, splits = [], [], []
+    Path("data/faces").mkdir(parents=True)
+    for number in range(6):
+        smooth = [cv2.GaussianBlur(rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8), (0, 0), 3) for _ in range(FACES)]
+        for kind in ("real", "fake"):
+            video = f"{kind}{number}"
+            noise = 40 if kind == "fake" else 0
+            crops = [np.clip(c + rng.normal(0, noise + 1e-9, c.shape), 0, 255).astype(np.uint8) for c in smooth]
+            write_archive(Path(f"data/faces/{video}.zip"), [(f"{i}.jpg", encode(crop)) for i, crop in enumerate(crops)])
+            faces += [{"video_id": video, "track": 0, "member": f"{i}.jpg", "time": i / 10, "frame": i} for i in range(FACES)]
+            labels.append({"video_id": video, "filepath": f"{video}.mp4", "label": kind, "identity": f"p{number}"})
+            labels[-1]["source_video"] = f"real{number}" if kind == "fake" else ""
+            splits.append({"video_id": video, "partition": "train" if number < 4 else "val", "group": number, "fold": 0})
+    pd.DataFrame(faces).to_parquet("data/faces.parquet")
+    pd.DataFrame(splits).to_csv("data/splits.csv", index=False)
+    Path("data/sample").mkdir()
+    pd.DataFrame(labels).to_csv("data/sample/labels.csv", index=False)
+    return in_project
+
+
+def start(folder: Path, *launcher: str, overrides: tuple[str, ...] = ()) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, *launcher, "-m", "stages.train", *overrides]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen) -> str:
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("checkpoints/best.safetensors", "metrics/train.json")}
+
+
+def losses(folder: Path) -> list[float]:
+    return pd.read_csv(folder / "plots/train/plots/metrics/loss.tsv", sep="\t")["loss"].tolist()
+
+
+def test_training_killed_at_any_moment_ends_in_the_same_bytes(project, tmp_path_factory):
+    once = tmp_path_factory.mktemp("once") / "project"
+    shutil.copytree(project, once)
+    finish(start(once, overrides=("--ema", "0.9")))
+    state = project / "checkpoints/last.pt"
+    for moment in (0.0, 0.05):  # seconds after a state was written: between epochs, and within one
+        written = state.stat().st_mtime_ns if state.exists() else 0
+        process = start(project, overrides=("--ema", "0.9"))
+        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns > written):
+            time.sleep(0.002)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    output = finish(start(project, overrides=("--ema", "0.9")))
+    assert "resuming after epoch" in output
+    assert results(project) == results(once)
+    again = finish(start(project, overrides=("--ema", "0.9", "--lr", "1e-4")))
+    assert "belongs to other params" in again and results(project) != results(once)
+
+
+def test_two_processes_learn_as_one_does(project, tmp_path_factory):
+    """With a network whose layers do not look at the batch, sharing it changes nothing but rounding."""
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["model"]["backbone"] = "convnext_atto"
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    alone = tmp_path_factory.mktemp("alone") / "project"
+    shutil.copytree(project, alone)
+    finish(start(alone))
+    output = finish(start(project, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"))
+    assert output.count("epoch 1:") == 1  # the leader alone speaks
+    np.testing.assert_allclose(losses(project), losses(alone), rtol=2e-3)
+    assert losses(project)[0] != losses(project)[-1]
+    assert json.loads((project / "metrics/train.json").read_text())["epochs"] == SMALL["epochs"]
+
+
+def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):
+    from stages import train
+    from stages.learning.team import Team
+
+    monkeypatch.setattr(train, "join", lambda: Team(0, 3, train.torch.device("cpu")))
+    monkeypatch.setattr(sys, "argv", ["train"])
+    with pytest.raises(SystemExit):
+        train.main()
+    assert "train.batch_size = 8" in capsys.readouterr().err

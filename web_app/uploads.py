@@ -1,0 +1,144 @@
+"""Uploads judged in processes of their own: a page only looks on, so that one slow video holds up nobody's page."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessFuture, ProcessPool
+
+from stages.faces.sources import name_videos
+from stages.faces.video import VideoError, probe
+from stages.params import App, Params
+from stages.scoring.job import Job, Settings
+
+# Step as `judge_video` names it, to the words on the page and the share of all work before it and after it.
+STEPS = {
+    "looking for faces": ("Looking for faces", 0.05, 0.35),
+    "scoring faces": ("Scoring faces", 0.35, 0.4),
+    "drawing the video": ("Drawing the annotated video", 0.4, 0.9),
+    "drawing the timeline": ("Drawing the timeline", 0.9, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """`record` as `stages.infer` writes it; `files` by suffix: .mp4, .png, .faces.png, as far as there are any."""
+
+    name: str
+    record: dict[str, Any]
+    files: dict[str, bytes]
+
+
+@dataclass
+class Case:
+    """One video on its way: `name` as its owner calls it; `result` when it is done. Until then all of it is in `folder`."""
+
+    name: str
+    folder: Path
+    job: Job
+    result: Result | None = None
+
+    def progress(self) -> tuple[str, float]:
+        """What is being done, in words, and the share of it all that is done."""
+        try:
+            step, share = json.loads((self.folder / "progress.json").read_text())
+        except FileNotFoundError:
+            return "Waiting for its turn", 0.0
+        words, start, end = STEPS[step]
+        return words, start + share * (end - start)
+
+    def collect(self, future: ProcessFuture) -> None:
+        """Called when judging is over, whether anybody still looks on or not: the upload and its results leave the disk."""
+        result = failure(self.name, "Its results could not be read.")
+        try:
+            error = future.exception()
+            if error is None:
+                result = Result(self.name, _named(future.result(), self.job.place, self.name), _read(self.job))
+            else:
+                result = failure(self.name, _explain(error, self.job.place, self.name))
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.result = result
+
+
+def start_pool(app: App) -> ProcessPool:
+    """At least two processes, so that a short video need not wait for the end of a long one."""
+    workers = app.workers or max(2, len(os.sched_getaffinity(0)))
+    return ProcessPool(workers, context=multiprocessing.get_context("spawn"))
+
+
+def submit(pool: ProcessPool, name: str, content: bytes, settings: Settings, device: str, app: App) -> Case:
+    """Store an upload in a folder of its own and have it judged. Its name is made fit for a path first."""
+    folder = Path(tempfile.mkdtemp(prefix="upload-"))
+    upload = folder / "upload"
+    upload.write_bytes(content)
+    job = Job(str(upload), name_videos([name])[0], str(folder / "results"), settings, device, sheet=True)
+    case = Case(name, folder, job)
+    pool.schedule(judge_upload, [job, app], timeout=app.timeout).add_done_callback(case.collect)
+    return case
+
+
+def failure(name: str, message: str) -> Result:
+    return Result(name, {"verdict": "error", "message": message}, {})
+
+
+def judge_upload(job: Job, app: App) -> dict[str, Any]:
+    """Runs in a process of the pool. Raises VideoError for a video that is none or is over the limits."""
+    _tell(Path(job.place).parent, "looking for faces", 0.0)
+    check_limits(Path(job.place), app)
+    from stages.scoring.judging import judge_video
+
+    Path(job.output).mkdir()
+    return judge_video(job, lambda step, share: _tell(Path(job.place).parent, step, share))
+
+
+def check_limits(path: Path, app: App) -> None:
+    """Ask the container itself, whatever its name says, before anything is decoded. Raises VideoError."""
+    if path.stat().st_size > app.megabytes * 1_000_000:
+        raise VideoError(f"The file has {path.stat().st_size / 1e6:.0f} MB; at most {app.megabytes} MB are taken.")
+    info = probe(path)
+    if info.width * info.height > app.megapixels * 1_000_000:
+        size = f"{info.width} × {info.height} pixels"
+        raise VideoError(f"Its pictures have {size}; at most {app.megapixels:g} megapixels are taken.")
+    if info.times[-1] > app.seconds:
+        raise VideoError(f"It lasts {info.times[-1]:.0f} seconds; at most {app.seconds} are taken. Cut out the part in question.")
+
+
+def app_settings(params: Params, heatmap: bool = False) -> tuple[str, Settings] | None:
+    """The newest detector, and how it judges; None where there is none."""
+    files = [Path(params.infer.checkpoint), Path(params.export.output)]
+    there = [path for path in files if path.is_file()]
+    if not there:
+        return None
+    newest = max(there, key=lambda path: path.stat().st_mtime)
+    runtime = "onnx" if newest.suffix == ".onnx" else "torch"
+    settings = Settings.of(params.model_copy(update={"infer": params.infer.model_copy(update={"runtime": runtime})}))
+    overlay = "heatmap" if heatmap and runtime == "torch" else "boxes"
+    return str(newest), replace(settings, overlay=overlay, timeline=True)
+
+
+def _tell(folder: Path, step: str, share: float) -> None:
+    part = folder / "progress.json.part"
+    part.write_text(json.dumps([step, share]))
+    part.replace(folder / "progress.json")
+
+
+def _read(job: Job) -> dict[str, bytes]:
+    paths = {suffix: job.result(suffix) for suffix in (".mp4", ".png", ".faces.png")}
+    return {suffix: path.read_bytes() for suffix, path in paths.items() if path.is_file()}
+
+
+def _named(record: dict[str, Any], place: str, name: str) -> dict[str, Any]:
+    """The record with the owner's name of the video in place of ours."""
+    return {**record, "filepath": name, "message": record["message"].replace(place, name)}
+
+
+def _explain(error: BaseException, place: str, name: str) -> str:
+    if isinstance(error, TimeoutError):
+        return "It took too long and was stopped. Cut out the part in question, or judge it with: python -m stages.infer"
+    return str(error).replace(place, name)
