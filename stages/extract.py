@@ -21,41 +21,16 @@ from typing import Any
 import pandas as pd
 
 from stages.corpora.labels import labels_or_fail
-from stages.faces.archive import write_archive
 from stages.faces.cache import Cache
 from stages.faces.detectors import DetectorError, make_detector, weights_hash
-from stages.faces.extraction import INDEX_COLUMNS, Geometry, extract_faces, index_rows
-from stages.faces.sources import find_videos, local_file, name_videos
-from stages.faces.video import VideoError
+from stages.faces.extraction import INDEX_COLUMNS, Geometry
+from stages.faces.job import Record, extract_one, failed
+from stages.faces.sources import find_videos, name_videos
 from stages.params import Data, Extract, fail, parse
 from stages.workers import spread
 
 STATUSES = ("ok", "partial", "no_face", "unreadable", "timeout", "crashed")
-COUNTS = ("frames_wanted", "frames_read", "faces", "faces_dropped", "people")
-Record = dict[str, Any]  # "report": its row without the name of the video; "index": its rows, likewise
 USERS_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # of the machine: no property of a video
-
-
-def extract_one(task: tuple[str, str], settings: Extract, folder: Path) -> Record:
-    """Write the archive of one video; return its rows of the report and the index."""
-    video_id, path = task
-    geometry = Geometry.of(settings)
-    detector = make_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
-    try:
-        with local_file(path) as file:
-            video = extract_faces(file, geometry, detector, settings.faces)
-    except VideoError as error:
-        return failed("unreadable", str(error))
-    if video.faces:
-        write_archive(folder / f"{video_id}.zip", [(face.member, face.data) for face in video.faces])
-    reason = video.reason.replace(str(file), Path(path).name)
-    counts = (video.frames_wanted, video.frames_read, len(video.faces), video.faces_dropped, video.tracks)
-    report = {"status": video.status, "reason": reason, **dict(zip(COUNTS, counts, strict=True))}
-    return {"report": report, "index": index_rows(video.faces)}
-
-
-def failed(status: str, reason: str) -> Record:
-    return {"report": {"status": status, "reason": reason, **dict.fromkeys(COUNTS, 0)}, "index": []}
 
 
 def record_of(outcome: Any, settings: Extract) -> Record:
@@ -104,7 +79,8 @@ def extract_all(videos: list[tuple[str, str]], settings: Extract, folder: Path) 
     weights = weights_hash(settings.detector_weights)
     if settings.detector == "yunet":
         print(f"{settings.detector_weights}: SHA-256 {weights}")
-    params = {**asdict(Geometry.of(settings)), "detector_weights": weights, "faces": settings.faces}
+    geometry = Geometry.of(settings)
+    params = {**asdict(geometry), "detector_weights": weights, "faces": settings.faces}
     cache = Cache(Path(settings.cache) if settings.cache else None, params)
     keys = cache.keys([path for _, path in videos])
     records = [cache.get(key, folder / f"{name}.zip") for key, (name, _) in zip(keys, videos, strict=True)]
@@ -118,7 +94,7 @@ def extract_all(videos: list[tuple[str, str]], settings: Extract, folder: Path) 
             make_detector(settings.detector, settings.threshold, settings.detector_weights)  # to fail before any work
         except DetectorError as error:
             fail(str(error))
-    one = partial(extract_one, settings=settings, folder=folder)
+    one = partial(extract_one, geometry=geometry, people=settings.faces, folder=folder)
     tasks = [videos[i] for i in work]
     for position, outcome in spread(one, tasks, settings.workers, "extract", "video", settings.timeout, settings.memory):
         i = work[position]

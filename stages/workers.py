@@ -31,7 +31,7 @@ def spread(
     """
     fresh = multiprocessing.get_context("spawn")  # a fork would inherit locks of OpenCV's and PyTorch's threads
     processes = min(workers or len(os.sched_getaffinity(0)), max(len(items), 1))
-    with ProcessPool(processes, initializer=_start, initargs=(memory,), context=fresh) as pool:
+    with ProcessPool(processes, initializer=_start, initargs=(memory, function), context=fresh) as pool:
         futures: dict[Any, int] = {pool.schedule(function, [item], timeout=timeout): i for i, item in enumerate(items)}
         try:
             for future in tqdm(as_completed(futures), title, len(futures), unit=unit, smoothing=0.05):
@@ -41,7 +41,8 @@ def spread(
             raise
 
 
-def _start(memory: float | None) -> None:
+def _start(memory: float | None, function: Callable[[Any], Any]) -> None:
+    """Make a fresh process ready. That `function` comes here has its module imported before the time of any item counts."""
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     if memory:

@@ -13,7 +13,7 @@ from stages.faces.alignment import warp, window
 from stages.faces.pixels import fit
 from stages.faces.tracks import distance
 
-SEARCH_SIDES = (320, 640, 1280)  # pixels of the long side: the small search first, a larger one only where it finds nothing
+SEARCH_SIDES = (320, 640)  # pixels of the long side: the small search first, a larger one only where it finds nothing
 FACE = 80  # pixels of a face's long side at which landmarks are refined
 WINDOW = 128  # pixels of the square in which they are
 SMALL = 48  # pixels of a face's long side in the search below which they are

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 REACH = 1.0  # how far a face may move between two sampled frames, in its own sizes
 GAP = 2  # sampled frames for which a face may be lost
@@ -51,7 +50,7 @@ def link(detections: list[np.ndarray], cuts: Collection[int] = ()) -> tuple[list
         taken = set()
         if open_tracks and len(found):
             cost = np.array([[distance(track.faces[-1], face) for face in found] for track in open_tracks])
-            for track, row in zip(*linear_sum_assignment(np.minimum(cost, 10 * REACH)), strict=True):
+            for track, row in _assignment(np.minimum(cost, 10 * REACH)):
                 if cost[track, row] <= REACH:
                     open_tracks[track].add(i, int(row), found[row])
                     taken.add(row)
@@ -59,6 +58,16 @@ def link(detections: list[np.ndarray], cuts: Collection[int] = ()) -> tuple[list
     kept = [track for track in tracks if len(track.frames) > 1 or len(detections) <= FEW]
     kept.sort(key=lambda track: -track.prominence)
     return kept, len(tracks) - len(kept)
+
+
+def _assignment(cost: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of rows and columns of least total cost."""
+    if 1 in cost.shape:
+        row, column = np.unravel_index(np.argmin(cost), cost.shape)
+        return [(int(row), int(column))]
+    from scipy.optimize import linear_sum_assignment  # here: most videos show one face, and it takes long to import
+
+    return list(zip(*linear_sum_assignment(cost), strict=True))
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -135,7 +135,8 @@ def choose_frames(info: VideoInfo, frames: int | str, fps: float | None = None) 
     """
     if fps:
         times = np.array(info.times)
-        moments = np.arange(0.5 / fps, max(times[-1], 0.5 / fps) + 1e-9, 1 / fps)
+        end = max(times[-1] + float(1 / info.rate), 1 / fps)
+        moments = np.arange(0.5 / fps, end, 1 / fps)
         return sorted({int(i) for i in np.clip(np.searchsorted(times, moments + 1e-6) - 1, 0, None)})
     if frames == "keyframes":
         return sorted(i for i, key in zip(info.order, info.keys, strict=True) if key) if info.order else [0]

@@ -108,7 +108,7 @@ def reencode(source: Path | str, target: Path, family: str, strength: float) -> 
 
 def faces_after(source: str, family: str, strength: float, geometry: Geometry, people: int | str) -> list[Face]:
     """What extraction finds in a video after it was written anew; nothing where it cannot be read or written."""
-    detector = make_detector(geometry.detector, geometry.threshold)
+    detector = make_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "again.mp4"
         try:
