@@ -18,7 +18,7 @@ from stages.corpora.look import look, merge
 from stages.corpora.sample import clips, partner, write_clip
 from stages.faces.archive import write_archive
 from stages.faces.detectors import make_detector
-from stages.faces.extraction import Geometry, extract_faces, index_rows, member_name
+from stages.faces.extraction import Geometry, extract_faces
 from stages.faces.video import VideoWriter
 from stages.params import parse
 
@@ -55,8 +55,9 @@ def corpus(faces, in_project):
     """The same as labels, archives and index; nothing is known of anybody."""
     (in_project / "faces").mkdir()
     for name, found in faces.items():
-        write_archive(in_project / "faces" / f"{name}.zip", [(member_name(face), face.jpeg) for face in found])
-    pd.concat([index_rows(name, found) for name, found in faces.items()]).to_parquet(in_project / "index.parquet")
+        write_archive(in_project / "faces" / f"{name}.zip", [(face.member, face.data) for face in found])
+    rows = [(name, face.track, face.member) for name, found in faces.items() for face in found]
+    pd.DataFrame(rows, columns=["video_id", "track", "member"]).to_parquet(in_project / "index.parquet")
     return pd.DataFrame({"video_id": list(faces), "label": 0})
 
 
