@@ -71,13 +71,13 @@ class Scorer:
         tensors = (tensor for batch in batches for tensor in batches_of(batch, self._batch_size))
         return score_batches(self._model, tensors, self._device)
 
-    def score(self, videos: pd.DataFrame, faces: pd.DataFrame, folder: Path, index: Path) -> Scored:
-        """Score `faces` of `videos` (`video_id,label,group,partition`), whose crops lie in `folder` beside `index`."""
+    def score(self, videos: pd.DataFrame, faces: pd.DataFrame, folder: Path, report: Path) -> Scored:
+        """Score `faces` of `videos` (`video_id,label,group,partition`), whose crops lie in `folder`; `report` tells of those without."""
         faces = faces.reset_index(drop=True)
         loader = make_loader(FaceDataset(faces, folder), InOrder(len(faces), self._batch_size), 0)
         faces["logit"] = score_batches(self._model, (crops for crops, _ in loader), self._device)
-        report = pd.read_csv(index.with_name("extract_report.csv"), dtype={"video_id": str}, keep_default_na=False)
-        return Scored(judge_videos(faces, videos, self.calibration), faces, folder, report)
+        found = pd.read_csv(report, dtype={"video_id": str}, keep_default_na=False)
+        return Scored(judge_videos(faces, videos, self.calibration), faces, folder, found)
 
 
 def judge_videos(faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
@@ -103,7 +103,7 @@ def score_own(params: Params, videos: pd.DataFrame, scorer: Scorer) -> Scored:
     videos = videos[videos["partition"].isin(["val", "test"])].reset_index(drop=True)
     faces = labelled_faces(params.data)
     faces = faces[faces["video_id"].isin(videos["video_id"])]
-    return scorer.score(videos, faces, Path(params.data.faces), Path(params.data.index))
+    return scorer.score(videos, faces, Path(params.data.faces), Path(params.data.report))
 
 
 def score_corpus(name: str, corpus: Corpus, scorer: Scorer) -> Scored:
@@ -115,7 +115,7 @@ def score_corpus(name: str, corpus: Corpus, scorer: Scorer) -> Scored:
     videos["group"] = identity_groups(videos)
     videos["partition"] = name
     faces = pd.read_parquet(index).merge(videos[["video_id", "label", "group", "partition"]], on="video_id")
-    return scorer.score(videos, faces, CORPORA / name / "faces", index)
+    return scorer.score(videos, faces, CORPORA / name / "faces", index.with_name("extract_report.csv"))
 
 
 def check(params: Params, config: DetectorConfig) -> None:
