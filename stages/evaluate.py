@@ -72,7 +72,7 @@ class Scorer:
         return score_batches(self._model, tensors, self._device)
 
     def score(self, videos: pd.DataFrame, faces: pd.DataFrame, folder: Path, report: Path) -> Scored:
-        """Score `faces` of `videos` (`video_id,label,group,partition`), whose crops lie in `folder`; `report` tells of those without."""
+        """Score `faces` of `videos` (`video_id,label,group,partition`), with crops in `folder`; `report` tells of those without."""
         faces = faces.reset_index(drop=True)
         loader = make_loader(FaceDataset(faces, folder), InOrder(len(faces), self._batch_size), 0)
         faces["logit"] = score_batches(self._model, (crops for crops, _ in loader), self._device)
