@@ -78,6 +78,7 @@ def make_detector_file(calibration, fingerprint=None):
         calibration=calibration,
         params={"train": {"epochs": 1}},
         corpus=fingerprint or corpus_fingerprint(params.data),
+        seen={"person": []},
         epoch=1,
         val_auc=0.5,
     )
