@@ -25,13 +25,14 @@ import torch
 
 from stages.corpora.sample import Clip, Person, write_clip
 from stages.corpora.tables import labelled_faces
-from stages.export import aucs, parity, read_faces
+from stages.export import aucs, parity
 from stages.faces import detectors
 from stages.faces.video import VideoWriter, evenly_spread, probe, read_frames
 from stages.learning.runtime import OnnxScorer, TorchScorer
 from stages.params import Params, parse
 from stages.scoring.job import Job, Settings
 from stages.scoring.judging import judge_video
+from stages.scoring.robustness import stored_crops
 
 SECONDS, RATE, SIZE = 10, 25, (1280, 720)
 
@@ -129,7 +130,7 @@ def compare_runtimes(params: Params) -> None:
     }
     faces = labelled_faces(params.data)
     parts = {name: faces[faces["partition"] == name].reset_index(drop=True) for name in ("val", "test")}
-    crops = {name: read_faces(part, params) for name, part in parts.items()}
+    crops = {name: list(stored_crops(part, Path(params.data.faces))) for name, part in parts.items()}
     batch = crops["test"][:64]
     speeds = {name: len(batch) / best(lambda s=scorer: s.score(batch)).processor for name, scorer in scorers.items()}
     columns = ["runtime", "faces a second of processor", "against torch", "largest difference of probability"]

@@ -21,12 +21,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from stages.corpora.labels import LabelsError
 from stages.corpora.tables import labelled_faces
-from stages.faces.archive import read_crops
 from stages.learning.files import CheckpointError, file_sha256
 from stages.learning.runtime import BATCH, OnnxScorer, Scorer, TorchScorer, to_input
 from stages.params import Params, fail, parse
 from stages.scoring.aggregate import aggregate
 from stages.scoring.metrics import video_auc
+from stages.scoring.robustness import stored_crops
 
 TOLERANCE = 1e-4  # largest difference of probabilities that still counts as the same detector
 
@@ -43,7 +43,7 @@ def main() -> None:
     part = output.with_name(output.name + ".part")
     output.parent.mkdir(parents=True, exist_ok=True)
     export(scorer, part, metadata)
-    crops = read_faces(spread_over(faces, params.export.crops), params)
+    crops = list(stored_crops(spread_over(faces, params.export.crops), Path(params.data.faces)))
     difference = parity(scorer, OnnxScorer(part, "cpu"), crops)
     print(f"largest difference of probabilities on {len(crops)} faces: {difference:.1e}, allowed {TOLERANCE:.0e}")
     if not difference <= TOLERANCE:
@@ -89,7 +89,8 @@ def export_int8(source: Path, faces: pd.DataFrame, params: Params) -> None:
     """Quantise by static ranges of training faces, per channel, and say what it costs on validation videos."""
     target = source.with_suffix(".int8.onnx")
     part, prepared = target.with_name(target.name + ".part"), target.with_name(target.name + ".prepared")
-    training = read_faces(spread_over(faces[faces["partition"] == "train"], params.export.crops), params)
+    folder, training_faces = Path(params.data.faces), faces[faces["partition"] == "train"]
+    training = list(stored_crops(spread_over(training_faces, params.export.crops), folder))
     if not training:
         fail("there is no training face to calibrate INT8 on; run the extract and split stages on the training corpus")
     quant_pre_process(source, prepared, skip_symbolic_shape=True)
@@ -113,7 +114,7 @@ def export_int8(source: Path, faces: pd.DataFrame, params: Params) -> None:
     if validation["label"].nunique() < 2:
         print("  no validation videos of both kinds: what INT8 costs in AUC is not known")
         return
-    crops = read_faces(validation, params)
+    crops = list(stored_crops(validation, folder))
     before, after = (aucs(validation, scorer.score(crops)) for scorer in (exact, quantised))
     for level, a, b in zip(("video", "frame"), before, after, strict=True):
         print(f"  validation {level} AUC {a:.4f} in float32, {b:.4f} in INT8: difference {b - a:+.4f}")
@@ -140,15 +141,6 @@ def aucs(faces: pd.DataFrame, logits: np.ndarray) -> tuple[float, float]:
 def spread_over(faces: pd.DataFrame, total: int) -> pd.DataFrame:
     """At most `total` faces, spread evenly over the table."""
     return faces.iloc[np.unique(np.linspace(0, len(faces) - 1, min(total, len(faces))).astype(int))]
-
-
-def read_faces(faces: pd.DataFrame, params: Params) -> list[np.ndarray]:
-    """The crops of a table of faces, uint8 BGR, in its order."""
-    crops: dict[object, np.ndarray] = {}
-    for video_id, rows in faces.groupby("video_id", sort=False):
-        archive = Path(params.data.faces) / f"{video_id}.zip"
-        crops |= dict(zip(rows.index, read_crops(archive, rows["member"].tolist()), strict=True))
-    return [crops[row] for row in faces.index]
 
 
 if __name__ == "__main__":
