@@ -18,8 +18,7 @@ from stages.scoring.job import Job, Settings
 
 # Step as `judge_video` names it, to the words on the page and the share of all work before it and after it.
 STEPS = {
-    "looking for faces": ("Looking for faces", 0.05, 0.35),
-    "scoring faces": ("Scoring faces", 0.35, 0.4),
+    "looking for faces": ("Looking for faces", 0.05, 0.4),
     "drawing the video": ("Drawing the annotated video", 0.4, 0.9),
     "drawing the timeline": ("Drawing the timeline", 0.9, 1.0),
 }
