@@ -25,7 +25,7 @@ STEPS = 30  # timed, after as many again to warm up
 def seconds(batches: Iterable[Batch], precision: str, params: Params) -> float:
     """Seconds of a training step, mean over the steps after the warm-up."""
     device = pick_device()
-    lesson = Lesson(create_model(params.model.backbone), params.train).to(device).train()
+    lesson = Lesson(create_model(params.model.backbone, places=params.train.mask > 0), params.train).to(device).train()
     optimizer = torch.optim.AdamW(lesson.parameters(), fused=True)
     started = 0.0
     for step, (crops, labels) in enumerate(ahead(batches)):

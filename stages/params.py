@@ -118,7 +118,9 @@ class Train(Section):
     augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")
     blend: Share = Field(description="share of fakes made on the fly by blending another real person's face in (Face X-ray)")
     self_blend: Share = Field(description="share of fakes made on the fly from one real face (self-blended images)")
-    mask: float = Field(ge=0, description="weight of the loss that asks where a fake differs from its original; 0: not asked")
+    mask: float = Field(
+        ge=0, description="weight of the loss that asks where a fake differs from its original; 0: the network does not say where"
+    )
     rank: Share = Field(description="share of the loss that asks a fake to score above its own original; the rest: cross-entropy")
     workers: Count = Field(description="processes that prepare batches; 0: the training process itself")
 

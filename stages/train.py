@@ -123,7 +123,7 @@ def main() -> None:
         faces = labelled_faces(params.data)
         check_partitions(faces)
         make_deterministic(settings.seed)
-        model = create_model(params.model.backbone, params.model.weights)
+        model = create_model(params.model.backbone, params.model.weights, places=settings.mask > 0)
     except (LabelsError, ModelError) as error:
         fail(str(error))
     team, folder = join(), Path(params.data.faces)

@@ -192,11 +192,12 @@ def test_network_is_not_asked_about_a_fake_beside_some_other_face():
 @pytest.mark.parametrize("mask", [0.0, 1.0])
 def test_lesson_teaches_the_classifier_that_is_kept(mask):
     torch.manual_seed(0)
-    model = create_model("resnet10t")
+    model = create_model("resnet10t", places=mask > 0)
     lesson = Lesson(model, SETTINGS.model_copy(update={"mask": mask}))
     crops = torch.randint(0, 255, (8, 3, 32, 32), dtype=torch.uint8)
     lesson(crops, torch.tensor([1.0, 0.0] * 4)).backward()
-    assert all(weight.grad is not None for weight in lesson.parameters()) and sum(1 for _ in model.parameters()) > 0
+    assert all(weight.grad is not None for weight in model.parameters())
+    assert {name.removeprefix("model.") for name in lesson.state_dict()} == set(model.state_dict())
 
 
 @pytest.mark.parametrize("side", [64, 65])
@@ -224,8 +225,26 @@ def test_tensor_is_red_green_blue():
     assert to_tensor(crop)[:, 0, 0].tolist() == [0, 0, 255]
 
 
-def test_checkpoint_gives_back_the_detector_and_the_same_bytes(tmp_path):
-    model, config = create_model("resnet10t").eval(), make_config()
+@pytest.mark.parametrize("places", [False, True])
+def test_face_and_its_mirror_image_are_judged_alike(places):
+    model = create_model("resnet10t", places=places).eval()
+    crops = torch.randint(0, 255, (3, 3, 64, 64), dtype=torch.uint8)
+    torch.testing.assert_close(model(crops), model(crops.flip(3)))
+    assert not torch.allclose(model.answer(crops)[0], model.answer(crops.flip(3))[0])
+
+
+def test_answer_for_a_face_is_the_mean_of_its_places_and_one_for_all():
+    model = create_model("resnet10t", places=True).eval()
+    crops = torch.randint(0, 255, (3, 3, 64, 64), dtype=torch.uint8)
+    before, places = model.answer(crops)
+    assert places.shape == (3, 1, 4, 4)
+    model.places.bias.data += 1
+    torch.testing.assert_close(model.answer(crops)[0], before + 1)
+
+
+@pytest.mark.parametrize("places", [False, True])
+def test_checkpoint_gives_back_the_detector_and_the_same_bytes(tmp_path, places):
+    model, config = create_model("resnet10t", places=places).eval(), make_config()
     save_detector(tmp_path / "a.safetensors", model, config)
     save_detector(tmp_path / "b.safetensors", model, config)
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()

@@ -12,6 +12,9 @@ from stages.faces import video
 from stages.faces.detectors import CenterFace
 from stages.faces.extraction import Geometry, extract_faces
 from stages.faces.video import choose_frames, probe, read_frames
+from stages.scoring.annotate import annotate_video
+from stages.scoring.calibrate import Calibration
+from stages.scoring.judgement import judge
 
 GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)
 
@@ -83,7 +86,9 @@ def test_rates_and_keyframes_choose_by_the_video_alone(tmp_path):
     assert choose_frames(steady, 4, fps=25) == list(range(60))
 
 
-def test_rotation_in_the_header_turns_the_picture(tmp_path, faces):
+@pytest.fixture
+def turned(tmp_path, faces):
+    """A clip as phones write it: lying on its side, with a note in the header to turn it upright."""
     path = write(tmp_path / "a.mp4", [cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE) for image in faces[:20]])
     data = bytearray(path.read_bytes())
     place = data.find(b"tkhd") + 44
@@ -94,8 +99,26 @@ def test_rotation_in_the_header_turns_the_picture(tmp_path, faces):
         .replace(b"\xff\xff\xff\xff", b"\xff\xff\0\0")
     )
     path.write_bytes(data)
-    image = next(read_frames(path)).image
+    return path
+
+
+def test_rotation_in_the_header_turns_the_picture(turned, faces):
+    image = next(read_frames(turned)).image
     assert np.abs(image.astype(int) - faces[0]).mean() < 4
+
+
+def test_annotated_video_of_a_turned_one_stands_upright(turned, faces, tmp_path):
+    calibration = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
+    found = extract_faces(turned, Geometry(4, 64, 0.5, "centerface", 0.5), CenterFace(0.5), 1)
+    judgement = judge(found, np.full(4, 2, np.float32), calibration)
+    annotate_video(turned, tmp_path / "out.mp4", judgement, calibration)
+    image = next(read_frames(tmp_path / "out.mp4")).image
+    height, width = faces[0].shape[:2]
+    assert image.shape[1] == width and image.shape[0] > height
+    x1, y1, x2, y2 = found.faces[0].detection[:4].astype(int)
+    inside = np.s_[y1 + 10 : y2 - 10, x1 + 10 : x2 - 10]
+    assert np.abs(image[inside].astype(int) - faces[0][inside]).mean() < 6
+    assert np.abs(image[y1, x1:x2].astype(int) - faces[0][y1, x1:x2]).mean() > 20
 
 
 @pytest.mark.parametrize("space", [Colorspace.ITU601, Colorspace.ITU709])

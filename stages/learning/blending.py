@@ -19,7 +19,7 @@ def blend(base: np.ndarray, donor: np.ndarray | None, margin: float, rng: np.ran
     size = base.shape[0]
     face = (base if donor is None else donor).astype(np.float32)
     face = _moved(face, rng)
-    if donor is None or rng.random() < 0.3:
+    if donor is None:
         face = _recoloured(face, rng)
     if rng.random() < (0.5 if donor is None else 0.3):
         face = _softened(face, rng)

@@ -36,7 +36,7 @@ def load_detector(path: Path | str) -> tuple[FaceClassifier, DetectorConfig]:
         raise CheckpointError(f"{path} has weights but no detector metadata; only a file written by the train stage serves")
     try:
         config = DetectorConfig.model_validate_json(metadata["detector"])
-        model = create_model(config.backbone)
+        model = create_model(config.backbone, places="places.weight" in weights)
         model.load_state_dict(weights)
     except (ValidationError, ModelError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit this version or its own architecture: {error}") from error

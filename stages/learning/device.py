@@ -13,6 +13,7 @@ def make_deterministic(seed: int) -> None:
     """Seed PyTorch and refuse operations whose result may differ between runs."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # slow, and for finding faults
     torch.backends.cudnn.benchmark = False
     torch.manual_seed(seed)
 

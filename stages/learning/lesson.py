@@ -12,32 +12,26 @@ APART = 20.0  # difference along the border from which two faces are not of one 
 
 
 class Lesson(nn.Module):
-    """A classifier in training, with a layer on its last features but one that says where a face was changed.
+    """A classifier and how it is taught: by the loss of a batch of pairs.
 
-    That layer is thrown away afterwards. One answer for each place teaches much more than one for each face, and cannot be
-    learnt by heart from who is shown (as in Face X-ray, Li et al. 2020, arXiv:1912.13458).
+    Where the classifier answers for places, it is told which of them were changed: that teaches much more than one answer for
+    each face (as in Face X-ray, Li et al. 2020, arXiv:1912.13458).
     """
 
     def __init__(self, model: FaceClassifier, settings: Train) -> None:
         super().__init__()
         self.model = model
         self._rank, self._mask = settings.rank, settings.mask
-        if self._mask:
-            stages = model.backbone.feature_info
-            self._stage = len(stages) - 2
-            self.where = nn.Conv2d(stages[self._stage]["num_chs"], 1, 1)
 
     def forward(self, crops: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of pairs, fake then original: uint8 RGB crops (2n, 3, size, size), labels (2n,)."""
-        if not self._mask:
-            return pair_loss(self.model(crops), labels, self._rank)
-        features, between = self.model.backbone.forward_intermediates(self.model.normalise(crops), indices=[self._stage])
-        logits = self.model.backbone.forward_head(features).squeeze(1).float()
-        answer = self.where(between[0]).float()
+        logits, places = self.model.answer(crops)
+        loss = pair_loss(logits, labels, self._rank)
+        if places is None:
+            return loss
         with torch.no_grad():
-            target, weight = changed_places(crops, (answer.shape[2], answer.shape[3]))
-        where = binary_cross_entropy_with_logits(answer, target, weight.expand_as(answer))
-        return pair_loss(logits, labels, self._rank) + self._mask * where
+            target, weight = changed_places(crops, (places.shape[2], places.shape[3]))
+        return loss + self._mask * binary_cross_entropy_with_logits(places, target, weight.expand_as(places))
 
 
 def pair_loss(logits: torch.Tensor, labels: torch.Tensor, rank: float) -> torch.Tensor:

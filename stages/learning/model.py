@@ -1,4 +1,4 @@
-"""The network: any timm backbone with one logit, fed with crops as they are stored."""
+"""The network: any timm backbone, fed with crops as they are stored, that says how fake a face is, and where."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,27 +15,43 @@ class ModelError(Exception):
 
 
 class FaceClassifier(nn.Module):
-    """uint8 RGB crops (n, 3, size, size) to logits (n,), float32; above 0 means more fake than real."""
+    """uint8 RGB crops (n, 3, size, size) to logits (n,), float32; above 0 means more fake than real.
+
+    With `places` there is an answer for each place of the last features but one as well, and their mean counts as much as the
+    answer for the whole face: what is seen at one place can hardly be learnt by heart from who is shown.
+    """
 
     backbone: Any  # a timm model
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, backbone: Any, mean: tuple[float, ...], std: tuple[float, ...], places: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
+        self.stage = len(backbone.feature_info) - 2
+        self.places = nn.Conv2d(backbone.feature_info[self.stage]["num_chs"], 1, 1) if places else None
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255, persistent=False)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return self.backbone(self.normalise(crops)).squeeze(1).float()
+        """Out of training, the mean over each crop and its mirror image."""
+        logits = self.answer(crops)[0]
+        return logits if self.training else (logits + self.answer(crops.flip(3))[0]) / 2
+
+    def answer(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits of faces (n,) as they are, and of their places (n, 1, height, width), if it has any; float32."""
+        if self.places is None:
+            return self.backbone(self.normalise(crops)).squeeze(1).float(), None
+        features, between = self.backbone.forward_intermediates(self.normalise(crops), indices=[self.stage])
+        places = self.places(between[0]).float()
+        return self.backbone.forward_head(features).squeeze(1).float() + places.mean(dim=(1, 2, 3)), places
 
     def normalise(self, crops: torch.Tensor) -> torch.Tensor:
         """What the backbone takes, float32."""
         return ((crops.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
-def create_model(backbone: str, weights: str = "none") -> FaceClassifier:
+def create_model(backbone: str, weights: str = "none", places: bool = False) -> FaceClassifier:
     """A classifier on `backbone`, started from `weights`: none, imagenet, or a .safetensors file of that backbone.
 
     Raises ModelError for an unknown backbone, a hub out of reach, or a file that does not fit.
@@ -55,7 +71,7 @@ def create_model(backbone: str, weights: str = "none") -> FaceClassifier:
     if weights not in ("none", "imagenet"):
         load_backbone(network, Path(weights))
     config = timm.data.resolve_model_data_config(network)
-    return FaceClassifier(network, config["mean"], config["std"]).to(memory_format=torch.channels_last)
+    return FaceClassifier(network, config["mean"], config["std"], places).to(memory_format=torch.channels_last)
 
 
 def load_backbone(network: nn.Module, path: Path) -> None:

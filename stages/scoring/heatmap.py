@@ -6,6 +6,7 @@ from pytorch_grad_cam import GradCAM
 from torch import nn
 
 from stages.learning.dataset import to_tensor
+from stages.learning.model import FaceClassifier
 from stages.learning.runtime import BATCH, Scorer, TorchScorer
 from stages.scoring.annotate import Heatmaps
 from stages.scoring.calibrate import Calibration
@@ -23,13 +24,24 @@ def face_heatmaps(scorer: Scorer, judgement: Judgement, calibration: Calibration
     if not isinstance(scorer, TorchScorer):
         raise ValueError("heat maps need gradients, which only infer.runtime = 'torch' has")
     maps = {}
-    with GradCAM(scorer.model, [_layer(scorer.model.backbone, scorer.config.geometry.size)]) as explain:
+    with GradCAM(_OneView(scorer.model), [_layer(scorer.model.backbone, scorer.config.geometry.size)]) as explain:
         for person in judgement.people:
             crops = torch.stack([to_tensor(face.crop) for face in person.faces]).to(scorer.device)
             parts = [explain(batch, [lambda logit: logit] * len(batch)) for batch in crops.split(BATCH)]
             weight = calibration.probability(person.logits)[:, None, None]
             maps[person.track] = (np.concatenate(parts) * weight).astype(np.float32)
     return Heatmaps(scorer.config.geometry.margin, maps)
+
+
+class _OneView(nn.Module):
+    """A classifier that looks at a face as it is, not at its mirror image too: maps of the two cannot be added up."""
+
+    def __init__(self, model: FaceClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        return self.model.answer(crops)[0]
 
 
 def _layer(backbone: nn.Module, size: int) -> nn.Module:
