@@ -56,6 +56,8 @@ def seconds(work: Callable[[], object]) -> float:
 
 def extraction(name: str, weights: str = "none") -> Callable[[Path | str], int]:
     """A function that extracts a video with a detector, once warmed up, and returns the number of frames with a face."""
+    import scipy.optimize  # noqa: F401  (loaded by the first video of a process that shows two people)
+
     geometry = Geometry(FRAMES, SIZE, 0.5, name, THRESHOLD, weights)
     detector = make_detector(name, THRESHOLD, weights)
     detector.detect(np.zeros((288, 288, 3), np.uint8))

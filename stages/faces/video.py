@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from stages.faces.pixels import to_bgr
 
@@ -151,17 +152,18 @@ def read_frames(path: Path | str, numbers: list[int] | None = None, info: VideoI
     only in part, are left out; the caller sees it by the count. Raises VideoError if nothing decodes.
     """
     wanted = sorted(set(numbers)) if numbers is not None else None
+    reformatter = VideoReformatter()
     given = -1
     if wanted and info and info.order:
         for number, picture in _decode_wanted(path, info, set(wanted)):
             if number != next((n for n in wanted if n > given), None):
                 break  # one before it did not come: what is left is sought in order, from the start
-            yield Frame(number, info.times[number], to_bgr(picture))
+            yield Frame(number, info.times[number], to_bgr(picture, reformatter))
             given = number
         if given == wanted[-1]:
             return
     rest = None if wanted is None else {n for n in wanted if n > given}
-    yield from _read_in_order(path, rest, info, quiet=given >= 0)
+    yield from _read_in_order(path, rest, info, reformatter, quiet=given >= 0)
 
 
 def _decode_wanted(path: Path | str, info: VideoInfo, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -222,7 +224,9 @@ def _until_damage(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
         return
 
 
-def _read_in_order(path: Path | str, wanted: set[int] | None, info: VideoInfo | None, quiet: bool) -> Iterator[Frame]:
+def _read_in_order(
+    path: Path | str, wanted: set[int] | None, info: VideoInfo | None, reformatter: VideoReformatter, quiet: bool
+) -> Iterator[Frame]:
     """Decode everything from the start up to the last of `wanted` (None: all)."""
     last = None if wanted is None else max(wanted, default=-1)
     number_of = {stamp: i for i, stamp in enumerate(info.stamps)} if info else {}
@@ -239,7 +243,7 @@ def _read_in_order(path: Path | str, wanted: set[int] | None, info: VideoInfo | 
                 origin = picture.pts if origin is None else origin
                 if (wanted is None or number in wanted) and not picture.is_corrupt:
                     time = info.times[number] if info and picture.pts in number_of else _seconds(picture, origin, stream, number)
-                    yield Frame(number, time, to_bgr(picture))
+                    yield Frame(number, time, to_bgr(picture, reformatter))
                 decoded += 1
     if not decoded and not quiet:
         raise VideoError(f"{path} holds no frame that can be decoded")

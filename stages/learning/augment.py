@@ -54,7 +54,8 @@ def reframe(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def relight(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Another exposure, contrast and gamma, sometimes without colour."""
     levels = np.linspace(0, 1, 256) ** rng.uniform(0.8, 1.25)
-    levels = (levels - 0.5) * rng.uniform(0.75, 1.25) + 0.5 + rng.uniform(-0.12, 0.12)
+    levels = (levels - 0.5) * rng.uniform(0.7, 1.3) + 0.5 + rng.uniform(-0.12, 0.12)
+    levels = levels * np.exp(rng.uniform(-0.5, 0.4))
     crop = cv2.LUT(crop, np.clip(levels * 255, 0, 255).astype(np.uint8))
     if rng.random() < GREY:
         crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
