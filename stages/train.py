@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import pandas as pd
 import torch
 from dvclive import Live
@@ -119,6 +120,7 @@ def journal(team: Team, name: str) -> Iterator[Callable[[int, Scores], None]]:
 def main() -> None:
     params = parse("train", __doc__ or "")
     settings = params.train
+    cv2.setNumThreads(1)  # faces are prepared beside the network, which wants all cores
     try:
         faces = labelled_faces(params.data)
         check_partitions(faces)

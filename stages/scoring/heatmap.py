@@ -12,7 +12,7 @@ from stages.scoring.annotate import Heatmaps
 from stages.scoring.calibrate import Calibration
 from stages.scoring.judgement import Judgement
 
-CELLS = 6  # a map coarser than this many cells a side says little; then an earlier layer is looked at
+CELLS = 5  # a map coarser than this many cells a side says little; then an earlier layer is looked at
 
 
 def face_heatmaps(scorer: Scorer, judgement: Judgement, calibration: Calibration) -> Heatmaps:
