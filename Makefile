@@ -28,9 +28,9 @@ setup: .venv/installed
 .venv/installed: requirements.txt
 	test -x .venv/bin/python || python3.11 -m venv .venv
 	.venv/bin/python -m pip install --quiet "$$(grep ^uv== requirements.txt)"
-	.venv/bin/uv pip install --python .venv/bin/python -r requirements.txt
+	.venv/bin/uv pip install --compile-bytecode --python .venv/bin/python -r requirements.txt
 	touch $@
 
 .venv/faces: requirements-faces.txt .venv/installed
-	.venv/bin/uv pip install --python .venv/bin/python -r requirements-faces.txt
+	.venv/bin/uv pip install --compile-bytecode --python .venv/bin/python -r requirements-faces.txt
 	touch $@
