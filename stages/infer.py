@@ -138,7 +138,7 @@ def write_tables(rows: list[dict[str, Any]], jobs: list[Job], output: Path) -> N
 
 
 def say(row: dict[str, Any]) -> str:
-    probability = "" if row["probability"] is None else f" {row['probability']:.0%}"
+    probability = "" if row["probability"] is None else f": {row['probability']:.0%} fake"
     return f"{row['verdict']}{probability}"
 
 

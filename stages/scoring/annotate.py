@@ -90,7 +90,8 @@ def put_text(image: np.ndarray, text: str, x: int, baseline: int, size: int, col
 
 def words(verdict: str, probability: float) -> str:
     """A score in words, with the probability of being fake: never colour alone, and no more certainty than there is."""
-    return {"fake": "likely fake", "real": "likely real", "uncertain": "uncertain"}[verdict] + f" {probability:.0%}"
+    said = {"fake": "likely fake", "real": "likely real", "uncertain": "uncertain"}[verdict]
+    return f"{said}: {probability:.0%} fake"
 
 
 def _draw_heat(image: np.ndarray, person: Person, heatmaps: Heatmaps, time: float, face: np.ndarray) -> None:
