@@ -28,6 +28,7 @@ from stages.corpora.tables import labelled_faces
 from stages.export import aucs, parity
 from stages.faces import detectors
 from stages.faces.video import VideoWriter, evenly_spread, probe, read_frames
+from stages.learning.batches import people_of
 from stages.learning.runtime import OnnxScorer, TorchScorer
 from stages.params import Params, parse
 from stages.scoring.job import Job, Settings
@@ -93,7 +94,7 @@ def time_judging(clip: Path, folder: Path, params: Params) -> None:
     crops = [np.zeros((geometry.size, geometry.size, 3), np.uint8)] * geometry.frames
     decoding = best(lambda: decode(clip, last))
     detecting = best(lambda: [session.run(None, {"input.1": blob}) for _ in range(geometry.frames)])
-    scoring = best(lambda: scorer.score(crops))
+    scoring = best(lambda: scorer.score(crops, [0] * len(crops)))
     floor = Cost(*(sum(part) for part in zip(decoding, detecting, scoring, strict=True)))
     print(f"| decoding to the last frame wanted | {decoding} | | |")
     print(f"| {geometry.frames} forward passes of the face detector | {detecting} | | |")
@@ -131,15 +132,15 @@ def compare_runtimes(params: Params) -> None:
     faces = labelled_faces(params.data)
     parts = {name: faces[faces["partition"] == name].reset_index(drop=True) for name in ("val", "test")}
     crops = {name: list(stored_crops(part, Path(params.data.faces))) for name, part in parts.items()}
-    batch = crops["test"][:64]
-    speeds = {name: len(batch) / best(lambda s=scorer: s.score(batch)).processor for name, scorer in scorers.items()}
+    batch, people = crops["test"][:64], people_of(parts["test"])
+    speeds = {name: 64 / best(lambda s=scorer: s.score(batch, people[:64])).processor for name, scorer in scorers.items()}
     columns = ["runtime", "faces a second of processor", "against torch", "largest difference of probability"]
     columns += ["test AUC, video", "test AUC, frame"]
     print("\n| " + " | ".join(columns) + " |")
     print("|---|---|---|---|---|---|")
     for name, scorer in scorers.items():
-        video, frame = aucs(parts["test"], scorer.score(crops["test"]))
-        difference = parity(scorers["torch"], scorer, crops["test"])
+        video, frame = aucs(parts["test"], scorer.score(crops["test"], people))
+        difference = parity(scorers["torch"], scorer, crops["test"], people)
         speed = f"{speeds[name]:.0f} | {speeds[name] / speeds['torch']:.2f}"
         print(f"| {name} | {speed} | {difference:.1e} | {video:.4f} | {frame:.4f} |")
 

@@ -1,12 +1,13 @@
 """What each part of the training recipe is worth: the plain recipe, then one part more at a time, at equal steps.
 
-    python -m benchmarks.recipe 0 1 2 3 4        # these folds; each takes a training for each recipe
+    python -m benchmarks.recipe                                       # a training for each fold and recipe
+    python -m benchmarks.recipe --folds 0 1 --recipes plain all
 
 Every cell is a DVC experiment (see benchmarks/crossval.py), so stages.compare tells which differences are real. Writes
-docs/ablation.md.
+docs/recipe.md.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from benchmarks.crossval import NOTE, experiments, pooled_auc, run, spread
@@ -32,27 +33,31 @@ WORDS = {
     "all": "+ averaged weights (the default)",
     "selfblend": "the default, half of its blends self-blended",
 }
-OUTPUT = Path("docs/ablation.md")
+OUTPUT = Path("docs/recipe.md")
+
+
+def name(recipe: str, fold: int) -> str:
+    """Of the experiment: the default recipe is what benchmarks.crossval runs."""
+    return f"fold-{fold}" if recipe == "all" else f"{recipe}-{fold}"
 
 
 def main() -> None:
-    folds = sys.argv[1:] or ["0"]
-    for fold in folds:
-        for recipe, overrides in RECIPES.items():
-            run(f"{recipe}-{fold}", [f"{key}={value}" for key, value in overrides.items()] + [f"split.fold={fold}"])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
+    args = parser.parse_args()
+    for recipe in args.recipes:
+        for fold in args.folds:
+            run(name(recipe, fold), [f"{key}={value}" for key, value in RECIPES[recipe].items()] + [f"split.fold={fold}"])
     rows = experiments()
-    lines = [
-        "# Ablation of the training recipe",
-        "",
-        f"`python -m benchmarks.recipe {' '.join(folds)}` writes this page. {NOTE}",
-        "",
-    ]
-    lines += [f"Test videos of folds {', '.join(folds)}; mean ± sd over folds; all recipes take the same number of steps.", ""]
+    command = f"python -m benchmarks.recipe --folds {' '.join(map(str, args.folds))} --recipes {' '.join(args.recipes)}"
+    lines = ["# Ablation of the training recipe", "", f"`{command}` writes this page. {NOTE}", ""]
+    lines += [f"Test videos of folds {', '.join(map(str, args.folds))}; mean ± sd over folds; all take equally many steps.", ""]
     lines += ["| recipe | video AUC | frame AUC | pooled video AUC |", "|---|---|---|---|"]
-    for recipe, words in WORDS.items():
-        names = [f"{recipe}-{fold}" for fold in folds]
+    for recipe in args.recipes:
+        names = [name(recipe, fold) for fold in args.folds]
         video, frame = (spread([rows[name][f"{level}.auc"] for name in names]) for level in ("video", "frame"))
-        lines.append(f"| {words} | {video} | {frame} | {pooled_auc(names):.3f} |")
+        lines.append(f"| {WORDS[recipe]} | {video} | {frame} | {pooled_auc(names):.3f} |")
     OUTPUT.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -10,7 +10,6 @@ Threshold and calibration were learnt on validation when the detector was traine
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from stages.corpora.identities import identity_groups, ties
 from stages.corpora.labels import LabelsError, read_labels
 from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found, read_splits
 from stages.faces.extraction import Geometry
+from stages.learning.batches import batch_lengths, people_of
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector
 from stages.learning.dataset import FaceDataset, InOrder, make_loader
 from stages.learning.device import pick_device
@@ -61,20 +61,20 @@ class Scorer:
     def __init__(self, model: torch.nn.Module, config: DetectorConfig, batch_size: int) -> None:
         self._device = pick_device()
         self._model = model.to(self._device)
-        self._batch_size = batch_size
+        self._batch_size, self._temporal = batch_size, config.temporal
         self.calibration = config.calibration
 
-    def crops(self, crops: Iterable[np.ndarray]) -> np.ndarray:
-        """Logits (n,) of crops, uint8 BGR, of which a batch at a time is held."""
-        crops = iter(crops)
-        batches = iter(lambda: list(islice(crops, self._batch_size)), [])
-        tensors = (tensor for batch in batches for tensor in batches_of(batch, self._batch_size))
-        return score_batches(self._model, tensors, self._device)
+    def crops(self, crops: Iterable[np.ndarray], faces: pd.DataFrame) -> np.ndarray:
+        """Logits (n,) of crops, uint8 BGR, of the rows of a table `video_id,track`; a batch at a time is held."""
+        return score_batches(self._model, batches_of(crops, self._lengths(faces)), self._device)
+
+    def _lengths(self, faces: pd.DataFrame) -> list[int]:
+        return batch_lengths(people_of(faces), self._batch_size, self._temporal)
 
     def score(self, videos: pd.DataFrame, faces: pd.DataFrame, folder: Path, report: Path) -> Scored:
         """Score `faces` of `videos` (`video_id,label,group,partition`), with crops in `folder`; `report` tells of those without."""
         faces = faces.reset_index(drop=True)
-        loader = make_loader(FaceDataset(faces, folder), InOrder(len(faces), self._batch_size), 0)
+        loader = make_loader(FaceDataset(faces, folder), InOrder(self._lengths(faces)), 0)
         faces["logit"] = score_batches(self._model, (crops for crops, _ in loader), self._device)
         found = pd.read_csv(report, dtype={"video_id": str}, keep_default_na=False)
         return Scored(judge_videos(faces, videos, self.calibration), faces, folder, found)

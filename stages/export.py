@@ -9,7 +9,7 @@ calibration, threshold and crop geometry. Before it gets its name, its probabili
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from stages.corpora.labels import LabelsError
 from stages.corpora.tables import labelled_faces
+from stages.learning.batches import people_of
 from stages.learning.files import CheckpointError, file_sha256
 from stages.learning.runtime import BATCH, OnnxScorer, Scorer, TorchScorer, to_input
 from stages.params import Params, fail, parse
@@ -43,8 +44,9 @@ def main() -> None:
     part = output.with_name(output.name + ".part")
     output.parent.mkdir(parents=True, exist_ok=True)
     export(scorer, part, metadata)
-    crops = list(stored_crops(spread_over(faces, params.export.crops), Path(params.data.faces)))
-    difference = parity(scorer, OnnxScorer(part, "cpu"), crops)
+    chosen = spread_over(faces, params.export.crops)
+    crops = list(stored_crops(chosen, Path(params.data.faces)))
+    difference = parity(scorer, OnnxScorer(part, "cpu"), crops, people_of(chosen))
     print(f"largest difference of probabilities on {len(crops)} faces: {difference:.1e}, allowed {TOLERANCE:.0e}")
     if not difference <= TOLERANCE:
         part.unlink()
@@ -79,10 +81,10 @@ def write(model: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
     onnx.save(model, path)
 
 
-def parity(one: Scorer, two: Scorer, crops: list[np.ndarray]) -> float:
+def parity(one: Scorer, two: Scorer, crops: list[np.ndarray], people: Sequence[Hashable]) -> float:
     """Largest difference between the calibrated probabilities that two runtimes give to the same crops."""
     probability = one.config.calibration.probability
-    return float(np.abs(probability(one.score(crops)) - probability(two.score(crops))).max())
+    return float(np.abs(probability(one.score(crops, people)) - probability(two.score(crops, people))).max())
 
 
 def export_int8(source: Path, faces: pd.DataFrame, params: Params) -> None:
@@ -115,7 +117,7 @@ def export_int8(source: Path, faces: pd.DataFrame, params: Params) -> None:
         print("  no validation videos of both kinds: what INT8 costs in AUC is not known")
         return
     crops = list(stored_crops(validation, folder))
-    before, after = (aucs(validation, scorer.score(crops)) for scorer in (exact, quantised))
+    before, after = (aucs(validation, scorer.score(crops, people_of(validation))) for scorer in (exact, quantised))
     for level, a, b in zip(("video", "frame"), before, after, strict=True):
         print(f"  validation {level} AUC {a:.4f} in float32, {b:.4f} in INT8: difference {b - a:+.4f}")
 

@@ -99,6 +99,9 @@ class Split(Section):
 
 class Model(Section):
     backbone: str = Field(description="any timm model name")
+    temporal: Literal["mean", "gru", "attention"] = Field(
+        description="how the faces of a person are seen together: each alone (their logits are averaged), or by a head over time"
+    )
     weights: str = Field(description="none (random), imagenet (from timm's hub), or a .safetensors file of the backbone")
 
 

@@ -28,6 +28,7 @@ from stages.corpora.labels import LabelsError
 from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found
 from stages.faces.extraction import Geometry
 from stages.learning.augment import augment, mirror
+from stages.learning.batches import batch_lengths, people_of
 from stages.learning.checkpoint import DetectorConfig, save_detector
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader
 from stages.learning.device import make_deterministic
@@ -35,6 +36,7 @@ from stages.learning.loop import Scores, State, fit
 from stages.learning.model import FaceClassifier, ModelError, create_model
 from stages.learning.score import score_batches
 from stages.learning.team import Team, join
+from stages.learning.temporal import fit_temporal
 from stages.params import Evaluate, Params, fail, parse
 from stages.scoring.aggregate import aggregate
 from stages.scoring.calibrate import Calibration, fit_calibration
@@ -48,10 +50,11 @@ SHAPING = ("extract", "model", "train")  # sections of params.yaml that a traini
 class Validation:
     """The faces of the val partition, decoded once, and what a model makes of them."""
 
-    def __init__(self, faces: pd.DataFrame, folder: Path, device: torch.device) -> None:
+    def __init__(self, faces: pd.DataFrame, folder: Path, device: torch.device, temporal: str) -> None:
         self._faces = faces
         self._device = device
-        self._batches = [crops for crops, _ in make_loader(FaceDataset(faces, folder), InOrder(len(faces), 64), 0)]
+        lengths = batch_lengths(people_of(faces), 64, temporal)
+        self._batches = [crops for crops, _ in make_loader(FaceDataset(faces, folder), InOrder(lengths), 0)]
         self._labels = faces.groupby("video_id", sort=False)["label"].first()
 
     def videos(self, model: FaceClassifier, precision: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -133,7 +136,8 @@ def main() -> None:
         fail(f"train.batch_size = {settings.batch_size} cannot be shared as whole pairs among {team.size} processes")
     model.to(team.device)
     train = faces[faces["partition"] == "train"].reset_index(drop=True)
-    validation = Validation(faces[faces["partition"] == "val"].reset_index(drop=True), folder, team.device)
+    held = faces[faces["partition"] == "val"].reset_index(drop=True)
+    validation = Validation(held, folder, team.device, params.model.temporal)
     dataset = FaceDataset(train, folder, augment if settings.augment else mirror, params.extract.margin)
     sampler = PairSampler(train, settings, team.rank, team.size)
     fingerprint = training_fingerprint(params)
@@ -151,14 +155,19 @@ def main() -> None:
         )
     team.leave()
     if team.leads:
-        finish(model, state, validation, faces, params)
+        model.load_state_dict(state.best)
+        scores = state.history[state.best_epoch]
+        if params.model.temporal != "mean":
+            fit_temporal(model, params.model.temporal, train, dataset, settings, team.device)
+            scores |= validation(model, settings.precision)
+        finish(model, state, scores, validation, faces, params)
 
 
-def finish(model: FaceClassifier, state: State, validation: Validation, faces: pd.DataFrame, params: Params) -> None:
-    """Write the detector of the best epoch, calibrated, and its metrics."""
-    model.load_state_dict(state.best)
+def finish(
+    model: FaceClassifier, state: State, scores: Scores, validation: Validation, faces: pd.DataFrame, params: Params
+) -> None:
+    """Write `model`, the detector of the best epoch, calibrated, and its metrics."""
     learnt_from = faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id")
-    best = state.history[state.best_epoch]
     config = DetectorConfig(
         backbone=params.model.backbone,
         geometry=Geometry.of(params.extract),
@@ -167,10 +176,14 @@ def finish(model: FaceClassifier, state: State, validation: Validation, faces: p
         corpus=corpus_fingerprint(params.data),
         seen=digests(ties(learnt_from, read_found(params.data))),
         epoch=state.best_epoch + 1,
-        val_auc=best["val_auc"],
+        val_auc=scores["val_auc"],
     )
     save_detector(CHECKPOINT, model.cpu(), config)
-    metrics = {"epochs": state.epoch, "best_epoch": state.best_epoch + 1, **{name: round(value, 6) for name, value in best.items()}}
+    metrics = {
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch + 1,
+        **{name: round(value, 6) for name, value in scores.items()},
+    }
     Path("metrics").mkdir(exist_ok=True)
     Path("metrics/train.json").write_text(json.dumps(metrics, indent=2) + "\n")
     print(f"{CHECKPOINT}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")

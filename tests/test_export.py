@@ -43,13 +43,14 @@ def test_export_writes_what_judges_alike_and_an_int8_network(corpus, in_project,
     assert "largest difference of probabilities on 16 faces" in said and "validation video AUC" in said and "INT8" in said
     assert sorted(path.name for path in (in_project / "out").iterdir()) == ["net.int8.onnx", "net.onnx"]
     crops = list(np.random.default_rng(1).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8))
+    people = [0] * len(crops)
     exact, quantised = (OnnxScorer(in_project / "out" / name) for name in ("net.onnx", "net.int8.onnx"))
     torch_scorer = TorchScorer(checkpoint)
-    assert export.parity(torch_scorer, exact, crops) < 1e-4
-    assert 0 < export.parity(torch_scorer, quantised, crops) < 0.2
+    assert export.parity(torch_scorer, exact, crops, people) < 1e-4
+    assert 0 < export.parity(torch_scorer, quantised, crops, people) < 0.2
     for scorer in (exact, quantised):
         assert scorer.config == load_detector(checkpoint)[1] and scorer.checkpoint == file_sha256(checkpoint)
-        assert len(scorer.score([])) == 0 and len(scorer.score(crops[:1])) == 1
+        assert len(scorer.score([], [])) == 0 and len(scorer.score(crops[:1], people[:1])) == 1
     kinds = {node.op_type for node in onnx.load(in_project / "out/net.int8.onnx").graph.node}
     assert "QuantizeLinear" in kinds
 

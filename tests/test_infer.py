@@ -21,6 +21,7 @@ from stages.evaluate import judge_videos
 from stages.faces.archive import write_archive
 from stages.faces.detectors import CenterFace
 from stages.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
+from stages.learning.batches import batch_lengths, people_of
 from stages.learning.checkpoint import load_detector
 from stages.learning.dataset import FaceDataset, InOrder, make_loader
 from stages.learning.score import score_batches
@@ -225,7 +226,7 @@ def test_judging_gives_the_scores_that_evaluation_gives(tmp_path, checkpoint, ex
     write_archive(tmp_path / "clip.zip", [(face.member, face.data) for face in found.faces])
     faces = pd.DataFrame([["clip", *row] for row in index_rows(found.faces)], columns=INDEX_COLUMNS)
     faces = faces.assign(label=0, partition="test", group=0)
-    loader = make_loader(FaceDataset(faces, tmp_path), InOrder(len(faces), 3), 0)
+    loader = make_loader(FaceDataset(faces, tmp_path), InOrder(batch_lengths(people_of(faces), 3, "mean")), 0)
     faces["logit"] = score_batches(model, (crops for crops, _ in loader), torch.device("cpu"))
     evaluated = judge_videos(faces, pd.DataFrame({"video_id": ["clip"]}), config.calibration).iloc[0]
     for path in (checkpoint, exported):

@@ -13,6 +13,7 @@ from stages.faces.archive import encode, write_archive
 from stages.faces.extraction import Geometry
 from stages.learning import loop
 from stages.learning.augment import augment, reencode
+from stages.learning.batches import batch_lengths, people_of
 from stages.learning.blending import blend
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector, save_detector
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader, nearest_originals, to_tensor
@@ -211,12 +212,12 @@ def test_score_does_not_depend_on_the_batch_or_on_the_way_there(faces):
     """A crop from an archive in training order and the same crop in memory give one logit: same code, same colours."""
     table, folder = faces
     model = create_model("resnet10t").eval()
-    loader = make_loader(FaceDataset(table, folder), InOrder(len(table), 3), 0)
+    loader = make_loader(FaceDataset(table, folder), InOrder(batch_lengths(people_of(table), 3, "mean")), 0)
     trained = score_batches(model, (crops for crops, _ in loader), CPU)
     from stages.faces.archive import read_crops
 
     crops = [read_crops(folder / f"{v}.zip", [m])[0] for v, m in zip(table["video_id"], table["member"], strict=True)]
-    np.testing.assert_allclose(score_batches(model, batches_of(crops), CPU), trained, atol=1e-4)
+    np.testing.assert_allclose(score_batches(model, batches_of(crops, [len(crops)]), CPU), trained, atol=1e-4)
 
 
 def test_tensor_is_red_green_blue():
@@ -230,16 +231,16 @@ def test_face_and_its_mirror_image_are_judged_alike(places):
     model = create_model("resnet10t", places=places).eval()
     crops = torch.randint(0, 255, (3, 3, 64, 64), dtype=torch.uint8)
     torch.testing.assert_close(model(crops), model(crops.flip(3)))
-    assert not torch.allclose(model.answer(crops)[0], model.answer(crops.flip(3))[0])
+    assert not torch.allclose(model.look(crops)[0], model.look(crops.flip(3))[0])
 
 
 def test_answer_for_a_face_is_the_mean_of_its_places_and_one_for_all():
     model = create_model("resnet10t", places=True).eval()
     crops = torch.randint(0, 255, (3, 3, 64, 64), dtype=torch.uint8)
-    before, places = model.answer(crops)
+    before, places, _ = model.look(crops)
     assert places.shape == (3, 1, 4, 4)
     model.places.bias.data += 1
-    torch.testing.assert_close(model.answer(crops)[0], before + 1)
+    torch.testing.assert_close(model.look(crops)[0], before + 1)
 
 
 @pytest.mark.parametrize("places", [False, True])

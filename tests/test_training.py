@@ -15,7 +15,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from stages.export import export
 from stages.faces.archive import encode, write_archive
+from stages.learning.batches import batch_lengths
+from stages.learning.checkpoint import load_detector
+from stages.learning.model import TemporalHead
+from stages.learning.runtime import OnnxScorer, TorchScorer
+from stages.learning.score import batches_of, score_batches
 
 PROJECT = Path(__file__).parent.parent
 FACES, SIZE = 4, 32
@@ -115,3 +121,33 @@ def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         train.main()
     assert "train.batch_size = 8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["gru", "attention"])
+def test_head_over_time_is_trained_alike_twice_and_served_alike_by_both_runtimes(project, kind):
+    finish(start(project, overrides=("--model.temporal", kind)))
+    once = results(project)
+    finish(start(project, overrides=("--model.temporal", kind)))  # its faces are learnt already: the head alone is made again
+    assert results(project) == once
+    scorer = TorchScorer("checkpoints/best.safetensors", "cpu")
+    export(scorer, project / "detector.onnx", {"detector": scorer.config.model_dump_json(), "checkpoint": ""})
+    onnx = OnnxScorer(project / "detector.onnx")
+    crops = list(np.random.default_rng(1).integers(0, 256, (40, SIZE, SIZE, 3), dtype=np.uint8))
+    people = ["a"] * 5 + ["b"] + ["c"] * 34
+    logits = scorer.score(crops, people)
+    np.testing.assert_allclose(onnx.score(crops, people), logits, atol=1e-4)
+    np.testing.assert_allclose(scorer.score(crops[:5], people[:5]), logits[:5], atol=1e-4)  # of others nothing is asked
+    alone = scorer.score(crops[:5], [1, 2, 3, 4, 5])
+    assert np.abs(alone - logits[:5]).max() > 1e-4  # but of the same person's other faces
+    base, _ = load_detector("checkpoints/best.safetensors")
+    base.temporal = TemporalHead(kind, base.backbone.num_features).eval()  # untrained
+    untrained = score_batches(base, batches_of(crops, [40]), scorer.device)
+    base.temporal = None
+    np.testing.assert_array_equal(untrained, score_batches(base, batches_of(crops, [40]), scorer.device))
+
+
+def test_batches_hold_one_person_only_where_a_head_sees_them_over_time():
+    people = ["a"] * 3 + ["b"] * 20 + ["a"]
+    assert batch_lengths(people, 10, "mean") == [10, 10, 4]
+    assert batch_lengths(people, 10, "gru") == [3, 16, 4, 1]
+    assert batch_lengths([], 10, "mean") == batch_lengths([], 10, "gru") == []

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from stages.learning.config import DetectorConfig
 from stages.learning.files import CheckpointError
-from stages.learning.model import FaceClassifier, ModelError, create_model
+from stages.learning.model import FaceClassifier, ModelError, TemporalHead, create_model
 
 
 def save_detector(path: Path, model: FaceClassifier, config: DetectorConfig) -> None:
@@ -37,6 +37,8 @@ def load_detector(path: Path | str) -> tuple[FaceClassifier, DetectorConfig]:
     try:
         config = DetectorConfig.model_validate_json(metadata["detector"])
         model = create_model(config.backbone, places="places.weight" in weights)
+        if config.temporal != "mean":
+            model.temporal = TemporalHead(config.temporal, model.backbone.num_features)
         model.load_state_dict(weights)
     except (ValidationError, ModelError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit this version or its own architecture: {error}") from error

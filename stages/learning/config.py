@@ -18,3 +18,8 @@ class DetectorConfig(BaseModel):
     seen: dict[str, list[str]] = {}  # digests of the people, originals, ... of train and val: see stages.corpora.audit
     epoch: int  # whose weights these are
     val_auc: float  # video AUC on validation
+
+    @property
+    def temporal(self) -> str:
+        """How a person's faces are seen together: `model.temporal`."""
+        return str(self.params.get("model", {}).get("temporal", "mean"))

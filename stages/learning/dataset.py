@@ -1,5 +1,6 @@
 """Crops from the archives, each drawn and augmented by a seed of its own, whatever process prepares it."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -116,17 +117,18 @@ def nearest_originals(faces: pd.DataFrame) -> np.ndarray:
 
 
 class InOrder(Sampler[list[Key]]):
-    """All faces once, in order, in batches; nothing is drawn."""
+    """All faces once, in order, in batches of these lengths; nothing is drawn."""
 
-    def __init__(self, total: int, batch_size: int) -> None:
-        self._total, self._batch_size = total, batch_size
+    def __init__(self, lengths: list[int]) -> None:
+        self._lengths = lengths
 
     def __len__(self) -> int:
-        return -(-self._total // self._batch_size)
+        return len(self._lengths)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        for start in range(0, self._total, self._batch_size):
-            yield [(row, 0, -1) for row in range(start, min(start + self._batch_size, self._total))]
+        rows = itertools.count()
+        for length in self._lengths:
+            yield [(row, 0, -1) for row in itertools.islice(rows, length)]
 
 
 def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:

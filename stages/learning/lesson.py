@@ -25,7 +25,7 @@ class Lesson(nn.Module):
 
     def forward(self, crops: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of pairs, fake then original: uint8 RGB crops (2n, 3, size, size), labels (2n,)."""
-        logits, places = self.model.answer(crops)
+        logits, places, _ = self.model.look(crops)
         loss = pair_loss(logits, labels, self._rank)
         if places is None:
             return loss

@@ -19,9 +19,12 @@ class FaceClassifier(nn.Module):
 
     With `places` there is an answer for each place of the last features but one as well, and their mean counts as much as the
     answer for the whole face: what is seen at one place can hardly be learnt by heart from who is shown.
+
+    With a `temporal` head the crops are those of one person in order of time, and the answer for each depends on the others.
     """
 
     backbone: Any  # a timm model
+    temporal: "TemporalHead | None"
     mean: torch.Tensor
     std: torch.Tensor
 
@@ -30,25 +33,57 @@ class FaceClassifier(nn.Module):
         self.backbone = backbone
         self.stage = len(backbone.feature_info) - 2
         self.places = nn.Conv2d(backbone.feature_info[self.stage]["num_chs"], 1, 1) if places else None
+        self.temporal = None
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255, persistent=False)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         """Out of training, the mean over each crop and its mirror image."""
-        logits = self.answer(crops)[0]
-        return logits if self.training else (logits + self.answer(crops.flip(3))[0]) / 2
+        logits = self.over_time(crops)
+        return logits if self.training else (logits + self.over_time(crops.flip(3))) / 2
 
-    def answer(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Logits of faces (n,) as they are, and of their places (n, 1, height, width), if it has any; float32."""
+    def over_time(self, crops: torch.Tensor) -> torch.Tensor:
+        """Logits of faces (n,) as they are, with what the temporal head adds."""
+        logits, _, embeddings = self.look(crops)
+        return logits if self.temporal is None else logits + self.temporal(embeddings[None])[0]
+
+    def look(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """What single faces tell: logits (n,), logits of their places (n, 1, height, width), if it has any, embeddings (n, d)."""
         if self.places is None:
-            return self.backbone(self.normalise(crops)).squeeze(1).float(), None
-        features, between = self.backbone.forward_intermediates(self.normalise(crops), indices=[self.stage])
-        places = self.places(between[0]).float()
-        return self.backbone.forward_head(features).squeeze(1).float() + places.mean(dim=(1, 2, 3)), places
+            features, places = self.backbone.forward_features(self.normalise(crops)), None
+        else:
+            features, between = self.backbone.forward_intermediates(self.normalise(crops), indices=[self.stage])
+            places = self.places(between[0]).float()
+        logits = self.backbone.forward_head(features).squeeze(1).float()
+        logits = logits if places is None else logits + places.mean(dim=(1, 2, 3))
+        return logits, places, self.backbone.forward_head(features, pre_logits=True).float()
 
     def normalise(self, crops: torch.Tensor) -> torch.Tensor:
         """What the backbone takes, float32."""
         return ((crops.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+class TemporalHead(nn.Module):
+    """Embeddings of people's faces in order of time (people, faces, d) to what their logits gain: float32 (people, faces).
+
+    `gru`: both directions (Cho et al. 2014); `attention`: one layer of a transformer (Vaswani et al. 2017), to which the order of
+    faces is nothing. Untrained, it adds nothing.
+    """
+
+    def __init__(self, kind: str, channels: int, width: int = 64) -> None:
+        super().__init__()
+        self.narrow = nn.Linear(channels, width)
+        if kind == "gru":
+            self.mix: nn.Module = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
+        else:
+            self.mix = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0, batch_first=True, norm_first=True)
+        self.gain = nn.Linear(width, 1)
+        nn.init.zeros_(self.gain.weight)
+        nn.init.zeros_(self.gain.bias)
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        mixed = self.mix(self.narrow(embeddings))
+        return self.gain(mixed[0] if isinstance(mixed, tuple) else mixed).squeeze(2)
 
 
 def create_model(backbone: str, weights: str = "none", places: bool = False) -> FaceClassifier:

@@ -1,7 +1,8 @@
 """A detector ready to score crops: on PyTorch, or on ONNX Runtime, which never imports torch."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnxruntime
 from pydantic import ValidationError
 
+from stages.learning.batches import batch_lengths
 from stages.learning.config import DetectorConfig
 from stages.learning.files import CheckpointError, detector_file, file_sha256
 
@@ -21,8 +23,11 @@ BATCH = 64  # crops scored at once
 class Scorer(Protocol):
     config: DetectorConfig
 
-    def score(self, crops: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits (n,) float32 of crops, uint8 BGR (size, size, 3) as the faces room gives them."""
+    def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
+        """Logits (n,) float32 of crops, uint8 BGR (size, size, 3) as the faces room gives them.
+
+        `people` (n) says whose each is; a person's crops lie together, in order of time.
+        """
 
 
 class TorchScorer:
@@ -35,10 +40,10 @@ class TorchScorer:
         self.device = torch_device(device)
         self.model.to(self.device)
 
-    def score(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+    def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
         from stages.learning.score import batches_of, score_batches
 
-        return score_batches(self.model, batches_of(crops, BATCH), self.device)
+        return score_batches(self.model, batches_of(crops, batch_lengths(people, BATCH, self.config.temporal)), self.device)
 
 
 class OnnxScorer:
@@ -66,8 +71,9 @@ class OnnxScorer:
             raise CheckpointError(f"{path} was exported by another version; export it again: {error}") from error
         self.checkpoint = metadata["checkpoint"]  # SHA-256 of the file that it was exported from
 
-    def score(self, crops: Sequence[np.ndarray]) -> np.ndarray:
-        batches = [np.stack(crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)]
+    def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
+        source = iter(crops)
+        batches = (np.stack(list(islice(source, length))) for length in batch_lengths(people, BATCH, self.config.temporal))
         logits = [self._session.run(None, {"crops": to_input(batch)})[0] for batch in batches]
         return np.concatenate(logits) if logits else np.empty(0, np.float32)
 

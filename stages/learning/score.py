@@ -1,6 +1,7 @@
 """Logits of faces, the same for validating, evaluating and judging."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ def score_batches(
     return np.concatenate(logits) if logits else np.empty(0, np.float32)
 
 
-def batches_of(crops: Sequence[np.ndarray], size: int = 64) -> Iterator[torch.Tensor]:
-    """Crops, uint8 BGR as the faces room gives them, as batches for `score_batches`."""
-    for start in range(0, len(crops), size):
-        yield torch.stack([to_tensor(crop) for crop in crops[start : start + size]])
+def batches_of(crops: Iterable[np.ndarray], lengths: Sequence[int]) -> Iterator[torch.Tensor]:
+    """Crops, uint8 BGR as the faces room gives them, as batches of these lengths for `score_batches`; one is held at a time."""
+    crops = iter(crops)
+    for length in lengths:
+        yield torch.stack([to_tensor(crop) for crop in islice(crops, length)])

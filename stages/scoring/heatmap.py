@@ -41,7 +41,7 @@ class _OneView(nn.Module):
         self.model = model
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return self.model.answer(crops)[0]
+        return self.model.look(crops)[0]
 
 
 def _layer(backbone: nn.Module, size: int) -> nn.Module:

@@ -44,7 +44,8 @@ def judge_video(job: Job, progress: Progress = lambda step, share: None) -> dict
                 faces = extract_faces(path, geometry, detector, settings.faces)
             except OSError as error:
                 raise VideoError(f"{job.place} cannot be read: {error.strerror}") from error
-            judgement = judge(faces, scorer.score([face.crop for face in faces.faces]), calibration)
+            crops, people = [face.crop for face in faces.faces], [face.track for face in faces.faces]
+            judgement = judge(faces, scorer.score(crops, people), calibration)
             faults = [] if judgement.verdict == "error" else _draw(job, path, judgement, scorer, detector, progress)
             message = "; ".join(filter(None, [judgement.message, *faults])).replace(str(path), job.place)
     except VideoError as error:

@@ -137,9 +137,9 @@ def thin(faces: pd.DataFrame, count: int) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Bench:
-    """How faces become rows: `score` takes any number of crops, uint8 BGR, to logits (n,); `draws.seed` is that of all draws."""
+    """How faces become rows: `score` takes crops, uint8 BGR, and their table to logits (n,); `draws.seed` is that of all draws."""
 
-    score: Callable[[Iterable[np.ndarray]], np.ndarray]
+    score: Callable[[Iterable[np.ndarray], pd.DataFrame], np.ndarray]
     calibration: Calibration
     draws: Draws
 
@@ -172,7 +172,7 @@ def crop_rows(plan: Plan, bench: Bench, videos: pd.DataFrame, faces: pd.DataFram
     """
     videos = draw_videos(videos, plan.videos, bench.draws.seed)
     faces = thin(faces[faces["video_id"].isin(videos["video_id"])], plan.faces)
-    plain = bench.judge(videos, faces.assign(logit=bench.score(stored_crops(faces, folder))))
+    plain = bench.judge(videos, faces.assign(logit=bench.score(stored_crops(faces, folder), faces)))
     rows = []
     bar = tqdm(total=sum(map(len, plan.crops.values())), desc="robustness: crops", unit="condition")
     for family, strengths in plan.crops.items():
@@ -180,7 +180,7 @@ def crop_rows(plan: Plan, bench: Bench, videos: pd.DataFrame, faces: pd.DataFram
         for strength in strengths:
             crops = enumerate(stored_crops(faces, folder))
             changed = (distort(crop, family, strength, np.random.default_rng([bench.draws.seed, i])) for i, crop in crops)
-            rows.append(bench.row(family, strength, bench.judge(videos, faces.assign(logit=bench.score(changed))), plain))
+            rows.append(bench.row(family, strength, bench.judge(videos, faces.assign(logit=bench.score(changed, faces))), plain))
             bar.update()
     bar.close()
     return rows
@@ -192,7 +192,7 @@ def file_rows(
     """Rows of the families that act on whole files; arguments as for `crop_rows`, `videos` with `path`, `people` as extracted."""
     videos = draw_videos(videos, plan.reencoded, bench.draws.seed)
     faces = thin(faces[faces["video_id"].isin(videos["video_id"])], plan.faces)
-    plain = bench.judge(videos, faces.assign(logit=bench.score(stored_crops(faces, folder))))
+    plain = bench.judge(videos, faces.assign(logit=bench.score(stored_crops(faces, folder), faces)))
     rows = []
     bar = tqdm(total=len(videos) * sum(map(len, plan.files.values())), desc="robustness: files", unit="video")
     for family, strengths in plan.files.items():
@@ -216,7 +216,7 @@ def _score_files(videos: pd.DataFrame, work: Callable[[str], list[Face]], count:
                 found += [(name, face.track, face) for face in theirs]
                 bar.update()
             table = thin(pd.DataFrame(found, columns=["video_id", "track", "face"]), count)
-            parts.append(table.assign(logit=bench.score(face.crop for face in table["face"])).drop(columns="face"))
+            parts.append(table.assign(logit=bench.score((face.crop for face in table["face"]), table)).drop(columns="face"))
     return pd.concat(parts)
 
 
