@@ -121,7 +121,7 @@ def failures(findings: dict[str, Any]) -> list[str]:
     unscored = findings["coverage"]["test"]["unscored"]
     if unscored:
         known.append(f"It could not score {sum(unscored.values())} of {findings['coverage']['test']['videos']} test videos.")
-    groups = [row for row in findings["breakdown"] if row["recall"] is not None]
+    groups = [row for row in findings["breakdown"] if row["recall"] is not None and row["recall"] < 1]
     if groups:
         worst = min(groups, key=lambda row: row["recall"])
         known.append(f"It finds fewest fakes where {worst['column']} is {worst['value']}: {with_interval(worst, 'recall')}.")
