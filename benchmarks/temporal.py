@@ -1,0 +1,80 @@
+"""What a head over time adds: for each fold that benchmarks.crossval trained, the test videos with each head and without.
+
+    python -m benchmarks.temporal
+
+The heads learn from the finished network, so nothing else is trained anew. Writes docs/temporal.md.
+"""
+
+import tempfile
+from pathlib import Path
+
+import dvc.api
+import pandas as pd
+import torch
+import yaml
+
+from benchmarks.crossval import NOTE, spread
+from stages.corpora.tables import labelled_faces
+from stages.export import aucs
+from stages.learning.augment import augment
+from stages.learning.batches import batch_lengths, people_of
+from stages.learning.checkpoint import load_detector
+from stages.learning.dataset import FaceDataset, InOrder, make_loader
+from stages.learning.device import make_deterministic, pick_device
+from stages.learning.model import FaceClassifier
+from stages.learning.score import score_batches
+from stages.learning.temporal import fit_temporal
+from stages.params import Params, parse
+
+HEADS = ("mean", "gru", "attention")
+OUTPUT = Path("docs/temporal.md")
+
+
+def of_revision(name: str, path: str, folder: Path) -> Path:
+    """A file as the experiment `name` left it."""
+    target = folder / Path(path).name
+    target.write_bytes(dvc.api.read(path, rev=name, mode="rb"))
+    return target
+
+
+def test_aucs(model: FaceClassifier, head: str, faces: pd.DataFrame, folder: Path, device: torch.device) -> tuple[float, float]:
+    """AUC of videos and of faces."""
+    loader = make_loader(FaceDataset(faces, folder), InOrder(batch_lengths(people_of(faces), 64, head)), 0)
+    return aucs(faces, score_batches(model, (crops for crops, _ in loader), device))
+
+
+def compare_heads(name: str, params: Params) -> dict[str, tuple[float, float]]:
+    device, folder = pick_device(), Path(params.data.faces)
+    with tempfile.TemporaryDirectory() as work:
+        model, _ = load_detector(of_revision(name, params.infer.checkpoint, Path(work)))
+        splits = of_revision(name, params.data.splits, Path(work))
+        faces = labelled_faces(params.data.model_copy(update={"splits": str(splits)}))
+    train, test = (faces[faces["partition"] == part].reset_index(drop=True) for part in ("train", "test"))
+    result = {}
+    for head in HEADS:
+        model.to(device).temporal = None
+        if head != "mean":
+            dataset = FaceDataset(train, folder, augment, params.extract.margin)
+            fit_temporal(model, head, train, dataset, params.train, device)
+        result[head] = test_aucs(model, head, test, folder, device)
+        print(name, head, *result[head], flush=True)
+    return result
+
+
+def main() -> None:
+    params = parse("train", __doc__ or "")
+    make_deterministic(params.train.seed)
+    names = [f"fold-{fold}" for fold in range(yaml.safe_load(Path("params.yaml").read_text())["split"]["folds"])]
+    rows = [compare_heads(name, params) for name in names]
+    lines = ["# Heads over time", "", f"`python -m benchmarks.temporal`, after `make crossval`, writes this page. {NOTE}", ""]
+    lines += ["Test videos of each fold; mean ± sd over folds.", ""]
+    lines += ["| model.temporal | " + " | ".join(names) + " | video AUC | frame AUC |", "|---|" + "---|" * (len(names) + 2)]
+    for head in HEADS:
+        videos, frames = ([row[head][level] for row in rows] for level in (0, 1))
+        lines.append(f"| {head} | " + " | ".join(f"{auc:.3f}" for auc in videos) + f" | {spread(videos)} | {spread(frames)} |")
+    OUTPUT.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
