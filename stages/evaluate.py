@@ -175,7 +175,11 @@ def metrics_of(findings: dict[str, Any]) -> dict[str, Any]:
         covered = findings["coverage"][name]
         parts[name] = {"coverage": covered["coverage"], "unscored": covered["unscored"], "threshold": rows["video"]["threshold"]}
         parts[name] |= {level: {k: v for k, v in row.items() if k not in ("small", "threshold")} for level, row in rows.items()}
-    corpora = {row["corpus"]: {k: v for k, v in row.items() if k not in ("small", "corpus")} for row in findings["corpora"][1:]}
+    corpora = {
+        row["corpus"]: {k: v for k, v in row.items() if k not in ("small", "corpus")}
+        | {"coverage": findings["coverage"].get(row["corpus"], {}).get("coverage")}
+        for row in findings["corpora"][1:]
+    }
     return {**parts["test"], "calibration": findings["calibration"], "val": parts["val"], "corpora": corpora}
 
 

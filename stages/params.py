@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 PARAMS_FILE = Path("params.yaml")
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Faces = PositiveInt | Literal["all"]
 KINDS = ("person", "donor", "original", "upload", "near_duplicate", "embedding")
+RESERVED = ("train", "val", "test", "excluded")
 Kind = Literal["person", "donor", "original", "upload", "near_duplicate", "embedding"]
 Kinds = Annotated[list[Kind], BeforeValidator(lambda given: given.split(",") if isinstance(given, str) and given else given or [])]
 
@@ -133,6 +134,12 @@ class Corpus(Section):
     labels: str = Field(description="labels CSV")
 
 
+def _corpus_name(given: str) -> str:
+    if given in RESERVED:
+        raise ValueError(f"a further corpus cannot be named {given!r}: that is a partition of the own one")
+    return given
+
+
 class Evaluate(Section):
     seed: Count = Field(description="seed of the bootstrap")
     bootstrap: PositiveInt = Field(description="draws of the bootstrap over groups of people")
@@ -147,7 +154,7 @@ class Evaluate(Section):
     robustness: Literal["none", "quick", "full"] = Field(
         description="test videos again after compression, scaling, blur, noise and light; quick: a sample of them, few strengths"
     )
-    corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], Corpus] = Field(
+    corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$"), AfterValidator(_corpus_name)], Corpus] = Field(
         description="further corpora to test on, each a name with its videos and labels"
     )
 

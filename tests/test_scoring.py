@@ -83,7 +83,23 @@ def test_equal_error_rate_of_a_worked_case():
 def test_calibration_error_of_a_worked_case():
     """Twenty samples at 0.3 of which half are fake, in equal bins: off by 0.2 everywhere."""
     label = np.tile([0, 1], 10)
-    assert measure(label, np.full(20, 0.3), 0.5, np.ones((1, 20)))["ece"][0] == pytest.approx(0.2)
+    for order in (label, np.sort(label)):
+        assert measure(order, np.full(20, 0.3), 0.5, np.ones((1, 20)))["ece"][0] == pytest.approx(0.2)
+
+
+def test_calibration_error_is_that_of_equal_bins():
+    rng = np.random.default_rng(3)
+    probability, label = rng.random(60), rng.integers(0, 2, 60)
+    bins = pd.qcut(probability, 10)  # six samples each
+    gaps = pd.DataFrame({"p": probability, "y": label}).groupby(bins, observed=True).mean()
+    expected = (gaps["p"] - gaps["y"]).abs().mean()
+    assert measure(label, probability, 0.5, np.ones((1, 60)))["ece"][0] == pytest.approx(expected)
+
+
+def test_what_no_draw_moves_has_no_interval_but_a_share_at_its_end():
+    for scale in ("linear", "positive", "share"):
+        assert interval(np.full(50, 0.4), 5, scale) == (None, None)
+    assert interval(np.ones(50), 5, "share") == (pytest.approx(0.478, abs=1e-3), 1.0)
 
 
 def test_bootstrap_takes_groups_whole():

@@ -5,6 +5,7 @@ from urllib.error import URLError
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from stages.faces import detectors
@@ -13,6 +14,7 @@ from stages.faces.extraction import Geometry, look
 from stages.faces.tracks import colours, link, same_shot
 from stages.faces.video import Frame, read_frames
 
+PARTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}  # of YuNet's answer for a cell, and how many numbers each has
 GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)
 
 
@@ -80,6 +82,26 @@ def test_yunet_asks_for_its_model(tmp_path):
     (tmp_path / "model.onnx").write_text("no model")
     with pytest.raises(DetectorError, match="no YuNet model"):
         make_detector("yunet", 0.5, str(tmp_path / "model.onnx"))
+
+
+def test_yunet_reads_the_cells_of_its_network(tmp_path):
+    """A network of 2023's form that sees one face, whatever it is shown: in row 1, column 2 of the cells of 16 pixels."""
+    cells = {8: 64, 16: 16, 32: 4}  # of 64 x 64 pixels
+    answers = {f"{part}_{s}": np.zeros((1, n, k), np.float32) for s, n in cells.items() for part, k in PARTS.items()}
+    at = 1 * 4 + 2
+    answers["cls_16"][0, at], answers["obj_16"][0, at] = 0.81, 1.0
+    answers["bbox_16"][0, at] = 0.5, 0.5, np.log(2), np.log(2)
+    answers["kps_16"][0, at] = np.arange(10) / 10
+    nodes = [onnx.helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(a)) for name, a in answers.items()]
+    floats = onnx.TensorProto.FLOAT
+    outputs = [onnx.helper.make_tensor_value_info(name, floats, a.shape) for name, a in answers.items()]
+    inputs = [onnx.helper.make_tensor_value_info("input", floats, (1, 3, 640, 640))]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "yunet", inputs, outputs))
+    model.opset_import[0].version, model.ir_version = 17, 10
+    onnx.save(model, tmp_path / "yunet.onnx")
+    faces = make_detector("yunet", 0.5, str(tmp_path / "yunet.onnx")).detect(np.zeros((64, 64, 3), np.uint8))
+    points = np.arange(10) / 10 * 16 + np.tile([32, 16], 5)
+    np.testing.assert_allclose(faces, [[24, 8, 56, 40, 0.9, *points]], rtol=1e-5)
 
 
 def test_retinaface_without_a_network_says_what_to_do(monkeypatch):

@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from stages.corpora.audit import SIDES
 
@@ -30,7 +31,8 @@ def draw_split(path: Path, labels: pd.DataFrame, crossing: dict[str, int | None]
     for i, count in enumerate(crossing.values()):
         right.text(0, i, " not known" if count is None else f" {count:,}", va="center")
     right.invert_yaxis()
-    right.set(xlabel="pairs of videos across partitions", xlim=(0, 1.3 * max(1, *(count or 0 for count in crossing.values()))))
+    right.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    right.set(xlabel="pairs across partitions", xlim=(0, 1.3 * max(1, *(count or 0 for count in crossing.values()))))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100, metadata={"Software": None})
     plt.close(figure)

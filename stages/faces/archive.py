@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -31,5 +32,11 @@ def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
 
 def read_crops(path: Path, members: Sequence[str]) -> list[np.ndarray]:
     """The named crops of one archive, uint8 BGR, in the order asked."""
-    with zipfile.ZipFile(path) as archive:
-        return [decode(archive.read(member)) for member in members]
+    archive = _opened(path, path.stat().st_mtime_ns)
+    return [decode(archive.read(member)) for member in members]
+
+
+@lru_cache(maxsize=256)
+def _opened(path: Path, changed: int) -> zipfile.ZipFile:
+    """An archive that stays open: faces are drawn from all of them in turn, and its list takes longer to read than a face."""
+    return zipfile.ZipFile(path)

@@ -52,14 +52,16 @@ def reframe(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def relight(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another exposure, contrast and gamma, sometimes without colour."""
+    """Another exposure, contrast, gamma and colour, sometimes none. What is grey stays grey, or its tint would give it away."""
     levels = np.linspace(0, 1, 256) ** rng.uniform(0.8, 1.25)
     levels = (levels - 0.5) * rng.uniform(0.7, 1.3) + 0.5 + rng.uniform(-0.12, 0.12)
     levels = levels * np.exp(rng.uniform(-0.5, 0.4))
     crop = cv2.LUT(crop, np.clip(levels * 255, 0, 255).astype(np.uint8))
+    grey = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     if rng.random() < GREY:
-        crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    return crop
+        return grey
+    colour = np.diag(rng.uniform(0.7, 1.3, 3).astype(np.float32))  # of each channel, what sets it apart from grey
+    return cv2.add(grey, cv2.transform(cv2.subtract(crop, grey, dtype=cv2.CV_16S), colour), dtype=cv2.CV_8U)
 
 
 def reencode(crop: np.ndarray, crf: int) -> np.ndarray:

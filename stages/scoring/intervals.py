@@ -43,10 +43,13 @@ def interval(values: np.ndarray, groups: int, scale: str = "linear") -> tuple[Nu
     Student's t times the draws' standard deviation, on the log-odds for a `scale` of `share` (a number from 0 to 1), on the
     logarithm for `positive`, as it is for `linear`: percentiles of draws miss the truth too often where groups are few or a
     share is near its end (Hesterberg 2015; benchmarks/bootstrap.py). Of a share of 0 or 1 that no draw moves, the exact
-    interval for as many trials as there are groups (Clopper & Pearson 1934): three people without an error prove little.
+    interval for as many trials as there are groups (Clopper & Pearson 1934): three people without an error prove little. Whatever
+    else no draw moves has no interval.
     """
     value, drawn = float(values[0]), values[1:][~np.isnan(values[1:])]
     if groups < 2 or len(drawn) < 2 or np.isnan(value):
+        return None, None
+    if drawn.std() < 1e-12 and not (scale == "share" and value in (0, 1)):
         return None, None
     reach = float(stats.t.ppf(0.975, groups - 1)) * np.sqrt(groups / (groups - 1))
     if scale == "linear":

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 ECE_BINS = 10
@@ -118,9 +119,14 @@ def _point_metrics(label: np.ndarray, probability: np.ndarray, threshold: float,
 
 
 def calibration_error(label: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Expected calibration error over bins that hold equally many samples (Nixon et al. 2019), (draws,)."""
+    """Expected calibration error over bins that hold equally many samples (Nixon et al. 2019), (draws,).
+
+    Samples of one probability share a bin, so that their order says nothing.
+    """
+    bins = min(ECE_BINS, len(label))
+    bin_of = np.floor((rankdata(probability) - 0.5) * bins / len(label)).astype(int)
     gap = np.zeros(len(weights))
-    for members in np.array_split(np.argsort(probability, kind="stable"), min(ECE_BINS, len(label))):
+    for members in (np.flatnonzero(bin_of == number) for number in np.unique(bin_of)):
         gap += np.abs(weights[:, members] @ (probability[members] - label[members]))
     return gap / weights.sum(axis=1)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm
 from sklearn.metrics import det_curve, precision_recall_curve, roc_curve
 
@@ -29,7 +30,7 @@ def draw_pictures(folder: Path, val: pd.DataFrame, test: pd.DataFrame, findings:
         path.unlink()
     scores = {name: rows["video"] for name, rows in findings["levels"].items()}
     parts = {name: table for name, table in (("val", val), ("test", test)) if table["label"].nunique() == 2}
-    for name, draw in (("roc", _roc), ("precision_recall", _precision_recall), ("det", _det)):
+    for name, draw in (("roc", _roc), ("precision_recall", _precision_recall), ("det", _det)) if parts else ():
         figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
         for part, table in parts.items():
             draw(axes, table, part, scores[part])
@@ -87,7 +88,8 @@ def _roc(axes: Axes, table: pd.DataFrame, part: str, score: dict[str, Any]) -> N
 def _precision_recall(axes: Axes, table: pd.DataFrame, part: str, score: dict[str, Any]) -> None:
     precision, recall, _ = precision_recall_curve(table["label"], table["probability"])
     axes.step(recall, precision, where="post", **_line(part, score, "AP", "ap"))
-    axes.axhline(table["label"].mean(), ls=":", color=PARTS[part][1], lw=1, label=f"chance, {PARTS[part][0]}")
+    word, colour, style = PARTS[part]
+    axes.axhline(table["label"].mean(), ls=(0, (1, 3)) if style == "-" else (2, (1, 3)), color=colour, lw=1.5, label=f"chance, {word}")
     axes.set(title="Precision and recall of videos")
     axes.set(xlabel="recall: share of fake videos found", ylabel="precision: share of found videos that are fake")
     _square(axes)
@@ -118,7 +120,7 @@ def _reliability(axes: Axes, test: pd.DataFrame, calibration: Calibration, chang
     axes.plot([0, 1], [0, 1], ":", color=GREY, label="perfectly calibrated")
     axes.set(title="Reliability of test videos' probabilities", xlabel="mean probability given", ylabel="share that is fake")
     axes.grid(alpha=0.3)
-    axes.legend(loc="best", fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=9)  # below: points may lie anywhere
     _square(axes)
 
 
@@ -142,7 +144,8 @@ def _histogram(axes: Axes, test: pd.DataFrame, calibration: Calibration) -> None
         patch.set(hatch="//", edgecolor="white", lw=0)
     axes.axvline(calibration.threshold, color="black", ls="--", lw=1, label=f"threshold {calibration.threshold:.2f}")
     axes.set(title="Scores of test videos", xlabel="probability of being fake", ylabel="number of videos", xlim=(0, 1))
-    axes.legend(fontsize=9)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, fontsize=9)
 
 
 def _breakdown(axes: Axes, rows: list[dict[str, Any]], overall: dict[str, Any]) -> None:
@@ -158,7 +161,7 @@ def _breakdown(axes: Axes, rows: list[dict[str, Any]], overall: dict[str, Any]) 
     names = [f"{row['column']}: {row['value']} ({row['real']} real, {row['fake']} fake)" for row in table]
     axes.set_yticks(range(len(table)), names, fontsize=8)
     axes.axvline(0.5, ls=":", color=GREY)
-    axes.invert_yaxis()
+    axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set(title="AUC and 95 % interval", xlabel="AUC of videos (hatched: rests on little; dotted: chance)", xlim=(0, 1))
 
 
@@ -182,8 +185,11 @@ def _robustness(path: Path, rows: list[dict[str, Any]]) -> None:
         axes.set_xticks(x, names, fontsize=8)
         axes.axhline(0.5, ls=":", color=GREY)
         axes.set(xlabel=UNITS[family], ylim=(0, 1.02))
-        axes.set_title(f"{points[0]['n']} videos" if points else "no video scored", fontsize=9)
+        small = ", rests on little" if any(row["small"] for row in points) else ""
+        axes.set_title(f"{points[0]['n']} videos{small}" if points else "no AUC: videos of one kind only, or none", fontsize=9)
         axes.grid(alpha=0.3)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("AUC, and share of reals", fontsize=9)
     for axes in grid.ravel()[len(families) :]:
         axes.set_axis_off()
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)

@@ -86,6 +86,7 @@ def describe(params: Params, config: DetectorConfig, findings: dict[str, Any], v
         "calibration_words": calibration_words(findings["calibration"]),
         "failures": failures(findings),
         "embedded": is_embedded(params),
+        "allow_leaks": params.split.allow_leaks,
     }
 
 

@@ -24,6 +24,7 @@ KNOWN = {
     "identity",
     "donor",
     "source_video",
+    "upload",
     "subset",
     "partition",
     "group",
@@ -163,7 +164,7 @@ def corpora(videos: dict[str, pd.DataFrame], threshold: float, draws: Draws) -> 
 def cox_line(table: pd.DataFrame) -> Row:
     """Slope and intercept; None where the kinds are not both there or do not overlap."""
     real, fake = (table.loc[table["label"] == label, "probability"] for label in (0, 1))
-    if real.empty or fake.empty or fake.min() >= real.max():
+    if real.empty or fake.empty or fake.min() >= real.max() or fake.max() <= real.min():
         return {"slope": None, "intercept": None}
     p = table["probability"].clip(1e-7, 1 - 1e-7)
     line = LogisticRegression(C=1e6).fit(np.log(p / (1 - p)).to_numpy()[:, None], table["label"])
@@ -171,7 +172,9 @@ def cox_line(table: pd.DataFrame) -> Row:
 
 
 def classification(table: pd.DataFrame, threshold: float) -> list[Row]:
-    """Precision, recall and F1 of each kind of scored video, as scikit-learn's classification report has them."""
+    """Precision, recall and F1 of each kind of scored video, as scikit-learn's classification report has them, and how many of
+    that kind were called what: the confusion matrix at the threshold.
+    """
     if table.empty:
         return []
     called = (table["probability"] >= threshold).astype(int)
@@ -179,11 +182,13 @@ def classification(table: pd.DataFrame, threshold: float) -> list[Row]:
         table["label"], called, labels=[0, 1], target_names=["real", "fake"], output_dict=True, zero_division=np.nan
     )
     names = {"precision": "precision", "recall": "recall", "f1-score": "f1"}
+    counts = {kind: called[table["label"] == i].value_counts() for i, kind in enumerate(("real", "fake"))}
     return [
         {
             "class": kind,
             **{ours: number(report[kind][theirs]) for theirs, ours in names.items()},
             "videos": int(report[kind]["support"]),
+            **{f"called_{word}": int(counts[kind].get(i, 0)) if kind in counts else None for i, word in enumerate(("real", "fake"))},
         }
         for kind in ("real", "fake", "macro avg", "weighted avg")
     ]
