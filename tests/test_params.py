@@ -48,6 +48,14 @@ def test_unknown_key_in_file_is_refused_with_those_allowed(in_project, capsys):
     assert "train.epoch: unknown key" in message and "epochs" in message
 
 
+def test_corpus_named_like_a_partition_is_refused(in_project, capsys):
+    tree = yaml.safe_load((in_project / "params.yaml").read_text())
+    tree["evaluate"]["corpora"] = {"test": {"videos": "v", "labels": "l.csv"}}
+    (in_project / "params.yaml").write_text(yaml.safe_dump(tree))
+    message = parse_error(capsys, "evaluate")
+    assert "evaluate.corpora.test" in message and "a partition of the own one" in message
+
+
 def test_missing_key_is_named(in_project, capsys):
     tree = yaml.safe_load((in_project / "params.yaml").read_text())
     del tree["train"]["lr"]
