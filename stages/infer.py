@@ -22,7 +22,7 @@ from tqdm import tqdm
 from stages.faces.sources import find_videos, is_url, name_videos, printable
 from stages.learning.files import CheckpointError, file_sha256
 from stages.params import fail, parse
-from stages.scoring.job import Job, OutputError, Settings, judge_job
+from stages.scoring.job import Job, OutputError, Settings, judge_job, words
 from stages.workers import spread
 
 COLUMNS = ["filepath", "video_id", "verdict", "probability", "frames", "faces", "message"]  # what others read
@@ -57,7 +57,7 @@ def main() -> None:
         print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
     counts = Counter(row["verdict"] for row in rows)
-    print(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) + f"; see {output}")
+    print(", ".join(f"{count} {words(verdict)}" for verdict, count in sorted(counts.items())) + f"; see {output}")
     if others:
         print(f"{others} files in folders are no videos by their names and were left out.")
     print(NOTE)
@@ -81,7 +81,7 @@ def judge_all(jobs: list[Job], output: Path, workers: int, timeout: float) -> li
             rows[i] = {column: record[column] for column in COLUMNS}
             table.writerow(rows[i])
             file.flush()
-            tqdm.write(f"{say(rows[i]):>22}  {rows[i]['filepath']}")
+            tqdm.write(f"{words(rows[i]['verdict'], rows[i]['probability']):>22}  {rows[i]['filepath']}")
     ordered = [rows[i] for i in range(len(jobs))]
     write_tables(ordered, jobs, output)
     part.unlink()
@@ -135,11 +135,6 @@ def write_tables(rows: list[dict[str, Any]], jobs: list[Job], output: Path) -> N
         table.writeheader()
         table.writerows(rows)
     part.replace(output / "predictions.csv")
-
-
-def say(row: dict[str, Any]) -> str:
-    probability = "" if row["probability"] is None else f": {row['probability']:.0%} fake"
-    return f"{row['verdict']}{probability}"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The pictures of a judgement, looked at by a program."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -13,10 +14,11 @@ from stages.faces.extraction import Geometry, extract_faces
 from stages.faces.video import VideoWriter, probe, read_frames
 from stages.learning.runtime import TorchScorer
 from stages.scoring.aggregate import aggregate
-from stages.scoring.annotate import Heatmaps, annotate_video
+from stages.scoring.annotate import Heatmaps, annotate_video, fitting, text_width
 from stages.scoring.calibrate import Calibration
 from stages.scoring.follow import follow, scored_path
 from stages.scoring.heatmap import face_heatmaps
+from stages.scoring.job import words
 from stages.scoring.judgement import judge
 from stages.scoring.timeline import draw_timeline
 
@@ -84,8 +86,8 @@ def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
             writer.write(np.roll(frame.image, round(30 * np.sin(frame.time * 5)), axis=1), frame.time)
     detector = CenterFace(0.5)
     video = extract_faces(source, GEOMETRY, detector, "all")
-    people = judge(video, np.zeros(len(video.faces), np.float32), CALIBRATION).people
-    followed = follow(source, probe(source), people, detector)
+    judgement = judge(video, np.zeros(len(video.faces), np.float32), CALIBRATION)
+    people, followed = judgement.people, follow(source, probe(source), judgement, detector)
     errors = {"straight": [], "followed": []}
     for frame in read_frames(source, list(range(8, 42, 3))):
         boxes = detector.detect(frame.image)[:, :4]
@@ -93,6 +95,45 @@ def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
             for name, path in (("straight", scored_path(person)), ("followed", followed[person.track])):
                 errors[name].append(np.abs(boxes - path.at(frame.time)[:4]).mean(axis=1).min())
     assert np.mean(errors["followed"]) < 4 < np.mean(errors["straight"])
+
+
+@pytest.fixture(scope="module")
+def gone_for_a_while(real_clip, tmp_path_factory):
+    """Twelve seconds of a head that drifts to and fro; from second 4 to 8 it is blurred away. Judged on a frame every 1.5 s."""
+    path = tmp_path_factory.mktemp("gone") / "gone.mp4"
+    head = next(read_frames(real_clip)).image
+    with VideoWriter(path, Fraction(10), (288, 288)) as writer:
+        for i in range(120):
+            image = np.roll(head, round(40 * np.sin(i / 10)), axis=1)
+            writer.write(cv2.GaussianBlur(image, (0, 0), 30) if 40 <= i < 80 else image, i / 10)
+    video = extract_faces(path, replace(GEOMETRY, frames=8), CenterFace(0.5), "all")
+    return path, judge(video, np.full(len(video.faces), 2, np.float32), CALIBRATION)
+
+
+def test_there_is_a_box_wherever_there_is_a_face_and_nowhere_else(gone_for_a_while, tmp_path):
+    source, judgement = gone_for_a_while
+    assert judgement.faces == 6 and len(judgement.people) == 1
+    annotate_video(source, tmp_path / "out.mp4", judgement, CALIBRATION, CenterFace(0.5))
+    boxed = [bool((np.ptp(frame.image[:288], axis=2) > 60).sum() > 500) for frame in read_frames(tmp_path / "out.mp4")]
+    assert all(boxed[:40]) and all(boxed[80:]), "the clip is grey: only a box has colour"
+    assert not any(boxed[44:76])
+
+
+def test_the_score_is_no_line_where_a_frame_was_judged_without_the_person(gone_for_a_while):
+    _, judgement = gone_for_a_while
+    assert judgement.people[0].stretches(120 / 8) == [slice(0, 3), slice(3, 6)]
+
+
+def test_words_fit_a_narrow_video():
+    title = f"{words('real', 0.04)}, 16 faces scored"
+    assert text_width(title, 12) > 140 >= text_width(title, fitting(title, 12, 140))
+
+
+@pytest.mark.parametrize("verdict, probability", [("fake", 0.42), ("real", 0.58), ("uncertain", 0.5)])
+def test_words_agree_with_any_probability(verdict, probability):
+    """The threshold may lie on either side of one half."""
+    assert not {"real", "likely"} & set(words(verdict, probability).replace(":", "").split())
+    assert f"{probability:.0%} fake" in words(verdict, probability)
 
 
 def test_heat_is_drawn_where_its_map_says_and_nowhere_else(two_people, judgement, tmp_path):
@@ -121,10 +162,10 @@ def test_heat_maps_grow_with_the_probability_of_each_face(judgement, checkpoint)
     assert heatmaps.maps[1].max() > 0.5
 
 
-def test_timeline_is_a_picture_with_and_without_faces(judgement, faceless_clip, tmp_path):
+def test_timeline_is_a_picture_with_and_without_faces(judgement, two_people, faceless_clip, tmp_path):
     nobody = judge(extract_faces(faceless_clip, GEOMETRY, CenterFace(0.5), "all"), np.empty(0), CALIBRATION)
     sizes = []
-    for name, what in (("two", judgement), ("none", nobody)):
-        draw_timeline(tmp_path / f"{name}.png", name, what, CALIBRATION)
+    for name, clip, what in (("two", two_people, judgement), ("none", faceless_clip, nobody)):
+        draw_timeline(tmp_path / f"{name}.png", probe(clip), what, CALIBRATION)
         sizes.append(cv2.imread(str(tmp_path / f"{name}.png")).shape)
     assert sizes[0] == sizes[1] and min(sizes[0][:2]) > 500

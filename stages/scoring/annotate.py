@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from stages.faces.alignment import similarity, template
 from stages.faces.detectors import Detector
-from stages.faces.video import VideoWriter, probe, read_frames
+from stages.faces.video import VideoInfo, VideoWriter, probe, read_frames
 from stages.scoring.calibrate import Calibration
-from stages.scoring.follow import follow, interpolate, scored_path, visible
+from stages.scoring.follow import follow, interpolate, scored_path
+from stages.scoring.job import words as words
 from stages.scoring.judgement import Judgement, Person
 
 Colour = tuple[int, int, int]
@@ -42,26 +43,27 @@ def annotate_video(
 ) -> None:
     """Write `source` as H.264 with its sound, times and orientation, and a strip below with the verdict and the timeline.
 
-    With `detector`, faces are followed between the frames that were scored; else boxes move straight from one to the next.
+    With `detector`, faces are followed between the frames that were scored, and have a box where they are found; else boxes move
+    straight from one to the next.
     `heatmaps`, if given, are drawn into the faces; `progress` is told the share of the frames that is done.
     """
     info = probe(source)
     several = len(judgement.people) > 1
     paths = {person.track: scored_path(person) for person in judgement.people}
     if detector:
-        paths = follow(source, info, judgement.people, detector)
+        paths = follow(source, info, judgement, detector)
     with ExitStack() as stack:
         writer = None
         for frame in read_frames(source):
             image = _fit(frame.image)
             scale = image.shape[1] / frame.image.shape[1]
             if writer is None:
-                strip = _Strip(image.shape[1], info.times[-1], judgement, calibration)
+                strip = _Strip(image.shape[1], info, judgement, calibration)
                 size = (image.shape[1], image.shape[0] + strip.height)
                 sound = source if info.has_audio else None
                 writer = stack.enter_context(VideoWriter(target, info.rate, size, sound_from=sound))
             for person in reversed(judgement.people):  # the deciding one on top
-                if visible(person, frame.time):
+                if paths[person.track].there(frame.time):
                     face = paths[person.track].at(frame.time) * scale
                     if heatmaps:
                         _draw_heat(image, person, heatmaps, frame.time, face)
@@ -88,10 +90,11 @@ def put_text(image: np.ndarray, text: str, x: int, baseline: int, size: int, col
     cv2.putText(image, text, (x, baseline), colour, _font(), size, 600)
 
 
-def words(verdict: str, probability: float) -> str:
-    """A score in words, with the probability of being fake: never colour alone, and no more certainty than there is."""
-    said = {"fake": "likely fake", "real": "likely real", "uncertain": "uncertain"}[verdict]
-    return f"{said}: {probability:.0%} fake"
+def fitting(text: str, size: int, width: int) -> int:
+    """The largest size of at most `size` at which `text` is no wider than `width`, all in pixels; at least 6."""
+    while size > 6 and text_width(text, size) > width:
+        size -= 1
+    return size
 
 
 def _draw_heat(image: np.ndarray, person: Person, heatmaps: Heatmaps, time: float, face: np.ndarray) -> None:
@@ -120,6 +123,7 @@ def _draw_person(image: np.ndarray, person: Person, time: float, face: np.ndarra
     cv2.rectangle(image, box[:2], box[2:], colour, line, cv2.LINE_AA)
     size = max(12, round(max(image.shape[:2]) / 60), round((box[2] - box[0]) * 0.11))
     label = (f"{person.track + 1}: " if several else "") + words(verdict, probability)
+    size = fitting(label, size, image.shape[1] - size)
     width, height = text_width(label, size) + size, round(size * 1.5)
     left = min(max(0, box[0]), max(0, image.shape[1] - width))
     top = box[1] - height if box[1] >= height else min(box[3], image.shape[0] - height)
@@ -128,23 +132,24 @@ def _draw_person(image: np.ndarray, person: Person, time: float, face: np.ndarra
 
 
 class _Strip:
-    """The bottom of the picture: verdict in words, and the score of the deciding person over time with a moving cursor."""
+    """Below the picture: the score of the people over time with a moving cursor, and at the bottom the verdict in words.
 
-    def __init__(self, width: int, duration: float, judgement: Judgement, calibration: Calibration) -> None:
+    A player's buttons cover the bottom of a video that is paused: rather the verdict, which stands beside it, than the scores.
+    """
+
+    def __init__(self, width: int, info: VideoInfo, judgement: Judgement, calibration: Calibration) -> None:
         size = max(12, round(width / 28))
         self.height = size * 5 + size % 2
-        self._duration = max(duration, 1e-3)
+        self._duration = max(info.times[-1], 1e-3)
         self._canvas = np.full((self.height, width, 3), DARK, np.uint8)
         self._left, self._right = size // 2, width - size // 2
-        self._top, self._bottom = size * 2, self.height - size // 2
-        if not judgement.people:
-            put_text(self._canvas, judgement.verdict.replace("_", " "), self._left, round(size * 1.3), size, WHITE)
-            return
-        colour = COLOURS[judgement.verdict]
-        cv2.rectangle(self._canvas, (0, 0), (width, round(size * 1.7)), colour, cv2.FILLED)
-        title = f"{words(judgement.verdict, judgement.people[0].probability)}, {judgement.faces} faces scored"
-        put_text(self._canvas, title, self._left, round(size * 1.25), size, WHITE)
-        self._curves(judgement.people, calibration)
+        self._top, self._bottom = size // 2, round(size * 2.9)
+        title = words(judgement.verdict, judgement.probability)
+        if judgement.people:
+            title += f", {judgement.faces} faces scored"
+            cv2.rectangle(self._canvas, (0, round(size * 3.3)), (width, self.height), COLOURS[judgement.verdict], cv2.FILLED)
+            self._curves(judgement.people, calibration, info.frames / judgement.video.frames_wanted)
+        put_text(self._canvas, title, self._left, round(size * 4.5), fitting(title, size, self._right - self._left), WHITE)
 
     def _x(self, time: ArrayLike) -> np.ndarray:
         return self._left + np.asarray(time) / self._duration * (self._right - self._left)
@@ -152,22 +157,17 @@ class _Strip:
     def _y(self, probability: ArrayLike) -> np.ndarray:
         return self._bottom - np.asarray(probability) * (self._bottom - self._top)
 
-    def _curves(self, people: list[Person], calibration: Calibration) -> None:
+    def _curves(self, people: list[Person], calibration: Calibration, step: float) -> None:
         level = int(self._y(calibration.threshold))
         for x in range(self._left, self._right, 10):
             cv2.line(self._canvas, (x, level), (min(x + 4, self._right), level), (150, 150, 150), 1)
         for person in reversed(people):
             times = [face.time for face in person.faces]
-            points = np.stack([self._x(times), self._y(calibration.probability(person.logits))], axis=1)
-            cv2.polylines(
-                self._canvas,
-                [points.round().astype(np.int32)],
-                False,
-                WHITE if person is people[0] else (150, 150, 150),
-                2,
-                cv2.LINE_AA,
-            )
-            for (x, y), logit in zip(points.round().astype(int).tolist(), person.logits, strict=True):
+            points = np.stack([self._x(times), self._y(calibration.probability(person.logits))], axis=1).round().astype(np.int32)
+            colour = WHITE if person is people[0] else (150, 150, 150)
+            lines = [points[part] for part in person.stretches(step)]
+            cv2.polylines(self._canvas, lines, False, colour, 2, cv2.LINE_AA)
+            for (x, y), logit in zip(points.tolist(), person.logits, strict=True):
                 verdict = str(calibration.verdict(calibration.probability(logit)))
                 cv2.circle(self._canvas, (x, y), 4, COLOURS[verdict], cv2.FILLED, cv2.LINE_AA)
 

@@ -7,24 +7,42 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stages.faces.detectors import Detector
-from stages.faces.video import VideoInfo, read_frames
-from stages.scoring.judgement import Person
+from stages.faces.video import VideoInfo, choose_frames, read_frames
+from stages.scoring.judgement import Judgement, Person
 
 RATE = 5  # times a second
 REACH = 0.6  # how far from where it is expected a face may be found, in its own sizes
-MEMORY = 0.5  # seconds for which a person is taken to be there before the first and after the last of its scored faces
+MEMORY = 0.3  # seconds before and after a face was seen for which it is taken to be there
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Detections (n, 15) of one person at `times` (n,) seconds, ascending."""
+    """Detections (n, 15) of one person at `times` (n,) seconds, ascending; `spans` (m, 2) from when to when it is there."""
 
     times: np.ndarray
     detections: np.ndarray
+    spans: np.ndarray
 
     def at(self, time: float) -> np.ndarray:
         """The detection (15,) at `time`: linear between those known, constant beyond."""
         return interpolate(self.times, self.detections, time)
+
+    def there(self, time: float) -> bool:
+        return bool(((self.spans[:, 0] <= time) & (time <= self.spans[:, 1])).any())
+
+    def seen(self, time: float, detection: np.ndarray) -> "Motion":
+        """The same with one detection more."""
+        i = int(np.searchsorted(self.times, time))
+        return Motion(np.insert(self.times, i, time), np.insert(self.detections, i, detection, axis=0), self.spans)
+
+
+@dataclass
+class Look:
+    """A frame that was searched; `left` are the detections (15,) in it that are nobody's yet."""
+
+    number: int
+    time: float
+    left: list[np.ndarray]
 
 
 def interpolate(times: ArrayLike, values: ArrayLike, time: float) -> np.ndarray:
@@ -37,39 +55,43 @@ def interpolate(times: ArrayLike, values: ArrayLike, time: float) -> np.ndarray:
     return values[before] * (1 - share) + values[after] * share
 
 
-def visible(person: Person, time: float) -> bool:
-    return person.faces[0].time - MEMORY <= time <= person.faces[-1].time + MEMORY
-
-
 def scored_path(person: Person) -> Motion:
-    """The path through the scored faces alone."""
-    return Motion(np.array([face.time for face in person.faces]), np.array([face.detection for face in person.faces]))
+    """The path through the scored faces alone, as if the person were there from the first of them to the last."""
+    times = np.array([face.time for face in person.faces])
+    spans = np.array([[times[0] - MEMORY, times[-1] + MEMORY]])
+    return Motion(times, np.array([face.detection for face in person.faces]), spans)
 
 
-def follow(source: Path, info: VideoInfo, people: list[Person], detector: Detector) -> dict[int, Motion]:
-    """The path of each person, by track: the scored faces, and between them the faces found near where they would be."""
-    rough = {person.track: scored_path(person) for person in people}
-    found: dict[int, list[tuple[float, np.ndarray]]] = {person.track: [] for person in people}
-    every = max(1, round(info.rate / RATE))
-    for frame in read_frames(source, list(range(0, info.frames, every))):
-        there = [person for person in people if visible(person, frame.time) and frame.time not in rough[person.track].times]
-        detections = list(detector.detect(frame.image)) if there else []
-        for person in there:
-            expected = rough[person.track].at(frame.time)
-            nearest = min(detections, key=lambda detection: _apart(detection, expected), default=None)
-            if nearest is not None and _apart(nearest, expected) <= REACH:
-                found[person.track].append((frame.time, nearest))
-                detections = [detection for detection in detections if detection is not nearest]
-    return {track: _merge(path, found[track]) for track, path in rough.items()}
+def follow(source: Path, info: VideoInfo, judgement: Judgement, detector: Detector) -> dict[int, Motion]:
+    """The path of each person, by track: through the scored faces and those found near where the person would be.
+
+    They are looked for from one step before the first scored face to one after the last; a step is what lies between two frames
+    that were judged. Where none is found for longer than MEMORY, the person is not there.
+    """
+    step = info.frames / judgement.video.frames_wanted
+    windows = [(person.faces[0].frame - step, person.faces[-1].frame + step) for person in judgement.people]
+    looks = [
+        Look(frame.number, frame.time, list(detector.detect(frame.image)))
+        for frame in read_frames(source, choose_frames(info, 1, RATE), info)
+        if any(start <= frame.number <= end for start, end in windows)
+    ]
+    return {person.track: _follow(person, looks, step) for person in judgement.people}
 
 
-def _merge(path: Motion, found: list[tuple[float, np.ndarray]]) -> Motion:
-    if not found:
-        return path
-    times = np.concatenate([path.times, [time for time, _ in found]])
-    detections = np.concatenate([path.detections, [detection for _, detection in found]])
-    order = np.argsort(times, kind="stable")
-    return Motion(times[order], detections[order])
+def _follow(person: Person, looks: list[Look], step: float) -> Motion:
+    """From the first scored face onward, then from there back; what is found is taken out of `looks`."""
+    path = scored_path(person)
+    known = {face.frame for face in person.faces}
+    first, last = min(known), max(known)
+    onward = [look for look in looks if first < look.number <= last + step and look.number not in known]
+    back = [look for look in reversed(looks) if first - step <= look.number < first]
+    for look in onward + back:
+        expected = path.at(look.time)
+        nearest = min(look.left, key=lambda detection: _apart(detection, expected), default=None)
+        if nearest is not None and _apart(nearest, expected) <= REACH:
+            path = path.seen(look.time, nearest)
+            look.left = [detection for detection in look.left if detection is not nearest]
+    return Motion(path.times, path.detections, np.stack([path.times - MEMORY, path.times + MEMORY], axis=1))
 
 
 def _apart(a: np.ndarray, b: np.ndarray) -> float:

@@ -7,6 +7,8 @@ from typing import Any
 from stages.learning.files import detector_file, file_sha256
 from stages.params import Params
 
+SAID = {"fake": "flagged", "real": "not flagged", "uncertain": "uncertain", "no_face": "no face found", "error": "not judged"}
+
 
 class OutputError(Exception):
     """Results cannot be written, whatever the video; the message says why."""
@@ -56,3 +58,12 @@ def judge_job(job: Job) -> dict[str, Any]:
     from stages.scoring.judging import judge_video
 
     return judge_video(job)
+
+
+def words(verdict: str, probability: float | None = None) -> str:
+    """A verdict in words, with the probability of being fake.
+
+    A video is flagged from the detector's threshold on, which may lie on either side of one half; so nothing is said here that
+    the probability could contradict.
+    """
+    return SAID[verdict] + ("" if probability is None else f": {probability:.0%} fake")

@@ -1,6 +1,7 @@
 """What is said of one video: a verdict, and for each person and frame what it rests on."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +20,11 @@ class Person:
     verdict: str
     faces: list[Face]
     logits: np.ndarray
+
+    def stretches(self, step: float) -> list[slice]:
+        """Parts of `faces` between which a frame was judged in which they are not; `step` frames lie between two judged."""
+        cuts = np.flatnonzero(np.diff([face.frame for face in self.faces]) > 1.5 * step) + 1
+        return [slice(start, end) for start, end in pairwise([0, *cuts.tolist(), len(self.faces)])]
 
 
 @dataclass(frozen=True)

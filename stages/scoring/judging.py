@@ -10,7 +10,7 @@ from typing import Any
 from stages.faces.detectors import Detector, DetectorError, make_detector
 from stages.faces.extraction import VideoFaces, extract_faces
 from stages.faces.sources import local_file, printable
-from stages.faces.video import VideoError
+from stages.faces.video import VideoError, probe
 from stages.learning.files import CheckpointError, file_sha256
 from stages.learning.runtime import Scorer, open_scorer
 from stages.scoring.face_sheet import draw_faces
@@ -97,7 +97,7 @@ def _draw(job: Job, path: Path, judgement: Judgement, scorer: Scorer, detector: 
         from stages.scoring.timeline import draw_timeline  # here: matplotlib takes seconds to import
 
         progress("drawing the timeline", 0.0)
-        draw_timeline(part, job.video_id, judgement, calibration)
+        draw_timeline(part, probe(path), judgement, calibration)
 
     if job.settings.overlay != "none":
         attempt("annotated video", ".mp4", video)

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.ticker import PercentFormatter
 
-from stages.scoring.annotate import words
+from stages.faces.video import VideoInfo
 from stages.scoring.calibrate import Calibration
+from stages.scoring.job import words
 from stages.scoring.judgement import Judgement
 
 matplotlib.use("Agg")
@@ -15,23 +18,28 @@ CROPS = 8  # of either kind
 NOTE = "A score is evidence, not proof."
 
 
-def draw_timeline(path: Path, name: str, judgement: Judgement, calibration: Calibration) -> None:
-    """Write a PNG, whatever the suffix. Without a face it holds the verdict alone."""
+def draw_timeline(path: Path, info: VideoInfo, judgement: Judgement, calibration: Calibration) -> None:
+    """Write a PNG, whatever the suffix. Without a face it says so."""
     figure = plt.figure(figsize=(9, 6.4), layout="constrained")
     curve, least, most = figure.subfigures(3, 1, height_ratios=[3, 1.1, 1.1]) if judgement.people else (figure, None, None)
     axes = curve.subplots()
-    said = words(judgement.verdict, judgement.people[0].probability) if judgement.people else judgement.verdict.replace("_", " ")
-    axes.set_title(f"{name}: {said}", fontsize=13, loc="left")
-    axes.set(xlabel="time (s)", ylabel="probability of being fake", ylim=(-0.02, 1.02))
+    said = words(judgement.verdict, judgement.probability)
+    axes.set_title(said.capitalize(), fontsize=13, loc="left")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(xlabel="time (s)", ylabel="probability of being fake", ylim=(-0.02, 1.02), xlim=(0, max(info.times[-1], 1e-3)))
     if calibration.high > calibration.low:
         axes.axhspan(calibration.low, calibration.high, color="#999999", alpha=0.25, lw=0, label="uncertain")
-    axes.axhline(calibration.threshold, color="black", ls="--", lw=1, label=f"threshold {calibration.threshold:.2f}")
+    axes.axhline(calibration.threshold, color="black", ls="--", lw=1, label=f"threshold {calibration.threshold:.0%}")
     for i, person in enumerate(judgement.people):
-        times = [face.time for face in person.faces]
-        label = f"person {person.track + 1}: {words(person.verdict, person.probability)}"
-        axes.plot(times, calibration.probability(person.logits), "o-", color=LINES[i % len(LINES)], ms=4, label=label)
+        label = f"person {person.track + 1}, {words(person.verdict, person.probability)}"
+        times, scores = np.array([face.time for face in person.faces]), calibration.probability(person.logits)
+        for part in person.stretches(info.frames / judgement.video.frames_wanted):
+            named = label if part.start == 0 else None
+            axes.plot(times[part], scores[part], "o-", color=LINES[i % len(LINES)], ms=4, label=named, clip_on=False)
+    if not judgement.people:
+        axes.text(0.5, 0.5, said, fontsize=20, color="#666666", ha="center", va="center", transform=axes.transAxes)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=9, loc="best")
+    axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     figure.supxlabel(NOTE, fontsize=8, color="#666666")
     if least is not None and most is not None:
         scored = [(logit, face) for person in judgement.people[:1] for logit, face in zip(person.logits, person.faces, strict=True)]
