@@ -21,6 +21,7 @@ from stages.evaluate import judge_videos
 from stages.faces.archive import write_archive
 from stages.faces.detectors import CenterFace
 from stages.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
+from stages.faces.sources import find_videos
 from stages.learning.batches import batch_lengths, people_of
 from stages.learning.checkpoint import load_detector
 from stages.learning.dataset import FaceDataset, InOrder, make_loader
@@ -138,7 +139,7 @@ def test_lists_globs_urls_and_what_is_missing(in_project, monkeypatch, exported,
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(in_project)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     host = f"http://127.0.0.1:{server.server_port}"
-    (in_project / "list.txt").write_text(f"\ufeffone.mp4\n\nmissing.mp4\n{host}/three.mp4\n{host}/gone.mp4\n")
+    (in_project / "list.txt").write_text(f"\ufeff# a comment\none.mp4\n\nmissing.mp4\n{host}/three.mp4\n{host}/gone.mp4\n")
     assert run(monkeypatch, "list.txt", "t*.mp4", "one.mp4", "--checkpoint", exported, "--output", "out", *PLAIN) == 3
     server.shutdown()
     table = {row["filepath"]: row for row in rows(in_project / "out/predictions.csv")}
@@ -146,6 +147,12 @@ def test_lists_globs_urls_and_what_is_missing(in_project, monkeypatch, exported,
     assert {path for path, row in table.items() if row["verdict"] == "error"} == {"missing.mp4", f"{host}/gone.mp4"}
     assert "missing.mp4" in table["missing.mp4"]["message"] and "cannot be fetched" in table[f"{host}/gone.mp4"]["message"]
     assert len({row["probability"] for row in table.values() if row["probability"]}) == 1
+
+
+def test_a_list_may_name_files_in_any_bytes(tmp_path):
+    name = b"caf\xe9.mp4"
+    (tmp_path / "list.txt").write_bytes(b"# videos \xff\n \n" + name + b"\n#1.mp4\n")
+    assert find_videos([str(tmp_path / "list.txt")]) == ([os.fsdecode(name), "#1.mp4"], 0)
 
 
 def test_pictures_and_tables_are_the_same_whatever_the_number_of_processes(

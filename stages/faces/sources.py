@@ -21,15 +21,14 @@ def find_videos(places: list[str], output: Path | None = None) -> tuple[list[str
     """The videos at `places`, in order, each once; and how many files in folders were left out as no videos by their names.
 
     A place is a file, a folder (everything below it that has the suffix of a video, but for what lies in `output`), a glob,
-    a .txt file with a place in each line, or any of them as an fsspec URL. What is not there is returned as it is: it gets
-    its row as an error.
+    a .txt file with a place in each line (one that starts with `# ` is a comment), or any of them as an fsspec URL. What is not
+    there is returned as it is: it gets its row as an error.
     """
     videos: list[str] = []
     others = 0
     for place in places:
         if place.lower().endswith(".txt") and Path(place).is_file():
-            lines = (line.strip() for line in Path(place).read_text(encoding="utf-8-sig").splitlines())
-            found, left_out = find_videos([line for line in lines if line and not line.lower().endswith(".txt")], output)
+            found, left_out = find_videos(_of_list(Path(place)), output)
         elif is_url(place):
             found, left_out = _of_url(place)
         elif Path(place).is_dir():
@@ -42,6 +41,12 @@ def find_videos(places: list[str], output: Path | None = None) -> tuple[list[str
         videos += found
         others += left_out
     return list(dict.fromkeys(videos)), others
+
+
+def _of_list(path: Path) -> list[str]:
+    """The places that a list names; other lists are none. Bytes that are no UTF-8 stay as they are: file names may have such."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines())
+    return [line for line in lines if line and not line.startswith("# ") and not line.lower().endswith(".txt")]
 
 
 def _of_folder(folder: Path, output: Path | None) -> tuple[list[str], int]:
