@@ -5,21 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from pebble import ProcessPool
 
 from stages.learning.files import CheckpointError
 from stages.params import Params, parse
-from stages.scoring.annotate import words
-from web_app.uploads import Case, Result, app_settings, failure, start_pool, submit
+from stages.scoring.job import words
+from web_app.uploads import Case, Result, Workshop, app_settings, failure, open_workshop, submit
 
 VERDICTS = {
     "fake": (":material/warning:", "This detector finds signs of manipulation in a face."),
-    "real": (":material/check_circle:", "This detector finds no signs of manipulation. There may be some that it does not know."),
+    "real": (
+        ":material/check_circle:",
+        "This detector finds too few signs of manipulation. There may be some that it does not know.",
+    ),
     "uncertain": (":material/help:", "This detector cannot tell."),
     "no_face": (":material/person_off:", "There is nothing to judge."),
-    "error": (":material/error:", "This file could not be judged. Is it a video, and a whole one?"),
+    "error": (":material/error:", "This file was not judged."),
 }
-TITLES = {"no_face": "No face found", "error": "Not judged"}
 CAUTION = (
     "**A score is evidence, not proof.** A detector errs, and it knows only the kinds of manipulation and of recording that it was "
     "trained on. Do not accuse anybody because of it: look at the faces and moments that it points to, and ask where the video "
@@ -43,6 +44,7 @@ def main() -> None:
     params = read_params()
     st.title("Was a face in this video manipulated?")
     st.write("Give it a video: the detector looks at its faces and says what it finds, where, and how sure it is.")
+    workshop()
     found = app_settings(params)
     if found is None:
         st.error(NO_DETECTOR, icon=":material/error:")
@@ -65,8 +67,8 @@ def read_params() -> Params:
 
 
 @st.cache_resource
-def pool() -> ProcessPool:
-    return start_pool(read_params().app)
+def workshop() -> Workshop:
+    return open_workshop(read_params().app)
 
 
 def choose(params: Params, can_heat: bool) -> None:
@@ -110,7 +112,7 @@ def take(params: Params, name: str, content: bytes, heatmap: bool) -> None:
     try:
         found = app_settings(params, heatmap)
         assert found is not None
-        cases.append(submit(pool(), name, content, found[1], params.infer.device, params.app))
+        cases.append(submit(workshop(), name, content, found[1], params.infer.device, params.app))
     except (CheckpointError, OSError) as error:
         keep(failure(name, str(error)))
 
@@ -122,7 +124,7 @@ def keep(result: Result) -> None:
 
 @st.fragment(run_every=0.7)
 def watch() -> None:
-    """Bars of what is under way; the whole page is drawn again when one is done."""
+    """What is under way, with bars; the whole page is drawn again when one is done."""
     cases: list[Case] = st.session_state.cases
     done = [case for case in cases if case.result]
     for case in done:
@@ -131,7 +133,11 @@ def watch() -> None:
         st.toast(f"{plain(case.name)}: {title_of(case.result.record)}")
     for case in cases:
         step, share = case.progress()
-        st.progress(share, text=f"{plain(case.name)}: {step}")
+        text = f"{plain(case.name)}: {step}"
+        if share is None:
+            st.write(f":material/hourglass_top: {text}")
+        else:
+            st.progress(share, text=text)
     if done:
         st.rerun()
 
@@ -150,9 +156,8 @@ def show(result: Result) -> None:
             people = len(record["people"])
             deciding = f" Of {people} people, person {record['person']} decides." if people > 1 else ""
             st.write(
-                f"The probability of being fake is given as {probability:.0%}; from {record['threshold']['threshold']:.0%} on, the "
-                f"verdict is fake. {record['frames']} frames were looked at, {record['frames_with_face']} of them show a face."
-                + deciding
+                f"The probability of being fake is given as {probability:.1%}. {bounds(**record['threshold'])} "
+                f"{record['frames']} frames were looked at, {record['frames_with_face']} of them show a face." + deciding
             )
         if record["message"]:
             st.caption(plain(record["message"]))
@@ -181,7 +186,14 @@ def show(result: Result) -> None:
 
 
 def title_of(record: dict[str, Any]) -> str:
-    return TITLES.get(record["verdict"]) or words(record["verdict"], record["probability"]).capitalize()
+    return words(record["verdict"], record.get("probability")).capitalize()
+
+
+def bounds(threshold: float, low: float, high: float) -> str:
+    """What probabilities of being fake mean to the verdict."""
+    if low == high:
+        return f"A video is flagged from {threshold:.1%} on."
+    return f"A video is flagged from {high:.1%} on and not flagged below {low:.1%}; between these, it is left open."
 
 
 def plain(text: str) -> str:

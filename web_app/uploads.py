@@ -1,5 +1,7 @@
 """Uploads judged in processes of their own: a page only looks on, so that one slow video holds up nobody's page."""
 
+import atexit
+import fcntl
 import json
 import multiprocessing
 import os
@@ -16,12 +18,10 @@ from stages.faces.video import VideoError, probe
 from stages.params import App, Params
 from stages.scoring.job import Job, Settings
 
-# Step as `judge_video` names it, to the words on the page and the share of all work before it and after it.
-STEPS = {
-    "looking for faces": ("Looking for faces", 0.05, 0.4),
-    "drawing the video": ("Drawing the annotated video", 0.4, 0.9),
-    "drawing the timeline": ("Drawing the timeline", 0.9, 1.0),
-}
+PREFIX = "deepfake-uploads-"
+
+# Step as `judge_video` names it, to the words on the page and the share of all drawing before it and after it.
+STEPS = {"drawing the video": ("Drawing the annotated video", 0.0, 0.9), "drawing the timeline": ("Drawing the timeline", 0.9, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,14 @@ class Case:
     job: Job
     result: Result | None = None
 
-    def progress(self) -> tuple[str, float]:
-        """What is being done, in words, and the share of it all that is done."""
+    def progress(self) -> tuple[str, float | None]:
+        """What is being done, in words, and the share of it that is done; None where that is not known."""
         try:
             step, share = json.loads((self.folder / "progress.json").read_text())
         except FileNotFoundError:
-            return "Waiting for its turn", 0.0
+            return "Waiting for its turn", None
+        if step not in STEPS:
+            return "Looking for faces", None
         words, start, end = STEPS[step]
         return words, start + share * (end - start)
 
@@ -65,20 +67,62 @@ class Case:
             self.result = result
 
 
-def start_pool(app: App) -> ProcessPool:
-    """At least two processes, so that a short video need not wait for the end of a long one."""
+@dataclass(frozen=True)
+class Workshop:
+    """Where and by whom uploads are judged. No more than one is made by a server."""
+
+    pool: ProcessPool
+    folder: Path
+
+    def close(self) -> None:
+        """Stop judging and delete all uploads."""
+        self.pool.stop()
+        self.pool.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def open_workshop(app: App) -> Workshop:
+    """At least two processes, so that a short video need not wait for the end of a long one. It closes with the server.
+
+    What a server that was killed could not delete is deleted first.
+    """
+    _delete_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    _lock(folder)
     workers = app.workers or max(2, len(os.sched_getaffinity(0)))
-    return ProcessPool(workers, context=multiprocessing.get_context("spawn"))
+    workshop = Workshop(ProcessPool(workers, context=multiprocessing.get_context("spawn")), folder)
+    atexit.register(workshop.close)
+    return workshop
 
 
-def submit(pool: ProcessPool, name: str, content: bytes, settings: Settings, device: str, app: App) -> Case:
+def _delete_leftovers() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+        try:
+            os.close(_lock(folder))
+        except OSError:
+            continue  # its server lives, or it is somebody else's
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(folder: Path) -> int:
+    """Hold `folder` until this process ends, however it ends, or closes what is returned. Raises OSError if another holds it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def submit(workshop: Workshop, name: str, content: bytes, settings: Settings, device: str, app: App) -> Case:
     """Store an upload in a folder of its own and have it judged. Its name is made fit for a path first."""
-    folder = Path(tempfile.mkdtemp(prefix="upload-"))
+    folder = Path(tempfile.mkdtemp(dir=workshop.folder))
     upload = folder / "upload"
     upload.write_bytes(content)
     job = Job(str(upload), name_videos([name])[0], str(folder / "results"), settings, device, sheet=True)
     case = Case(name, folder, job)
-    pool.schedule(judge_upload, [job, app], timeout=app.timeout).add_done_callback(case.collect)
+    workshop.pool.schedule(judge_upload, [job, app], timeout=app.timeout).add_done_callback(case.collect)
     return case
 
 
