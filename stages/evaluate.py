@@ -203,10 +203,18 @@ def audit_against(config: DetectorConfig, test: pd.DataFrame, params: Params) ->
     """End the stage if anybody or anything in the test set was seen in training, by what the detector itself remembers."""
     if not config.seen:
         fail(f"{params.infer.checkpoint} does not say what it was trained on, so that no leak can be excluded; train again")
-    seen = already_seen(ties(test.reset_index(drop=True), read_found(params.data)), config.seen)
+    seen = already_seen(ties(test, read_found(params.data)), config.seen)
     leaks = [f"{kind} {', '.join(tokens[:10])}" for kind, tokens in seen.items() if tokens and kind not in params.split.allow_leaks]
     if leaks:
         fail(f"{params.infer.checkpoint} was trained on what the test set shows: " + "; ".join(leaks) + "; see split.allow_leaks")
+
+
+def warn_of_seen(config: DetectorConfig, name: str, videos: pd.DataFrame) -> None:
+    """Say loudly what a further corpus shows that the detector was trained on."""
+    seen = already_seen(ties(videos), config.seen)
+    shown = [f"{len(tokens)} by {kind} ({', '.join(tokens[:10])})" for kind, tokens in seen.items() if tokens]
+    if shown:
+        print(f"WARNING: the detector was trained on what corpus {name} shows: {'; '.join(shown)}; its scores there are too good")
 
 
 def main() -> None:
@@ -219,6 +227,8 @@ def main() -> None:
         audit_against(config, labels[labels["partition"] == "test"], params)
         own = score_own(params, labels, scorer)
         others = {name: score_corpus(name, corpus, scorer) for name, corpus in params.evaluate.corpora.items()}
+        for name, scored in others.items():
+            warn_of_seen(config, name, scored.videos)
     except (LabelsError, CheckpointError) as error:
         fail(str(error))
     findings = measure(params, config, own, others, scorer, labels)

@@ -32,7 +32,8 @@ def main() -> None:
     settings = params.split
     if settings.fold >= settings.folds:
         fail(f"split.fold = {settings.fold}: must be below split.folds = {settings.folds}")
-    labels = labels_or_fail(params.data)
+    given = labels_or_fail(params.data)
+    labels = given.sort_values(["label", "video_id"], ignore_index=True)  # the order of the rows decides nothing
     report = empty_report(split_report(params.data))
     found = look(labels, params, report)
     kinds = ties(labels, found)
@@ -52,15 +53,15 @@ def main() -> None:
     write(crossing, report / "leaks.csv")
     changed = moved(labels, division) if settings.strategy == "repair" else pd.DataFrame(columns=["video_id"])
     write(changed, report / "moved.csv")
-    forbidden = crossing[~crossing["kind"].isin(settings.allow_leaks)]
-    if len(forbidden):
-        fail(leak_message(forbidden))
-    write(splits, Path(params.data.splits))
     labels["partition"] = splits["partition"]
     metrics = summarise(labels, splits, counts, len(changed))
     Path("metrics").mkdir(exist_ok=True)
     Path("metrics/split.json").write_text(json.dumps(metrics, indent=2) + "\n")
     draw_split(PICTURE, labels, counts)
+    forbidden = crossing[~crossing["kind"].isin(settings.allow_leaks)]
+    if len(forbidden):
+        fail(leak_message(forbidden))
+    write(splits.set_index("video_id").loc[given["video_id"]].reset_index(), Path(params.data.splits))
     print_summary(metrics, excluded, changed, crossing)
 
 
@@ -102,7 +103,7 @@ def leak_message(crossing: pd.DataFrame) -> str:
     kinds = ", ".join(sorted(set(crossing["kind"])))
     return (
         f"the split leaks: {len(crossing)} ties cross partitions, all in split_report/leaks.csv:\n{shown}{more}\n"
-        f"No splits CSV was written. split.strategy = repair moves them; split.allow_leaks = [{kinds}] accepts them"
+        f"No splits CSV was written. split.strategy: repair moves them; split.allow_leaks: [{kinds}] in params.yaml accepts them"
     )
 
 
@@ -123,6 +124,9 @@ def print_summary(metrics: dict, excluded: pd.DataFrame, changed: pd.DataFrame, 
     print(table.to_string())
     for reason, count in excluded["reason"].value_counts().items():
         print(f"excluded: {count} videos, each of which {reason}")
+    if len({0, metrics["fakes"]["test"], metrics["videos"]["test"]}) < 3:
+        kind = "fakes" if metrics["fakes"]["test"] else "real videos"
+        print(f"WARNING: test has {kind} only: how well a detector tells them apart cannot be measured there")
     if len(excluded):
         print(f"excluded in all: {metrics['excluded_fakes']:.1%} of the fakes; see split_report/excluded.csv")
     for row in changed.head(20).itertuples():

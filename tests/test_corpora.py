@@ -138,6 +138,21 @@ def test_celebdf(tree, capsys):
     assert "listed but missing: 1: Celeb-real/id9_0001.mp4" in out and "present but unlisted: 1: notes/clip.mp4" in out
 
 
+def test_celebdf_version_1(tree):
+    """Its names and list are those of version 2; it has 408 real and 795 fake videos instead of 890 and 5,639."""
+    files = {
+        "Celeb-real/id0_0000.mp4": 1, "Celeb-real/id4_0009.mp4": 1, "YouTube-real/00170.mp4": 1,
+        "Celeb-synthesis/id0_id4_0000.mp4": 0, "Celeb-synthesis/id4_id0_0009.mp4": 0,
+    }  # fmt: skip
+    tested = ["YouTube-real/00170.mp4", "Celeb-real/id4_0009.mp4", "Celeb-synthesis/id4_id0_0009.mp4"]
+    root = tree(*files, **{"List_of_testing_videos.txt": "".join(f"{files[name]} {name}\n" for name in tested)})
+    labels = labels_of("celebdf", root)
+    assert labels["label"].tolist() == ["real"] * 3 + ["fake"] * 2
+    assert labels["subset"].tolist() == ["train", "test", "test", "train", "test"]
+    assert labels["source_video"].tolist()[3:] == ["Celeb-real_id0_0000", "Celeb-real_id4_0009"]
+    assert labels["donor"].tolist()[3:] == ["id4", "id0"]
+
+
 def test_celebdf_list_in_which_one_means_fake_is_refused(tree, capsys):
     root = tree("Celeb-real/id0_0000.mp4", **{"List_of_testing_videos.txt": "0 Celeb-real/id0_0000.mp4\n"})
     assert "calls Celeb-real/id0_0000.mp4 fake, its folder real" in error_of(capsys, "celebdf", root, "--output", root / "x.csv")
@@ -232,6 +247,63 @@ def test_a_folder_that_is_something_else_is_refused_with_what_is_there(name, tre
     assert "is no folder" in error_of(capsys, name, root / "none", "--output", root / "labels.csv")
 
 
+@pytest.mark.parametrize(
+    ("table", "options", "said"),
+    [
+        ("", [], "cannot be read as CSV"),
+        ("filepath,label\n", [], "lists no video"),
+        ("filepath,label\nb.mp4,0\n", [], "has none of the 1 files"),
+        ("filepath,label\na.mp4,0,\n", [], "rows with more fields than the 2 columns"),
+        ("filepath,clip,label\nq.mp4,a.mp4,0\n", ["filepath=clip"], "has a column filepath of its own"),
+        ("x,y,label\na.mp4,a.mp4,0\n", ["filepath=x", "filepath=y"], "one name stands before = more than once"),
+    ],
+)
+def test_csv_that_cannot_be_mapped_is_refused(tree, capsys, table, options, said):
+    root = tree("a.mp4", **{"mine.csv": table})
+    words = ["--table", root / "mine.csv", "--output", root / "x.csv", *(["--columns", *options] if options else [])]
+    assert said in error_of(capsys, "csv", root, *words)
+    assert "none is no folder" in error_of(capsys, "csv", root / "none", *words) or "more than once" in said
+    assert not list(root.glob("x.csv*"))
+
+
+def test_long_lists_lie_beside_the_labels(tree, capsys):
+    root = tree("real/a.mp4", "fake/b.mp4", *(f"other/{i:02d}.mp4" for i in range(11)))
+    labels_of("folder", root)
+    beside = root.parent / "labels.unlisted.txt"
+    assert beside.read_text().splitlines() == [f"other/{i:02d}.mp4" for i in range(11)]
+    assert f"other/09.mp4, ...; all in {beside}" in capsys.readouterr().out
+    assert not (root.parent / "labels.missing.txt").exists()
+
+
+def test_output_that_cannot_be_written_is_named(tree, capsys):
+    root = tree("real/a.mp4", "fake/b.mp4")
+    assert f"{root / 'real'} cannot be written" in error_of(capsys, "folder", root, "--output", root / "real")
+    assert "cannot be written" in error_of(capsys, "folder", root, "--output", root / "real/a.mp4/labels.csv")
+    assert not list(root.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "lists", "said"),
+    [
+        ("dfdc", "a.mp4", {"metadata.json": {"a.mp4": "FAKE"}}, "a.mp4 has 'FAKE', which is no table"),
+        ("faceforensics", FF[0], {"conversion_dict.json": ["033"]}, "is no table of sequences and their uploads"),
+        ("faceforensics", FF[0], {"conversion_dict.json": {"033": ""}}, "is no table of sequences and their uploads"),
+        (
+            "faceforensics",
+            FF[0],
+            {"train.json": [["1", "2"]], "test.json": [["3", "2"]]},
+            "test.json lists 2, which train.json lists",
+        ),
+    ],
+)
+def test_lists_of_another_form_are_refused(tree, capsys, name, file, lists, said):
+    root = tree(file, **lists)
+    assert said in error_of(capsys, name, root, "--output", root / "x.csv")
+
+
 def test_broken_list_is_named(tree, capsys):
+    latin = tree("Celeb-real/id0_0000.mp4")
+    (latin / "List_of_testing_videos.txt").write_bytes(b"1 Celeb-real/\xe4.mp4\n")
+    assert "List_of_testing_videos.txt cannot be read as UTF-8" in error_of(capsys, "celebdf", latin, "--output", latin / "x.csv")
     root = tree("dfdc_train_part_0/a.mp4", **{"metadata.json": "{"})
     assert "metadata.json cannot be read as JSON" in error_of(capsys, "dfdc", root, "--output", root / "x.csv")

@@ -42,6 +42,7 @@ def test_every_problem_is_reported_with_its_row(tmp_path):
         ("video_id,label\na,real\n", "lacks the column filepath"),
         ("video_id,filepath,label\n", "lists no video"),
         ("", "not a CSV table"),
+        ('video_id,filepath,label\na,"a.mp4,real\n', "not a CSV table"),
     ],
 )
 def test_malformed_file_is_named(tmp_path, text, said):
@@ -49,9 +50,28 @@ def test_malformed_file_is_named(tmp_path, text, said):
         read_labels(write(tmp_path, text), tmp_path)
 
 
-def test_other_encoding_is_named(tmp_path):
-    with pytest.raises(LabelsError, match="row 3, is not UTF-8"):
-        read_labels(write(tmp_path, "video_id,filepath,label\na,a.mp4,real\nä,ä.mp4,real\n", "latin-1"), tmp_path)
+@pytest.mark.parametrize(
+    "rows", ["a,a.mp4,real,\nb,b.mp4,fake,\n", "1,a.mp4,b.mp4,real\nb,b.mp4,fake,\n", "a,a.mp4,real\n1,b,c,d\n"]
+)
+def test_rows_longer_than_the_header_are_numbered(tmp_path, rows):
+    with pytest.raises(
+        LabelsError, match=r"has 3 columns, but . row\(s\) with more fields.*\n(  row 2: 4 fields\n)?  row 3: 4 fields"
+    ):
+        read_labels(write(tmp_path, "video_id,filepath,label\n" + rows), tmp_path)
+
+
+def test_every_row_in_another_encoding_is_reported_among_the_other_problems(tmp_path):
+    rows = "ä,ä.mp4,real\na,a.mp4,odd\nö,ö.mp4,fake\n"
+    with pytest.raises(LabelsError) as error:
+        read_labels(write(tmp_path, "video_id,filepath,label\n" + rows, "latin-1"), tmp_path)
+    assert [line[2:13] for line in str(error.value).splitlines()[1:]] == ["row 2: not ", "row 3: labe", "row 4: not "]
+    with pytest.raises(LabelsError, match="row 1, is not UTF-8"):
+        read_labels(write(tmp_path, "video_id,filepath,label,größe\na,a.mp4,real,1\n", "latin-1"), tmp_path)
+
+
+def test_a_folder_is_no_table(tmp_path):
+    with pytest.raises(LabelsError, match="cannot be read: Is a directory"):
+        read_labels(tmp_path, tmp_path)
 
 
 def test_missing_file_says_what_to_do(tmp_path):
@@ -67,13 +87,13 @@ def test_empty_lines_count_in_the_numbering_but_are_no_rows(tmp_path):
 
 
 def test_one_file_by_two_spellings_with_two_labels_is_said_to_be_that(tmp_path):
-    rows = ["a,x/é.mp4,real", "b,x\\e\u0301.mp4,1", "c,./y.mp4,0", "d,.//y.mp4,real", "e\u0301,z.mp4,0", "é,zz.mp4,0"]
+    rows = ["a,x/é.mp4,real", "b,x\\e\u0301.mp4,1", "c,./y.mp4,0", "d,x/.././y.mp4,real", "e\u0301,z.mp4,0", "é,zz.mp4,0"]
     path = write(tmp_path, "video_id,filepath,label\n" + "\n".join(rows) + "\n")
     with pytest.raises(LabelsError) as error:
         read_labels(path, tmp_path)
     message = str(error.value)
     assert "is in row 2 already as real, here as 1" in message
-    assert "'.//y.mp4' is in row 4 already\n" in message
+    assert "'x/.././y.mp4' is in row 4 already\n" in message
     assert "'é' is in row 6 already" in message and "3 problem(s)" in message
 
 

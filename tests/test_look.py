@@ -162,5 +162,10 @@ def test_evaluation_refuses_a_test_set_of_which_the_detector_saw_a_person(in_pro
         evaluate.audit_against(config, leaking, parse("evaluate", "", []))
     assert "donor p2" in capsys.readouterr().err
     evaluate.audit_against(config, leaking, parse("evaluate", "", ["--split.allow_leaks", "donor"]))
+    capsys.readouterr()
+    evaluate.warn_of_seen(config, "other", clean)
+    assert not capsys.readouterr().out
+    evaluate.warn_of_seen(config, "other", leaking)
+    assert "trained on what corpus other shows: 1 by donor (p2)" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         evaluate.audit_against(type("Config", (), {"seen": {}}), clean, parse("evaluate", "", []))

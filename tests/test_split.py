@@ -172,7 +172,7 @@ def test_a_pair_of_communities_is_cut_where_fewest_are_lost():
         rows.append((f"f{i}", 1, f"p{a}", f"p{b}", f"r{a}"))
     rows += [("x", 1, "p0", "p10", "r0"), ("y", 1, "p11", "p1", "r11")]
     labels = corpus(rows)
-    division = divide(labels, folds=2, val=0.1)
+    division = divide(labels, folds=2, val=0.2)
     test = set(labels.loc[division.side == 2, "identity"])
     assert test in ({f"p{i}" for i in range(10)}, {f"p{i}" for i in range(10, 20)})
     assert {"x", "y"} <= set(labels.loc[division.side < 0, "video_id"])
@@ -211,6 +211,43 @@ def test_growing_a_divided_corpus_moves_nobody():
     after = divide(grown.reset_index(drop=True), kept=before).table
     both = before.merge(after, on="video_id", suffixes=("", "_after"))
     assert (both["partition"] == both["partition_after"]).all()
+    assert not naive_leaks(grown, after)
+
+
+def any_corpus(seed, prefix=""):
+    """People of whom many are on screen in fakes only, or are donors only; some fakes of unknown people or originals."""
+    rng = np.random.default_rng(seed)
+    people, reach = int(rng.integers(12, 80)), int(rng.integers(1, 60))
+    rows = [
+        (f"{prefix}r{p}_{k}", 0, f"p{p}" if rng.random() < 0.8 else "", "", "")
+        for p in range(people)
+        for k in range(rng.integers(3))
+    ]
+    for i in range(int(rng.integers(20, 300))):
+        target = int(rng.integers(people))
+        donor = min(people - 1, target // (reach + 1) * (reach + 1) + int(rng.integers(reach + 1)))
+        known = rng.random(3) < 0.8
+        names = np.where(known, (f"p{target}", f"p{donor}", f"{prefix}r{target}_{rng.integers(3)}"), "")
+        rows.append((f"{prefix}f{i}", 1, *names.tolist()))
+    return corpus(rows)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), fold=st.integers(0, 4))
+def test_what_is_kept_stays_whoever_is_added(seed, fold):
+    labels = any_corpus(seed)
+    try:
+        before = divide(labels, fold=fold).table
+    except SplitError:
+        return  # too few groups, or too few of one label
+    pd.testing.assert_frame_equal(divide(labels, before, fold=fold, seed=5).table, before)
+    grown = pd.concat([any_corpus(seed + 1, "n"), labels]).sample(frac=1, random_state=seed % 1000, ignore_index=True)
+    after = divide(grown, before, fold=fold).table
+    columns = ["video_id", "partition", "fold"]
+    inside = before["partition"] != "excluded"
+    stayed = after.set_index("video_id").loc[before["video_id"]].reset_index()
+    pd.testing.assert_frame_equal(stayed.loc[inside, columns], before.loc[inside, columns])
+    assert (stayed.loc[~inside, "partition"] == "excluded").all()
     assert not naive_leaks(grown, after)
 
 
@@ -281,6 +318,34 @@ def test_repair_of_a_partition_in_which_everyone_is_tied_excludes_the_fakes_betw
     assert (labels.loc[division.side < 0, "label"] == 1).all()
 
 
+def test_repair_excludes_nothing_of_a_partition_without_leaks():
+    """Ten of forty people are donors only, and so much is swapped that people are divided."""
+    labels = swapped_with_everyone(0, people=40, real=200, fakes=1500)
+    target, donor = (labels[name].str[2:].replace("", None).astype(float) for name in ("identity", "donor"))
+    side = lambda number: np.select([number % 10 < 7, number % 10 < 8], ["train", "val"], "test")  # noqa: E731
+    labels["subset"] = side(target)
+    clean = labels[(target >= 10) & (donor.isna() | (side(donor) == labels["subset"]))].reset_index(drop=True)
+    division = divide(clean, strategy="repair", largest=0.3)
+    assert moved(clean, division).empty and (division.side >= 0).all()
+
+
+def test_repair_says_who_has_no_official_partition():
+    labels = official_corpus(leaking=0, pairs=(20, 5, 5))
+    more = corpus([("x", 1, "000", "else", "", "m0", "", ""), ("y", 0, "else", "", "", "", "", "")], labels.columns)
+    more.loc[len(more)] = ("z", 1, "else", "000", "", "m0", "", "")
+    labels = pd.concat([labels, more], ignore_index=True)
+    division = divide(labels, strategy="repair", largest=0.01)
+    assert set(division.reason[-3:]) == {"has no official partition"} and (division.side[:-3] >= 0).all()
+
+
+@pytest.mark.parametrize(("only", "name"), [(0, "val"), (1, "train")])
+def test_a_train_or_val_of_one_kind_is_refused(only, name):
+    labels = official_corpus(leaking=0, pairs=(20, 5, 5))
+    labels = labels[(labels["subset"] != name) | (labels["label"] == only)].reset_index(drop=True)
+    with pytest.raises(SplitError, match=f"{name} has {('real videos', 'fakes')[only]} only"):
+        divide(labels, strategy="official")
+
+
 # The stage
 
 
@@ -302,8 +367,11 @@ def test_a_leaking_official_split_fails_with_the_pairs(stage, in_project, capsys
         stage(official_corpus(leaking=2, pairs=(20, 5, 5)), "--strategy", "official")
     message = capsys.readouterr().err
     assert stop.value.code == 2 and "upload 'u000': 36 pair(s), such as original_000 (train) and original_059 (test)" in message
-    assert "split.strategy = repair" in message and not (in_project / "splits.csv").exists()
+    assert "split.strategy: repair" in message and not (in_project / "splits.csv").exists()
+    assert "split.allow_leaks: [upload] in params.yaml" in message
     assert len(pd.read_csv(in_project / "split_report/leaks.csv")) == 2
+    assert json.loads((in_project / "metrics/split.json").read_text())["leaks"]["upload"] == 72
+    assert (in_project / "plots/split/partitions.png").exists()
 
 
 def test_a_leak_that_is_allowed_by_name_is_counted_and_said(stage, in_project, capsys):
@@ -312,6 +380,20 @@ def test_a_leak_that_is_allowed_by_name_is_counted_and_said(stage, in_project, c
     assert metrics["leaks"]["upload"] == 72 and metrics["leaks"]["person"] == 0 and metrics["leaks"]["embedding"] is None
     assert "too good" in capsys.readouterr().out
     assert (in_project / "plots/split/partitions.png").stat().st_size > 5000
+
+
+def test_a_test_set_of_one_kind_is_said(stage, capsys):
+    labels = official_corpus(leaking=0, pairs=(20, 5, 5))
+    stage(labels[(labels["subset"] != "test") | (labels["label"] == 0)], "--strategy", "official")
+    assert "WARNING: test has real videos only" in capsys.readouterr().out
+
+
+def test_the_order_of_the_rows_decides_nothing(stage, in_project):
+    labels = swapped_with_everyone(0, people=20, real=60, fakes=300)
+    table = stage(labels)
+    backwards = stage(labels.iloc[::-1])
+    assert backwards["video_id"].tolist() == labels["video_id"].tolist()[::-1]
+    pd.testing.assert_frame_equal(backwards.iloc[::-1].reset_index(drop=True), table)
 
 
 def test_excluded_videos_are_listed_with_their_reason(stage, in_project):

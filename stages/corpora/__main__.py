@@ -55,21 +55,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (CorpusError, LabelsError) as error:
         fail(str(error))
     print_counts(labels)
-    print_rest(listing)
+    print_rest(listing, given.output)
     print(f"{given.output}: {len(labels)} videos. In params.yaml set data.videos: {given.root} and data.labels: {given.output}")
 
 
 def write_checked(rows: pd.DataFrame, path: Path, root: Path) -> pd.DataFrame:
-    """Write the labels CSV, unless it breaks the contract (LabelsError), and return it as the stages will read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the labels CSV and return it as the stages will read it.
+
+    Raises LabelsError where it breaks the contract, CorpusError where it cannot be written; nothing is written then.
+    """
     part = path.with_name(path.name + ".part")
-    rows.to_csv(part, index=False, lineterminator="\n")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows.to_csv(part, index=False, lineterminator="\n")
         labels = read_labels(part, root)
+        part.replace(path)
     except LabelsError as error:
-        part.unlink()
         raise LabelsError(str(error).replace(str(part), f"{path} (not written)")) from None
-    part.replace(path)
+    except (OSError, UnicodeEncodeError) as error:
+        raise CorpusError(f"{path} cannot be written: {error}") from error
+    finally:
+        if part.exists():
+            part.unlink()
     return labels
 
 
@@ -77,7 +84,10 @@ def _pairs(words: list[str]) -> dict[str, str]:
     odd = [word for word in words if "=" not in word]
     if odd:
         fail(f"{odd[0]!r} has no =; write OURS=THEIRS, as in filepath=clip")
-    return dict(word.split("=", 1) for word in words)
+    pairs = dict(word.split("=", 1) for word in words)
+    if len(pairs) < len(words):
+        fail(f"{' '.join(words)}: one name stands before = more than once")
+    return pairs
 
 
 def print_counts(labels: pd.DataFrame) -> None:
@@ -89,11 +99,15 @@ def print_counts(labels: pd.DataFrame) -> None:
             print(f"{column}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
-def print_rest(listing: Listing) -> None:
+def print_rest(listing: Listing, output: Path) -> None:
+    """What was left out; lists too long to show are written beside the labels CSV, one name a line."""
     for title, names in (("listed but missing", listing.missing), ("present but unlisted", listing.unlisted)):
-        print(
-            f"{title}: {len(names)}" + (": " + ", ".join(names[:SHOWN]) if names else "") + (", ..." if len(names) > SHOWN else "")
-        )
+        more = ""
+        if len(names) > SHOWN:
+            path = output.with_suffix(f".{title.split()[-1]}.txt")
+            path.write_text("\n".join(names) + "\n", encoding="utf-8")
+            more = f", ...; all in {path}"
+        print(f"{title}: {len(names)}" + (": " + ", ".join(names[:SHOWN]) if names else "") + more)
     for note in listing.notes:
         print(f"note: {note}")
 

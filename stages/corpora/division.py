@@ -1,6 +1,7 @@
 """Folds and partitions of whole groups, or, where one group swallows the corpus, of people."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import pandas as pd
@@ -33,10 +34,23 @@ class Units:
 
     def majority(self, place: np.ndarray, places: int) -> np.ndarray:
         """Of each unit, the place (below `places`) of most of the rows that count for it, the lowest of equals, or -1: none."""
-        told = place >= 0
-        votes = np.zeros((self.count, places), int)
-        np.add.at(votes, (self.home[told], place[told]), 1)
-        return np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
+        rows = np.arange(len(self.home))
+        return _most(csr_matrix((np.ones(len(rows), np.int8), (rows, self.home)), self.touches.shape), place, places)
+
+    def company(self, place: np.ndarray, places: int) -> np.ndarray:
+        """The same by all rows that touch a unit: for someone whom only fakes show, and for whom no row counts."""
+        return _most(self.touches, place, places)
+
+
+def _most(members: csr_matrix, place: np.ndarray, places: int) -> np.ndarray:
+    told = place >= 0
+    votes = members[told].T.astype(int) @ np.eye(places, dtype=int)[place[told]]
+    return np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
+
+
+def first(*places: np.ndarray) -> np.ndarray:
+    """Of each unit, the first of several places that is not -1."""
+    return reduce(lambda known, more: np.where(known < 0, more, known), places)
 
 
 def make_units(labels: pd.DataFrame, kinds: Ties, largest: float, kept: np.ndarray | None = None) -> Units:

@@ -1,5 +1,8 @@
 """The labels CSV: the one way in which a corpus enters the pipeline."""
 
+import csv
+import io
+import os.path
 import re
 import unicodedata
 from pathlib import Path
@@ -12,6 +15,7 @@ REQUIRED = ("video_id", "filepath", "label")
 LABELS = {"real": 0, "0": 0, "fake": 1, "1": 1}
 SUBSETS = ("", "train", "val", "test")
 SHOWN = 50
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 
 
 class LabelsError(Exception):
@@ -65,26 +69,42 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False) -> pd
 
 
 def _read_text(path: Path) -> pd.DataFrame:
+    """The table as text, with UNREADABLE for bytes that are not UTF-8."""
     try:
-        return pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True, skip_blank_lines=False
+        table = pd.read_csv(
+            path,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            encoding_errors="replace",
+            skipinitialspace=True,
+            skip_blank_lines=False,
         )
     except FileNotFoundError:
         raise LabelsError(f"{path} does not exist; set data.labels to your labels CSV, or run the sample stage") from None
-    except UnicodeDecodeError as error:
-        raise LabelsError(f"{path}{_row_of(path, error)} is not UTF-8 text ({error}); save it as UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except OSError as error:
+        raise LabelsError(f"{path} cannot be read: {error.strerror}") from error
+    except pd.errors.EmptyDataError as error:
         raise LabelsError(f"{path} is not a CSV table: {error}") from error
+    except pd.errors.ParserError as error:
+        raise LabelsError(_long_rows(path) or f"{path} is not a CSV table: {error}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # the first row is longer than the header, so that all columns are shifted
+        raise LabelsError(_long_rows(path))
+    if UNREADABLE in "".join(table.columns):
+        raise LabelsError(f"{path}, row 1, is not UTF-8 text; save the file as UTF-8")
+    return table
 
 
-def _row_of(path: Path, error: UnicodeDecodeError) -> str:
-    """Where the first undecodable line is; the reader's own position counts from the start of some chunk."""
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            line.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            return f", row {number},"
-    return ""
+def _long_rows(path: Path) -> str:
+    """The rows with more fields than the header has columns, as a message; empty if there are none."""
+    try:
+        header, *rows = csv.reader(io.StringIO(path.read_text("utf-8-sig", "replace")), skipinitialspace=True)
+    except csv.Error:
+        return ""
+    long = [f"  row {number}: {len(row)} fields" for number, row in enumerate(rows, 2) if len(row) > len(header)]
+    more = f"\n  and {len(long) - SHOWN} more" if len(long) > SHOWN else ""
+    title = f"{path} has {len(header)} columns, but {len(long)} row(s) with more fields (a comma too many, or text to quote):\n"
+    return title + "\n".join(long[:SHOWN]) + more if long else ""
 
 
 def _resolve(filepath: str, videos: Path) -> str:
@@ -98,16 +118,19 @@ def _problems(table: pd.DataFrame, videos: Path) -> list[tuple[int, str]]:
     name, filepath, label, path = (table[column] for column in ("video_id", "filepath", "label", "path"))
     normal = name.map(_composed)
     word = label.str.lower()
+    unread = table.apply(lambda column: column.str.contains(UNREADABLE, regex=False)).any(axis=1)
     cannot = name.isin(["", ".", ".."]) | name.str.contains(r"[/\\\0]")
     problems = [(row, f"video_id {name[row]!r} cannot name a file: it must not be empty or hold / or \\") for row in _rows(cannot)]
     first = _first_rows(normal)
     problems += [
-        (row, f"video_id {name[row]!r} is in row {first[row] + 2} already") for row in _rows(normal.duplicated() & ~cannot)
+        (row, f"video_id {name[row]!r} is in row {first[row] + 2} already")
+        for row in _rows(normal.duplicated() & ~cannot & ~unread)
     ]
+    problems += [(row, "not UTF-8 text; save the file as UTF-8") for row in _rows(unread)]
     problems += [(row, "filepath is empty") for row in _rows(filepath == "")]
-    place = path.map(_composed)
+    place = path.map(lambda path: _composed(os.path.normpath(path)))
     first = _first_rows(place)
-    for row in _rows(place.duplicated() & (filepath != "")):
+    for row in _rows(place.duplicated() & (filepath != "") & ~unread):
         other = word[first[row]]
         contrary = f" as {other}, here as {word[row]}" if LABELS.get(other) != LABELS.get(word[row]) else ""
         problems.append((row, f"filepath {filepath[row]!r} is in row {first[row] + 2} already{contrary}"))

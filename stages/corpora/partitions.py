@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from stages.corpora.audit import SIDES
-from stages.corpora.division import features, make_units, place
+from stages.corpora.division import features, first, make_units, place
 from stages.corpora.identities import Ties
 from stages.params import Split
 
@@ -41,11 +41,18 @@ class Division:
         self.reason = np.full(len(labels), "", object)
         self.fold = np.full(len(labels), -1)
         {"grouped": self._by_groups, "official": self._officially, "repair": self._repaired}[settings.strategy]()
+        fake = labels["label"].to_numpy() == 1
         for side, name in enumerate(SIDES):
-            if not (self.side == side).any():
+            inside = fake[self.side == side]
+            if not len(inside):
                 raise SplitError(
                     f"no video is left for {name}: there are {self._units.count} separable groups of people; "
                     "see split.folds, split.val and split.largest"
+                )
+            if side != TEST and fake.any() != fake.all() and inside.any() == inside.all():
+                raise SplitError(
+                    f"{name} has {'fakes' if inside.any() else 'real videos'} only ({len(inside)}), and nothing can be learnt from "
+                    "one kind: see split.val and split.seed, or the column subset"
                 )
 
     def _kept_places(self) -> np.ndarray | None:
@@ -65,17 +72,23 @@ class Division:
         if units.count < settings.folds:
             raise SplitError(f"{units.count} separable groups of people are too few for split.folds = {settings.folds}")
         everything, nothing = np.ones(units.count, bool), np.full(units.count, -1)
-        folds, placed = nothing, nothing
+        folds, placed, pinned = nothing, nothing, np.zeros(len(self._labels), bool)
         if self._kept is not None:
-            folds = units.majority(self._kept["fold"].fillna(-1).to_numpy(int), settings.folds)
-            sides = self._kept["partition"].map({"val": 0, "train": 1}).fillna(-1).to_numpy(int)
-            same_test = (self._kept.loc[self._kept["partition"] == "test", "fold"] == settings.fold).all()
-            placed = units.majority(sides, 2) if same_test else nothing
+            fold, partition = self._kept["fold"].fillna(-1).to_numpy(int), self._kept["partition"]
+            staying = np.where(partition.isin(SIDES), fold, -1)
+            count = settings.folds
+            folds = first(units.majority(staying, count), units.majority(fold, count), units.company(staying, count))
+            if (fold[partition == "test"] == settings.fold).all():
+                sides = partition.map({"val": 0, "train": 1}).fillna(-1).to_numpy(int)
+                placed = first(units.majority(sides, 2), units.company(sides, 2))
+                pinned = partition.eq("excluded").to_numpy()
         folds = place(units, self._values, [1 / settings.folds] * settings.folds, settings.seed, folds, everything)
         rest = folds != settings.fold
         placed = self._validating(rest, np.where(rest, placed, -1))
         self.fold = folds[units.home]
         self._take(np.where(rest, placed, TEST))
+        pinned = pinned & (self.side != EXCLUDED)
+        self.side[pinned], self.reason[pinned] = EXCLUDED, "is excluded in split.keep"
 
     def _officially(self) -> None:
         self.side = self._subset()
@@ -85,13 +98,9 @@ class Division:
     def _repaired(self) -> None:
         """Each unit goes where most of its rows are officially, in doubt to train, where it costs the test set nothing."""
         units, official = self._units, self._subset()
-        places = units.majority(official, len(SIDES))
-        bare = np.bincount(units.home, minlength=units.count) == 0  # someone whom only fakes show
-        present = np.array([(official == side).mean() for side in range(len(SIDES))])
-        if bare.any():
-            places = place(units, self._values, list(present / present.sum()), self._settings.seed, places, bare)
+        places = first(units.majority(official, len(SIDES)), units.company(official, len(SIDES)))
         self._take(places)
-        self.reason[(self.side == EXCLUDED) & (places[units.home] == EXCLUDED)] = "has no official partition"
+        self.reason[units.touches @ (places < 0) > 0] = "has no official partition"
         self._complete()
 
     def _subset(self) -> np.ndarray:

@@ -8,7 +8,7 @@
 import re
 from pathlib import Path
 
-from stages.corpora.adapters.listing import CorpusError, Listing, refuse, videos_below
+from stages.corpora.adapters.listing import CorpusError, Listing, read_lines, refuse, videos_below
 
 NAME = "celebdf"
 TITLE = "Celeb-DF"
@@ -53,7 +53,7 @@ def _test_list(root: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     result = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read_lines(path), 1):
         words = line.split()
         if not words:
             continue

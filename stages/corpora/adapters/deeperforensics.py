@@ -10,7 +10,7 @@ The targets are sequences of FaceForensics++, which are no part of it: its autho
 import re
 from pathlib import Path
 
-from stages.corpora.adapters.listing import Listing, refuse, videos_below
+from stages.corpora.adapters.listing import Listing, read_lines, refuse, videos_below
 
 NAME = "deeperforensics"
 TITLE = "DeeperForensics-1.0"
@@ -21,9 +21,7 @@ SOURCE = re.compile(r"source_videos/.*?(([MW]\d{3})_\w+)\.mp4")
 def read(root: Path) -> Listing:
     """Rows of the source videos, then of the fakes. Raises CorpusError."""
     lists = {name: root / "lists" / "splits" / f"{name}.txt" for name in ("train", "val", "test")}
-    subset = {
-        Path(line.strip()).name: name for name, path in lists.items() if path.is_file() for line in path.read_text().splitlines()
-    }
+    subset = {Path(line.strip()).name: name for name, path in lists.items() if path.is_file() for line in read_lines(path)}
     listing = Listing()
     sources, fakes = [], []
     for path in videos_below(root):

@@ -43,7 +43,9 @@ def read(root: Path) -> Listing:
     return listing
 
 
-def _row(path: Path, name: str, file: str, entry: dict[str, Any]) -> dict[str, str]:
+def _row(path: Path, name: str, file: str, entry: Any) -> dict[str, str]:
+    if not isinstance(entry, dict):
+        raise CorpusError(f"{path}: {name} has {entry!r}, which is no table such as {{'label': 'FAKE', ...}}")
     label = str(entry.get("label", {0: "real", 1: "fake"}.get(entry.get("is_fake", -1), ""))).lower()
     if label not in ("real", "fake"):
         raise CorpusError(f"{path}: {name} has label {entry.get('label')!r}, neither REAL nor FAKE")

@@ -98,14 +98,24 @@ def _official_pairs(root: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
         if not isinstance(content, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in content):
             raise CorpusError(f'{path} is no list of pairs of sequences, such as [["071", "054"]]')
         pairs += [(str(a), str(b)) for a, b in content]
-        subset |= dict.fromkeys((str(sequence) for pair in content for sequence in pair), name)
+        side = dict.fromkeys((str(sequence) for pair in content for sequence in pair), name)
+        if twice := sorted(subset.keys() & side.keys()):
+            raise CorpusError(
+                f"{path} lists {', '.join(twice[:10])}, which {subset[twice[0]]}.json lists, too: {len(twice)} in all"
+            )
+        subset |= side
     return subset, pairs
 
 
 def _uploads(root: Path) -> dict[str, str]:
     """The upload of each sequence: the dictionary's values are an identifier of the upload and a number of the clip in it."""
     path = first_file([root / folder for folder in LISTS], "conversion_dict.json")
-    return {sequence: str(clip).split()[0] for sequence, clip in read_json(path).items()} if path else {}
+    if not path:
+        return {}
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(clip, str) and clip.split() for clip in content.values()):
+        raise CorpusError(f'{path} is no table of sequences and their uploads, such as {{"000": "d8UXHC8T5G8 0"}}')
+    return {sequence: clip.split()[0] for sequence, clip in content.items()}
 
 
 def _missing(paths: set[str], pairs: Iterable[tuple[str, str]]) -> list[str]:

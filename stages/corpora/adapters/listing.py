@@ -61,6 +61,13 @@ def refuse(root: Path, corpus: str, looked_for: str) -> CorpusError:
     return CorpusError(f"{root} is not {corpus}: looked for {looked_for}; found {found}")
 
 
+def read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
