@@ -36,7 +36,7 @@ from stages.faces.sources import find_videos
 from stages.faces.tracks import distance
 from stages.faces.video import evenly_spread, probe, read_frames
 
-FRAMES, SIZE, MARGIN, THRESHOLD = 16, 80, 0.3, 0.5  # as in params.yaml
+FRAMES, SIZE, MARGIN, THRESHOLD = 16, 96, 0.3, 0.5  # as in params.yaml
 
 
 def floor(path: Path | str) -> None:

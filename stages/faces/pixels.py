@@ -17,7 +17,7 @@ def to_bgr(picture: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     the time.
     """
     source = Colorspace.ITU709 if picture.colorspace == UNSPECIFIED and picture.height >= HD_HEIGHT else None
-    image = reformatter.reformat(picture, format="bgr24", src_colorspace=source).to_ndarray()
+    image = reformatter.reformat(picture, format="bgr24", src_colorspace=source, threads=1).to_ndarray()
     if picture.interlaced_frame:
         image = _one_field(image)
     turns = round(picture.rotation / 90) % 4

@@ -81,8 +81,15 @@ def _softened(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _cloned(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Gradient-domain blending (Pérez et al. 2003), its correction limited so that one dark edge bleaches nothing."""
-    x, y, width, height = cv2.boundingRect(mask)
-    source = np.clip(face, 0, 255).astype(np.uint8)
-    cloned = cv2.seamlessClone(source, base, mask * 255, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
-    return face + np.clip(cloned - face, -30, 30)
+    """Gradient-domain blending (Pérez et al. 2003), its correction limited so that one dark edge bleaches nothing.
+
+    The correction is smooth, so it is solved for at half the size, at a quarter of the cost.
+    """
+    half = base.shape[1] // 2, base.shape[0] // 2
+    source, target = (cv2.resize(np.clip(i, 0, 255).astype(np.uint8), half, interpolation=cv2.INTER_AREA) for i in (face, base))
+    inside = cv2.resize(mask, half, interpolation=cv2.INTER_NEAREST)
+    x, y, width, height = cv2.boundingRect(inside)
+    cloned = cv2.seamlessClone(source, target, inside * 255, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
+    return face + cv2.resize(
+        np.clip(cloned - source.astype(np.float32), -30, 30), base.shape[1::-1], interpolation=cv2.INTER_LINEAR
+    )

@@ -89,7 +89,9 @@ def _precision_recall(axes: Axes, table: pd.DataFrame, part: str, score: dict[st
     precision, recall, _ = precision_recall_curve(table["label"], table["probability"])
     axes.step(recall, precision, where="post", **_line(part, score, "AP", "ap"))
     word, colour, style = PARTS[part]
-    axes.axhline(table["label"].mean(), ls=(0, (1, 3)) if style == "-" else (2, (1, 3)), color=colour, lw=1.5, label=f"chance, {word}")
+    axes.axhline(
+        table["label"].mean(), ls=(0, (1, 3)) if style == "-" else (2, (1, 3)), color=colour, lw=1.5, label=f"chance, {word}"
+    )
     axes.set(title="Precision and recall of videos")
     axes.set(xlabel="recall: share of fake videos found", ylabel="precision: share of found videos that are fake")
     _square(axes)

@@ -188,7 +188,9 @@ def classification(table: pd.DataFrame, threshold: float) -> list[Row]:
             "class": kind,
             **{ours: number(report[kind][theirs]) for theirs, ours in names.items()},
             "videos": int(report[kind]["support"]),
-            **{f"called_{word}": int(counts[kind].get(i, 0)) if kind in counts else None for i, word in enumerate(("real", "fake"))},
+            **{
+                f"called_{word}": int(counts[kind].get(i, 0)) if kind in counts else None for i, word in enumerate(("real", "fake"))
+            },
         }
         for kind in ("real", "fake", "macro avg", "weighted avg")
     ]
