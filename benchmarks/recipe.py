@@ -3,11 +3,13 @@
     python -m benchmarks.recipe                                       # a training for each fold and recipe
     python -m benchmarks.recipe --folds 0 1 --recipes plain all
 
-Every cell is a DVC experiment (see benchmarks/crossval.py), so stages.compare tells which differences are real. Writes
-docs/recipe.md.
+Every cell is a DVC experiment (see benchmarks/crossval.py), so stages.compare tells which differences are real: each recipe is
+compared with the first. Writes docs/recipe.md.
 """
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 from benchmarks.crossval import NOTE, experiments, pooled_auc, run, spread
@@ -30,7 +32,7 @@ WORDS = {
     "pairs": "+ pairs and ranking loss",
     "blends": "+ blends",
     "mask": "+ where the fake differs",
-    "all": "+ averaged weights (the default)",
+    "all": "+ averaged weights: all of it, the default",
     "selfblend": "the default, half of its blends self-blended",
 }
 OUTPUT = Path("docs/recipe.md")
@@ -39,6 +41,15 @@ OUTPUT = Path("docs/recipe.md")
 def name(recipe: str, fold: int) -> str:
     """Of the experiment: the default recipe is what benchmarks.crossval runs."""
     return f"fold-{fold}" if recipe == "all" else f"{recipe}-{fold}"
+
+
+def comparison(recipes: list[str], folds: list[int]) -> list[str]:
+    """What stages.compare says of the recipes, as lines of Markdown."""
+    revisions = [",".join(name(recipe, fold) for fold in folds) for recipe in recipes]
+    command = ["python", "-m", "stages.compare", *revisions]
+    said = subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True, text=True).stdout
+    title = "Which differences are real, of all folds together (each fold's scores as ranks):"
+    return ["", title, "", "```console", f"$ {' '.join(command)}", *said.splitlines(), "```"]
 
 
 def main() -> None:
@@ -58,6 +69,7 @@ def main() -> None:
         names = [name(recipe, fold) for fold in args.folds]
         video, frame = (spread([rows[name][f"{level}.auc"] for name in names]) for level in ("video", "frame"))
         lines.append(f"| {WORDS[recipe]} | {video} | {frame} | {pooled_auc(names):.3f} |")
+    lines += comparison(args.recipes, args.folds) if len(args.recipes) > 1 else []
     OUTPUT.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -15,7 +15,7 @@ from stages.faces.detectors import Detector
 from stages.faces.video import VideoInfo, VideoWriter, probe, read_frames
 from stages.scoring.calibrate import Calibration
 from stages.scoring.follow import follow, interpolate, scored_path
-from stages.scoring.job import words as words
+from stages.scoring.job import words
 from stages.scoring.judgement import Judgement, Person
 
 Colour = tuple[int, int, int]

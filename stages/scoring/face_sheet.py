@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stages.scoring.annotate import COLOURS, DARK, WHITE, put_text, words
+from stages.scoring.annotate import COLOURS, DARK, WHITE, put_text
 from stages.scoring.calibrate import Calibration
+from stages.scoring.job import words
 from stages.scoring.judgement import Judgement, Person
 
 CELL, COLUMNS, GAP, LINE = 144, 6, 6, 24  # pixels, faces in a row, pixels between them, pixels of a line of text
