@@ -1,6 +1,7 @@
 """Evaluation from faces to page, on a small project with a detector that knows nothing."""
 
 import json
+import re
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -108,7 +109,8 @@ def test_evaluation_leaves_numbers_pictures_page_and_card(project, monkeypatch, 
     feathered = breakdown.set_index("value").loc["feathered"]
     assert feathered["all_reals"] and (feathered["real"], feathered["fake"]) == (2, 2)
     page = (project / "reports/evaluation.html").read_text()
-    assert "http" not in page.replace("http-equiv", "") and page.count("data:image/png;base64,") == len(names) + 1
+    text, pictures = re.subn(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)  # four letters of a picture may spell it, too
+    assert "http" not in text.replace("http-equiv", "") and pictures == len(names) + 1
     card = (project / "reports/model_card.md").read_text()
     assert "1: no_face." in card and "evidence, not proof" in card and "nan" not in card.lower().split()
     assert "1 no_face, 1 unreadable" in capsys.readouterr().out
