@@ -233,6 +233,7 @@ def main() -> None:
         fail(str(error))
     findings = measure(params, config, own, others, scorer, labels)
     predictions = pd.concat([s.videos for s in (own, *others.values())])
+    Path(params.data.predictions).parent.mkdir(parents=True, exist_ok=True)
     predictions[COLUMNS].to_csv(params.data.predictions, index=False, lineterminator="\n")
     write_json(Path("metrics/evaluate.json"), metrics_of(findings))
     write_curves(PLOTS, own.part("val"), own.part("test"), findings)
