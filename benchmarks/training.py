@@ -2,7 +2,8 @@
 
     python -m benchmarks.training
 
-On the faces of the train partition (dvc repro split). Prints a row for each precision and number of loading processes.
+On the faces of the train partition (dvc repro split), the second of two epochs: a row for each precision and number of
+loading processes.
 """
 
 import time
@@ -19,28 +20,24 @@ from stages.learning.lesson import Lesson
 from stages.learning.model import create_model
 from stages.params import Params, parse
 
-STEPS = 30  # timed, after as many again to warm up
-
 
 def seconds(batches: Iterable[Batch], precision: str, params: Params) -> float:
-    """Seconds of a training step, mean over the steps after the warm-up."""
+    """Seconds of a training step, mean over the second pass through `batches`: the first warms up."""
     device = pick_device()
     lesson = Lesson(create_model(params.model.backbone, places=params.train.mask > 0), params.train).to(device).train()
     optimizer = torch.optim.AdamW(lesson.parameters(), fused=True)
-    started = 0.0
-    for step, (crops, labels) in enumerate(ahead(batches)):
-        if step == STEPS:
-            started = time.perf_counter()
-        if step == 2 * STEPS:
-            break
-        with autocast(device, precision):
-            loss = lesson(crops.to(device), labels.float().to(device))
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+    for _ in range(2):
+        started, steps = time.perf_counter(), 0
+        for crops, labels in ahead(batches, device):
+            with autocast(device, precision):
+                loss = lesson(crops.to(device), labels.float().to(device))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            steps += 1
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - started) / STEPS
+    return (time.perf_counter() - started) / steps
 
 
 def main() -> None:
@@ -53,7 +50,7 @@ def main() -> None:
     def loader(workers: int) -> Iterable[Batch]:
         return make_loader(dataset, PairSampler(train, settings), workers)
 
-    memory = [batch for batch, _ in zip(loader(0), range(8), strict=False)] * 8
+    memory = [batch for batch, _ in zip(loader(0), range(8), strict=False)] * 8  # a few, again and again
     base = seconds(memory, "bfloat16", params)
     rows = [("bfloat16, in memory", base), ("float32, in memory", seconds(memory, "float32", params))]
     rows += [(f"bfloat16, {n} loading processes", seconds(loader(n), "bfloat16", params)) for n in (0, 1, 2)]

@@ -11,14 +11,14 @@ from safetensors.torch import load_file, save_file
 
 from stages.faces.archive import encode, write_archive
 from stages.faces.extraction import Geometry
-from stages.learning import loop
+from stages.learning import dataset, loop
 from stages.learning.augment import augment, reencode
 from stages.learning.batches import batch_lengths, people_of
 from stages.learning.blending import blend
 from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector, save_detector
 from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader, nearest_originals, to_tensor
 from stages.learning.lesson import Lesson, changed_places
-from stages.learning.model import ModelError, create_model
+from stages.learning.model import ModelError, SmallMapConv, create_model
 from stages.learning.score import batches_of, score_batches
 from stages.learning.team import Team
 from stages.params import Train
@@ -205,7 +205,9 @@ def test_lesson_teaches_the_classifier_that_is_kept(mask):
 def test_recompressed_crop_keeps_its_shape_and_loses_detail(side):
     crop = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8), (0, 0), 1)
     fine, coarse = (np.abs(reencode(crop, crf).astype(int) - crop).mean() for crf in (10, 40))
-    assert 0 < fine < coarse and np.array_equal(reencode(crop, 40), reencode(crop, 40))
+    again = reencode(crop, 40)
+    reencode(cv2.flip(crop, 1), 40)
+    assert 0 < fine < coarse and np.array_equal(reencode(crop, 40), again)  # whatever was encoded in between
 
 
 def test_score_does_not_depend_on_the_batch_or_on_the_way_there(faces):
@@ -218,6 +220,35 @@ def test_score_does_not_depend_on_the_batch_or_on_the_way_there(faces):
 
     crops = [read_crops(folder / f"{v}.zip", [m])[0] for v, m in zip(table["video_id"], table["member"], strict=True)]
     np.testing.assert_allclose(score_batches(model, batches_of(crops, [len(crops)]), CPU), trained, atol=1e-4)
+
+
+def test_faces_are_kept_in_memory_up_to_a_limit_and_stay_the_same(faces, monkeypatch):
+    table, folder = faces
+    monkeypatch.setattr(dataset, "KEPT", 3 * 32 * 32 * 3)
+    data = FaceDataset(table, folder, augment, 0.5)
+    keys = [(row, row, row - 1) for row in range(len(table))]
+    first, again = [data[key] for key in keys], [data[key] for key in keys]
+    for (crop, label), (repeated, same_label) in zip(first, again, strict=True):
+        assert torch.equal(crop, repeated) and label == same_label
+    assert len(data._kept) == 3
+
+
+@pytest.mark.parametrize(("stride", "side"), [(1, 3), (2, 8), (2, 7), (1, 1)])
+def test_convolution_of_a_small_map_as_a_product_gives_the_same_result_and_gradients(stride, side, monkeypatch):
+    monkeypatch.setattr(SmallMapConv, "NARROWEST", 8)
+    plain = torch.nn.Conv2d(6, 8, 3, stride, 1)
+    other = torch.nn.Sequential(torch.nn.Conv2d(6, 8, 3, stride, 1), torch.nn.Conv2d(6, 8, 1))
+    other[0].load_state_dict(plain.state_dict())
+    SmallMapConv.take_over(other)
+    assert [type(layer) for layer in other] == [SmallMapConv, torch.nn.Conv2d]
+    images, results = torch.randn(5, 6, side, side), []
+    for layer in (plain, other[0]):
+        image = images.clone().requires_grad_()
+        answer = layer(image)
+        (answer**2).sum().backward()
+        results.append((answer, image.grad, layer.weight.grad, layer.bias.grad))
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_tensor_is_red_green_blue():

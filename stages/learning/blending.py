@@ -56,7 +56,7 @@ def match_colour(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.nda
     """`face` with mean and spread of each channel of `base` within `mask` (Reinhard et al. 2001)."""
     (mean, spread), (base_mean, base_spread) = cv2.meanStdDev(face, mask=mask), cv2.meanStdDev(base, mask=mask)
     gain = np.clip(base_spread / np.maximum(spread, 1), 0.4, 2.5)
-    return (face - mean.ravel()) * gain.ravel() + base_mean.ravel()
+    return cv2.transform(face, np.hstack([np.diag(gain.ravel()), base_mean - gain * mean]))
 
 
 def _moved(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:

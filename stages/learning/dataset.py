@@ -1,6 +1,7 @@
 """Crops from the archives, each drawn and augmented by a seed of its own, whatever process prepares it."""
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ Key = tuple[int, int, int]  # row of the table, seed of the draw, row of the fac
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # crops uint8 RGB (n, 3, size, size), labels (n,)
 
+KEPT = 2**29  # bytes of decoded crops that are kept in memory by a process
+
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # of a crop as it is stored
 
 
@@ -36,6 +39,8 @@ class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
         self._folder = folder
         self._transform = transform
         self._margin = margin
+        self._kept: dict[int, np.ndarray] = {}
+        self._room = KEPT
 
     def __len__(self) -> int:
         return len(self._places)
@@ -51,8 +56,16 @@ class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
         return to_tensor(crop), label
 
     def _read(self, row: int) -> np.ndarray:
+        """A crop as it is stored, not to be written to; the first ones read are kept for the epochs to come."""
+        if row in self._kept:
+            return self._kept[row]
         video_id, member = self._places[row]
-        return read_crops(self._folder / f"{video_id}.zip", [member])[0]
+        crop = read_crops(self._folder / f"{video_id}.zip", [member])[0]
+        if crop.nbytes <= self._room:
+            crop.flags.writeable = False
+            self._kept[row] = crop
+            self._room -= crop.nbytes
+        return crop
 
 
 class PairSampler(Sampler[list[Key]]):
@@ -131,8 +144,15 @@ class InOrder(Sampler[list[Key]]):
             yield [(row, 0, -1) for row in itertools.islice(rows, length)]
 
 
-def ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """`batches` in their order, the next one prepared by a thread while one is worked on."""
+def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """`batches` in their order, the next one prepared by a thread while `device` works on one.
+
+    Not where one or two cores are all there is: the network's own threads wait for each other, and what is prepared beside them
+    then holds both up (benchmarks/training.py).
+    """
+    if device.type == "cpu" and (os.cpu_count() or 1) <= 2:
+        yield from batches
+        return
     with ThreadPoolExecutor(1) as thread:
         source = iter(batches)
         coming = deque(thread.submit(next, source, None) for _ in range(2))

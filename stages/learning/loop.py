@@ -141,7 +141,7 @@ def _one_epoch(
     total, steps = 0.0, len(loader)
     best = f", best AUC {state.history[state.best_epoch]['val_auc']:.3f}" if state.history else ""
     bar = tqdm(
-        ahead(loader),
+        ahead(loader, team.device),
         f"train epoch {state.epoch + 1}/{settings.epochs}{best}",
         total=steps,
         unit="batch",

@@ -191,7 +191,7 @@ def _robustness(path: Path, rows: list[dict[str, Any]]) -> None:
         axes.set_title(f"{points[0]['n']} videos{small}" if points else "no AUC: videos of one kind only, or none", fontsize=9)
         axes.grid(alpha=0.3)
     for axes in grid[:, 0]:
-        axes.set_ylabel("AUC, and share of reals", fontsize=9)
+        axes.set_ylabel("AUC; share of reals called fake", fontsize=9)
     for axes in grid.ravel()[len(families) :]:
         axes.set_axis_off()
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)

@@ -182,15 +182,12 @@ def classification(table: pd.DataFrame, threshold: float) -> list[Row]:
         table["label"], called, labels=[0, 1], target_names=["real", "fake"], output_dict=True, zero_division=np.nan
     )
     names = {"precision": "precision", "recall": "recall", "f1-score": "f1"}
-    counts = {kind: called[table["label"] == i].value_counts() for i, kind in enumerate(("real", "fake"))}
-    return [
-        {
-            "class": kind,
-            **{ours: number(report[kind][theirs]) for theirs, ours in names.items()},
-            "videos": int(report[kind]["support"]),
-            **{
-                f"called_{word}": int(counts[kind].get(i, 0)) if kind in counts else None for i, word in enumerate(("real", "fake"))
-            },
-        }
-        for kind in ("real", "fake", "macro avg", "weighted avg")
-    ]
+    counts = pd.crosstab(table["label"], called).reindex(index=[0, 1], columns=[0, 1], fill_value=0).to_numpy().tolist()
+    confusion = dict(zip(("real", "fake"), counts, strict=True))
+    rows = []
+    for kind in ("real", "fake", "macro avg", "weighted avg"):
+        row: Row = {"class": kind, **{ours: number(report[kind][theirs]) for theirs, ours in names.items()}}
+        row["videos"] = int(report[kind]["support"])
+        row["called_real"], row["called_fake"] = confusion.get(kind, (None, None))
+        rows.append(row)
+    return rows
