@@ -23,8 +23,11 @@ NOTE = "Figures of the embedded sample corpus: they show that the pipeline works
 
 
 def experiments() -> dict[str, dict[str, Any]]:
-    """The experiments on the present commit, each with its metrics and params, by name."""
-    return {row["Experiment"]: row for row in dvc.api.exp_show() if row["Experiment"]}
+    """The finished experiments on the present commit, each with its metrics and params, by name.
+
+    One that was killed stays listed as running, with metrics of the workspace.
+    """
+    return {row["Experiment"]: row for row in dvc.api.exp_show() if row["Experiment"] and not row["State"]}
 
 
 def run(name: str, overrides: Sequence[str]) -> None:

@@ -18,7 +18,6 @@ import cv2
 import pandas as pd
 import torch
 from dvclive import Live
-from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.tensorboard import SummaryWriter
 
 from stages import corpora, learning, scoring
@@ -39,7 +38,7 @@ from stages.learning.team import Team, join
 from stages.learning.temporal import fit_temporal
 from stages.params import Evaluate, Params, fail, parse
 from stages.scoring.aggregate import aggregate
-from stages.scoring.calibrate import Calibration, fit_calibration
+from stages.scoring.calibrate import Calibration, calibrated_loss, fit_calibration
 from stages.scoring.metrics import video_auc
 
 CHECKPOINT = Path("checkpoints/best.safetensors")
@@ -65,11 +64,10 @@ class Validation:
 
     def __call__(self, model: FaceClassifier, precision: str) -> Scores:
         videos, faces = self.videos(model, precision)
-        loss = binary_cross_entropy_with_logits(torch.tensor(faces["logit"]), torch.tensor(faces["label"], dtype=torch.float32))
         return {
             "val_auc": video_auc(videos["label"], videos["logit"]),
             "val_face_auc": video_auc(faces["label"], faces["logit"]),
-            "val_loss": float(loss),
+            "val_loss": calibrated_loss(faces["label"], faces["logit"]),
         }
 
     def calibrate(self, model: FaceClassifier, settings: Evaluate) -> Calibration:
@@ -91,7 +89,7 @@ def training_fingerprint(params: Params) -> str:
     digest.update(json.dumps(shaping_params(params), sort_keys=True).encode())
     digest.update(torch.__version__.encode())
     code = [path for room in (corpora, learning) for path in sorted(Path(room.__path__[0]).glob("*.py"))]
-    code += [Path(scoring.__path__[0]) / name for name in ("aggregate.py", "metrics.py", "pooling.py")]
+    code += [Path(scoring.__path__[0]) / name for name in ("aggregate.py", "calibrate.py", "metrics.py", "pooling.py")]
     for path in code:
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -11,10 +11,22 @@ from scipy.stats import beta
 from sklearn import metrics as reference
 
 from stages.scoring.aggregate import aggregate
-from stages.scoring.calibrate import Calibration, choose_threshold, fit_calibration
+from stages.scoring.calibrate import Calibration, calibrated_loss, choose_threshold, fit_calibration
 from stages.scoring.intervals import group_draws, interval, summarise
 from stages.scoring.metrics import METRICS, measure
 from stages.scoring.pooling import POOLING
+
+
+def test_calibrated_loss_tells_what_answers_are_worth_not_their_scale_bias_or_share():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 500)
+    logit = rng.normal(0, 1, 1000) + 2 * label
+    loss = calibrated_loss(label, logit)
+    assert calibrated_loss(label, 7 * logit - 20) == pytest.approx(loss, abs=1e-4)
+    more_fakes = np.concatenate([np.arange(1000), np.tile(np.arange(500, 1000), 4)])
+    assert calibrated_loss(label[more_fakes], logit[more_fakes]) == pytest.approx(loss, abs=0.01)
+    assert calibrated_loss(label, logit + label) < loss < calibrated_loss(label, rng.permutation(logit))
+    assert calibrated_loss(label, -logit) == pytest.approx(np.log(2), abs=0.01)
 
 
 def test_the_most_suspicious_person_decides_by_the_mean_of_their_logits():

@@ -37,10 +37,11 @@ class State:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch (from 0) with the lowest log loss on validation faces.
+        """The first epoch (from 0) with the lowest calibrated log loss on validation faces.
 
         On few validation videos their AUC jumps from epoch to epoch, up to 1 while a network is half trained; the log loss is
-        a proper score, and follows how much has been learnt.
+        a proper score, and follows how much has been learnt. Calibrated, since that is done to what is kept anyway, and a
+        network that ranks better is often the surer of itself.
         """
         return min(range(len(self.history)), key=lambda epoch: self.history[epoch]["val_loss"])
 

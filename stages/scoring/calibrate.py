@@ -109,10 +109,23 @@ def _unseen_loss(method: str, label: np.ndarray, logit: np.ndarray, groups: np.n
         out = folds == fold
         if len(np.unique(label[~out])) < 2:
             return np.inf
-        scale, bias = _fit(method, label[~out], logit[~out])
-        p = sigmoid(scale * logit[out] + bias)
-        loss -= float((balance[out] * (target[out] * np.log(p) + (1 - target[out]) * np.log(1 - p))).sum())
+        p = sigmoid(np.polyval(_fit(method, label[~out], logit[~out]), logit[out]))
+        loss += float((balance[out] * _log_loss(target[out], p)).sum())
     return loss
+
+
+def _log_loss(target: np.ndarray, p: np.ndarray) -> np.ndarray:
+    return -(target * np.log(p) + (1 - target) * np.log(1 - p))
+
+
+def calibrated_loss(label: ArrayLike, logit: ArrayLike) -> float:
+    """Log loss of `logit` after Platt scaling on the same data, with real and fake weighted as equally likely.
+
+    What answers are worth, whatever their scale and bias and whatever share of `label` (0 or 1; both must occur) is fake.
+    """
+    label, logit = np.asarray(label), np.asarray(logit, float)
+    target, balance = _targets(label)
+    return float((balance * _log_loss(target, sigmoid(np.polyval(_fit("platt", label, logit), logit)))).mean())
 
 
 def choose_threshold(label: np.ndarray, probability: np.ndarray, operating_point: str) -> float:
