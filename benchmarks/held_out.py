@@ -206,12 +206,13 @@ def stage(work: Path, name: str, overrides: dict[str, object]) -> None:
 
 
 def tested(work: Path, recipe: str, method: str) -> dict[str, float]:
-    """Metrics of test videos on `method` after training without it; from the last run if there was one."""
-    folder = work / f"{recipe}-{method}"
-    result = folder / "metrics/evaluate.json"
-    if not result.is_file():
+    """Metrics of test videos on `method` after training without it; from the last run if it had the same params."""
+    folder, params = work / f"{recipe}-{method}", (work / "params.yaml").read_bytes()
+    result, used = folder / "metrics/evaluate.json", folder / "params.yaml"
+    if not result.is_file() or used.read_bytes() != params:
+        result.unlink(missing_ok=True)  # what is killed half-way leaves no result of other params
         folder.mkdir(exist_ok=True)
-        (folder / "params.yaml").write_bytes((work / "params.yaml").read_bytes())
+        used.write_bytes(params)
         labels = pd.read_csv(work / "clips/labels.csv", dtype=str, keep_default_na=False)
         elsewhere = ((labels["method"] == method) != (labels["subset"] == "test")) & (labels["label"] == "fake")
         splits = labels[["video_id", "group"]].assign(partition=labels["subset"].mask(elsewhere, "excluded"), fold=-1)
