@@ -1,6 +1,6 @@
 """What happens to faces between a camera and a detector: framing, light, scaling, blur, noise, compression.
 
-With OpenCV and PyAV on the stored crops, at a tenth of the time of a forward pass; every draw comes from the generator given.
+With OpenCV and PyAV on the stored crops, at a tenth of the time of a training step; every draw comes from the generator given.
 """
 
 from fractions import Fraction

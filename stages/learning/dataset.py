@@ -20,7 +20,7 @@ Key = tuple[int, int, int]  # row of the table, seed of the draw, row of the fac
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # crops uint8 RGB (n, 3, size, size), labels (n,)
 
-KEPT = 2**29  # bytes of decoded crops that are kept in memory by a process
+KEPT = 2**29  # bytes of decoded crops that a process keeps in memory for the epochs to come
 
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # of a crop as it is stored
 
@@ -40,7 +40,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, float]]):
         self._transform = transform
         self._margin = margin
         self._kept: dict[int, np.ndarray] = {}
-        self._room = KEPT
+        self._room = KEPT if transform else 0  # what is drawn anew is read again; all else is read once
 
     def __len__(self) -> int:
         return len(self._places)

@@ -40,8 +40,8 @@ class State:
         """The first epoch (from 0) with the lowest calibrated log loss on validation faces.
 
         On few validation videos their AUC jumps from epoch to epoch, up to 1 while a network is half trained; the log loss is
-        a proper score, and follows how much has been learnt. Calibrated, since that is done to what is kept anyway, and a
-        network that ranks better is often the surer of itself.
+        a proper score, and follows how much has been learnt. It is taken after calibration, which what is kept goes through
+        anyway: uncalibrated, it can rise while the ranking improves, above all where validation holds more fakes than reals.
         """
         return min(range(len(self.history)), key=lambda epoch: self.history[epoch]["val_loss"])
 
