@@ -15,12 +15,12 @@ from pathlib import Path
 from benchmarks.crossval import NOTE, experiments, pooled_auc, run, spread
 
 QUICK = {"evaluate.robustness": "none"}
-PLAIN = QUICK | {"train.pairs": "false", "train.augment": "false", "train.blend": "0.0", "train.rank": "0.0"}
-PLAIN |= {"train.mask": "0.0", "train.ema": "0.0"}
+PLAIN = QUICK | {"train.pairs": "false", "train.augment": "false", "train.blend": "0.0", "train.self_blend": "0.0"}
+PLAIN |= {"train.rank": "0.0", "train.mask": "0.0", "train.ema": "0.0"}
 RECIPES = {
     "plain": PLAIN,
     "augment": PLAIN | {"train.augment": "true"},
-    "pairs": QUICK | {"train.blend": "0.0", "train.mask": "0.0", "train.ema": "0.0"},
+    "pairs": QUICK | {"train.blend": "0.0", "train.self_blend": "0.0", "train.mask": "0.0", "train.ema": "0.0"},
     "blends": QUICK | {"train.mask": "0.0", "train.ema": "0.0"},
     "mask": QUICK | {"train.ema": "0.0"},
     "all": QUICK,

@@ -64,10 +64,12 @@ class Validation:
 
     def __call__(self, model: FaceClassifier, precision: str) -> Scores:
         videos, faces = self.videos(model, precision)
+        loss, error = calibrated_loss(faces["label"], faces["logit"], faces["group"])
         return {
             "val_auc": video_auc(videos["label"], videos["logit"]),
             "val_face_auc": video_auc(faces["label"], faces["logit"]),
-            "val_loss": calibrated_loss(faces["label"], faces["logit"]),
+            "val_loss": loss,
+            "val_loss_error": error,
         }
 
     def calibrate(self, model: FaceClassifier, settings: Evaluate) -> Calibration:

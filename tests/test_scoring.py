@@ -21,12 +21,30 @@ def test_calibrated_loss_tells_what_answers_are_worth_not_their_scale_bias_or_sh
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1], 500)
     logit = rng.normal(0, 1, 1000) + 2 * label
-    loss = calibrated_loss(label, logit)
-    assert calibrated_loss(label, 7 * logit - 20) == pytest.approx(loss, abs=1e-4)
+    people = np.arange(1000) % 100
+
+    def loss_of(logit, rows=slice(None)):
+        return calibrated_loss(label[rows], logit[rows], people[rows])[0]
+
+    loss = loss_of(logit)
+    assert loss_of(7 * logit - 20) == pytest.approx(loss, abs=1e-4)
     more_fakes = np.concatenate([np.arange(1000), np.tile(np.arange(500, 1000), 4)])
-    assert calibrated_loss(label[more_fakes], logit[more_fakes]) == pytest.approx(loss, abs=0.01)
-    assert calibrated_loss(label, logit + label) < loss < calibrated_loss(label, rng.permutation(logit))
-    assert calibrated_loss(label, -logit) == pytest.approx(np.log(2), abs=0.01)
+    assert loss_of(logit, more_fakes) == pytest.approx(loss, abs=0.01)
+    assert loss_of(logit + label) < loss < loss_of(rng.permutation(logit))
+    assert loss_of(-logit) == pytest.approx(np.log(2), abs=0.01)
+
+
+def test_error_of_the_calibrated_loss_is_that_of_other_people():
+    rng = np.random.default_rng(0)
+    losses, errors = [], []
+    for _ in range(60):
+        people, label = np.repeat(np.arange(40), 10), np.tile([0, 1], 200)
+        logit = rng.normal(0, 1, 400) + 2 * label + np.where(label == 1, 1, -1) * np.repeat(rng.normal(0, 2, 40), 10)
+        loss, error = calibrated_loss(label, logit, people)
+        losses.append(loss)
+        errors.append(error)
+    assert np.std(losses) == pytest.approx(np.mean(errors), rel=0.3)
+    assert calibrated_loss(label, logit, np.arange(400))[1] < 0.6 * error  # as if every face were somebody else
 
 
 def test_the_most_suspicious_person_decides_by_the_mean_of_their_logits():

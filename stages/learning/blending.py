@@ -1,8 +1,9 @@
 """Fakes made on the fly from real crops, so that a detector learns what blending leaves behind, not who is who.
 
 Two ways: a face of another person (blended images of Face X-ray, Li et al. 2020, arXiv:1912.13458), or the same face slightly
-changed (self-blended images, Shiohara & Yamasaki 2022, arXiv:2204.08376). Crops are aligned by landmarks, so the mask follows from
-the template of the alignment and needs no landmarks of its own.
+changed (self-blended images, Shiohara & Yamasaki 2022, arXiv:2204.08376), as a whole or around one landmark, as where only an
+expression was altered. Crops are aligned by landmarks, so the mask follows from the template of the alignment and needs no
+landmarks of its own.
 """
 
 import cv2
@@ -11,20 +12,22 @@ import numpy as np
 from stages.faces.alignment import template
 
 CLONED = 0.5  # share of blends with another person's face that are made in the gradient domain
+PARTS = 0.5  # share of self-blends that change only what is around one landmark
+RECOLOURED = 0.7  # share of self-blends in other light
 BREAKS = 24  # corners of the mask's outline
 
 
 def blend(base: np.ndarray, donor: np.ndarray | None, margin: float, rng: np.random.Generator) -> np.ndarray:
     """`base` with the face of `donor`, both aligned uint8 BGR (size, size, 3); without donor, with its own face changed."""
-    size = base.shape[0]
-    face = (base if donor is None else donor).astype(np.float32)
-    face = _moved(face, rng)
-    if donor is None:
-        face = _recoloured(face, rng)
-    if rng.random() < (0.5 if donor is None else 0.3):
-        face = _softened(face, rng)
+    size, eyes = base.shape[0], _eye_distance(base.shape[0], margin)
+    face = _moved((base if donor is None else donor).astype(np.float32), rng)
     hard = random_mask(size, margin, rng)
-    eyes = _eye_distance(size, margin)
+    if donor is None and rng.random() < PARTS:
+        hard, face = _part(face, margin, rng)
+    if donor is None and rng.random() < RECOLOURED:
+        face = _recoloured(face, rng)
+    if rng.random() < (0.6 if donor is None else 0.3):
+        face = _softened(face, rng)
     if donor is not None:
         face = match_colour(face, base.astype(np.float32), hard)
         if rng.random() < CLONED:
@@ -50,6 +53,21 @@ def random_mask(size: int, margin: float, rng: np.random.Generator) -> np.ndarra
     mask = np.zeros((size, size), np.uint8)
     cv2.fillPoly(mask, [outline.round().astype(np.int32)], 1)
     return mask
+
+
+def _part(face: np.ndarray, margin: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What is around one of the five landmarks, uint8 0/1 (size, size), and `face` stretched or squeezed there.
+
+    As where a part only is drawn anew: another expression, another mouth to other words.
+    """
+    size, eyes = face.shape[0], _eye_distance(face.shape[0], margin)
+    centre = template(size, margin)[rng.integers(5)] + rng.uniform(-0.25, 0.25, 2) * eyes
+    axes = rng.uniform(0.25, 0.7, 2) * eyes
+    mask = np.zeros((size, size), np.uint8)
+    cv2.ellipse(mask, (centre.tolist(), (2 * axes).tolist(), rng.uniform(-20, 20)), 1, -1)
+    matrix = np.diag(rng.uniform(0.8, 1.25, 2))
+    matrix = np.hstack([matrix, (centre - matrix @ centre)[:, None]])
+    return mask, cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def match_colour(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -57,7 +57,8 @@ def changed_places(crops: torch.Tensor, shape: tuple[int, int]) -> tuple[torch.T
     fakes, reals = crops[0::2].float(), crops[1::2].float()
     places = adaptive_avg_pool2d((fakes - reals).abs().mean(dim=1, keepdim=True), shape)
     target, weight = torch.zeros(len(crops), 1, *shape, device=crops.device), torch.ones(len(crops), 1, 1, 1, device=crops.device)
-    target[0::2] = (places / CHANGED - 0.4).clamp(0, 1)
+    most = places.amax(dim=(1, 2, 3), keepdim=True)  # where little is changed, the most changed place is still one
+    target[0::2] = (places / (0.7 * most).clamp(1, CHANGED) - 0.4).clamp(0, 1)
     border = torch.cat([places[:, 0, 0], places[:, 0, :, 0], places[:, 0, :, -1]], dim=1)  # above and at the sides of a face
     weight[0::2, 0, 0, 0] = (border.median(dim=1).values < APART).float()
     return target, weight

@@ -37,13 +37,17 @@ class State:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch (from 0) with the lowest calibrated log loss on validation faces.
+        """The last epoch (from 0) whose calibrated log loss on validation faces is within a standard error of the lowest.
 
         On few validation videos their AUC jumps from epoch to epoch, up to 1 while a network is half trained; the log loss is
         a proper score, and follows how much has been learnt. It is taken after calibration, which what is kept goes through
         anyway: uncalibrated, it can rise while the ranking improves, above all where validation holds more fakes than reals.
+        But its lowest value is partly chance: among epochs that the people of validation cannot tell apart, the one whose
+        learning rate had fallen furthest is kept (the one-standard-error rule; Breiman et al. 1984).
         """
-        return min(range(len(self.history)), key=lambda epoch: self.history[epoch]["val_loss"])
+        lowest = min(self.history, key=lambda scores: scores["val_loss"])
+        enough = lowest["val_loss"] + lowest["val_loss_error"]
+        return max(epoch for epoch, scores in enumerate(self.history) if scores["val_loss"] <= enough)
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +93,7 @@ def fit(
     """Train `model` in place and return the final state.
 
     Args:
-        validate: gives `val_auc` (of videos), `val_face_auc` and `val_loss`; asked by the leader of the team.
+        validate: gives `val_auc` (of videos), `val_face_auc`, `val_loss` and `val_loss_error`; asked by the leader of the team.
         path: where the state is kept; if it holds one of the same `fingerprint`, training goes on from there.
         report: called by the leader with each epoch (also those before a resumption) and its scores.
     """

@@ -128,7 +128,7 @@ def create_model(backbone: str, weights: str = "none", places: bool = False) -> 
         close = ", ".join(get_close_matches(backbone, timm.list_models(), 5))
         raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {close}" if close else ""))
     try:
-        network = timm.create_model(backbone, pretrained=weights == "imagenet", num_classes=1)
+        network: Any = timm.create_model(backbone, pretrained=weights == "imagenet", num_classes=1)
     except Exception as error:  # the hub client raises many kinds, all of which mean: no weights
         if weights != "imagenet":
             raise
@@ -138,6 +138,8 @@ def create_model(backbone: str, weights: str = "none", places: bool = False) -> 
         ) from error
     if weights not in ("none", "imagenet"):
         load_backbone(network, Path(weights))
+    for parameter in network.get_classifier().parameters():
+        nn.init.normal_(parameter, std=0.01)  # timm's own start makes some backbones sure of everything: logits of ±14
     SmallMapConv.take_over(network)
     config = timm.data.resolve_model_data_config(network)
     return FaceClassifier(network, config["mean"], config["std"], places).to(memory_format=torch.channels_last)

@@ -118,14 +118,18 @@ def _log_loss(target: np.ndarray, p: np.ndarray) -> np.ndarray:
     return -(target * np.log(p) + (1 - target) * np.log(1 - p))
 
 
-def calibrated_loss(label: ArrayLike, logit: ArrayLike) -> float:
+def calibrated_loss(label: ArrayLike, logit: ArrayLike, groups: ArrayLike) -> tuple[float, float]:
     """Log loss of `logit` after Platt scaling on the same data, with real and fake weighted as equally likely.
 
-    What answers are worth, whatever their scale and bias and whatever share of `label` (0 or 1; both must occur) is fake.
+    What answers are worth, whatever their scale and bias and whatever share of `label` (0 or 1; both must occur) is fake. And its
+    standard error, over `groups` of people: the faces of one say much the same.
     """
     label, logit = np.asarray(label), np.asarray(logit, float)
     target, balance = _targets(label)
-    return float((balance * _log_loss(target, sigmoid(np.polyval(_fit("platt", label, logit), logit)))).mean())
+    losses = balance * _log_loss(target, sigmoid(np.polyval(_fit("platt", label, logit), logit)))
+    sums = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1], losses - losses.mean())
+    error = np.sqrt((sums**2).sum() * len(sums) / max(1, len(sums) - 1)) / len(losses)
+    return float(losses.mean()), float(error)
 
 
 def choose_threshold(label: np.ndarray, probability: np.ndarray, operating_point: str) -> float:
