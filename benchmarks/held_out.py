@@ -265,7 +265,7 @@ def main() -> None:
     (work / "params.yaml").write_text(yaml.safe_dump(params))
     stage(work, "extract", {})
     found = {method: {recipe: tested(work, recipe, method) for recipe in RECIPES} for method in METHODS}
-    lines = ["# A manipulation never seen in training", "", *(__doc__ or "").split("\n\n")[2:]]
+    lines = ["# A manipulation never seen in training", "", "\n\n".join((__doc__ or "").strip().split("\n\n")[2:])]
     lines += ["", "Video AUC on test people, with its 95 % interval over groups of people:", ""]
     lines += ["| left out | " + " | ".join(RECIPES) + " | gain |", "|---|" + "---|" * (len(RECIPES) + 1)]
     for method, row in found.items():
