@@ -83,7 +83,7 @@ def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
     source = tmp_path / "leaps.mp4"
     with VideoWriter(source, Fraction(25), (576, 288)) as writer:
         for frame in read_frames(two_people):
-            writer.write(np.roll(frame.image, round(30 * np.sin(frame.time * 5)), axis=1), frame.time)
+            writer.write(np.roll(frame.image, round(30 * np.sin(frame.time * 6)), axis=1), frame.time)
     detector = CenterFace(0.5)
     video = extract_faces(source, GEOMETRY, detector, "all")
     judgement = judge(video, np.zeros(len(video.faces), np.float32), CALIBRATION)
@@ -94,7 +94,7 @@ def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
         for person in people:
             for name, path in (("straight", scored_path(person)), ("followed", followed[person.track])):
                 errors[name].append(np.abs(boxes - path.at(frame.time)[:4]).mean(axis=1).min())
-    assert np.mean(errors["followed"]) < np.mean(errors["straight"]) / 2
+    assert np.mean(errors["followed"]) < 4 < np.mean(errors["straight"])
 
 
 @pytest.fixture(scope="module")
