@@ -5,8 +5,8 @@
 
 Each photograph becomes a short clip, as it is and altered in four ways, through the same camera and encoder. Then, for each way,
 the plain recipe and the one advised for real corpora train on people and fakes of the three other ways, for equally many steps,
-and are tested on other people and the way left out: about an hour and a half on two cores. What is in WORK already is not made again.
-Writes docs/held_out.md.
+and are tested on other people and the way left out: about an hour and a half on two cores. What is in WORK already is not made
+again. Writes docs/held_out.md.
 
 Both start from the same ImageNet weights, as is advised too: from random ones, a network needs many times the steps to see any of
 this. They come as a package for MobileNetV2 only, so that is the network here. What is advised is the default recipe with
