@@ -95,6 +95,7 @@ def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
             for name, path in (("straight", scored_path(person)), ("followed", followed[person.track])):
                 errors[name].append(np.abs(boxes - path.at(frame.time)[:4]).mean(axis=1).min())
     assert np.mean(errors["followed"]) < 4 < np.mean(errors["straight"])
+    assert np.mean(errors["followed"]) < np.mean(errors["straight"]) / 2
 
 
 @pytest.fixture(scope="module")
