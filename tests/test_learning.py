@@ -180,6 +180,14 @@ def test_some_self_blends_change_only_what_is_around_a_landmark():
     assert share[8] < 0.15 and share[-8] > 0.25
 
 
+def test_blended_faces_are_often_but_not_always_as_sharp_as_their_donor():
+    base, donor = (np.random.default_rng(seed).integers(60, 120, (64, 64, 3), dtype=np.uint8) for seed in (0, 1))
+    fakes = [blend(base, donor, 0.3, np.random.default_rng(seed)) for seed in range(100)]
+    detail = np.array([cv2.Laplacian(face[24:40, 24:40], cv2.CV_32F).std() for face in [donor, *fakes]])
+    as_sharp = (detail[1:] > 0.9 * detail[0]).mean()
+    assert 0.3 < as_sharp < 0.6
+
+
 @pytest.mark.parametrize("backbone", ["resnet10t", "mobilenetv2_050", "vit_tiny_patch16_224"])
 def test_new_network_is_sure_of_nothing(backbone):
     crops = torch.randint(0, 255, (2, 3, 224, 224), dtype=torch.uint8)

@@ -14,6 +14,7 @@ from stages.faces.alignment import template
 CLONED = 0.5  # share of blends with another person's face that are made in the gradient domain
 PARTS = 0.5  # share of self-blends that change only what is around one landmark
 RECOLOURED = 0.7  # share of self-blends in other light
+SHIFTED = 0.5  # share of faces moved by whole pixels only
 BREAKS = 24  # corners of the mask's outline
 
 
@@ -46,7 +47,7 @@ def random_mask(size: int, margin: float, rng: np.random.Generator) -> np.ndarra
     """The inner face with an irregular outline: uint8 0/1 (size, size)."""
     points, eyes = template(size, margin), _eye_distance(size, margin)
     centre = (points[:2].mean(axis=0) + points[3:].mean(axis=0)) / 2 + rng.uniform(-0.08, 0.08, 2) * eyes
-    axes = np.array([rng.uniform(0.8, 1.15), rng.uniform(1.0, 1.5)]) * eyes
+    axes = np.array([rng.uniform(0.7, 1.15), rng.uniform(0.85, 1.5)]) * eyes
     angle = np.linspace(0, 2 * np.pi, BREAKS, endpoint=False)
     waves = np.sum([rng.normal(0, 0.05) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4)], axis=0)
     outline = centre + (1 + waves)[:, None] * axes * np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -78,10 +79,15 @@ def match_colour(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.nda
 
 
 def _moved(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    size = face.shape[0]
-    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
-    matrix[:, 2] += rng.uniform(-0.025, 0.025, 2) * size
-    return cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    """Out of place, as swapped faces are. Resampling softens, and few fakes are softer than what is around: half stay sharp."""
+    size, matrix = face.shape[0], np.eye(2, 3)
+    shift = rng.uniform(-0.025, 0.025, 2) * size
+    if rng.random() < SHIFTED:
+        shift = shift.round()
+    else:
+        matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
+    matrix[:, 2] += shift
+    return cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _recoloured(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
