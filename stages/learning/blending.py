@@ -14,14 +14,14 @@ from stages.faces.alignment import template
 CLONED = 0.5  # share of blends with another person's face that are made in the gradient domain
 PARTS = 0.5  # share of self-blends that change only what is around one landmark
 RECOLOURED = 0.7  # share of self-blends in other light
-SHIFTED = 0.5  # share of faces moved by whole pixels only
+SHIFTED = 0.5  # share of other people's faces that are moved by whole pixels only
 BREAKS = 24  # corners of the mask's outline
 
 
 def blend(base: np.ndarray, donor: np.ndarray | None, margin: float, rng: np.random.Generator) -> np.ndarray:
     """`base` with the face of `donor`, both aligned uint8 BGR (size, size, 3); without donor, with its own face changed."""
     size, eyes = base.shape[0], _eye_distance(base.shape[0], margin)
-    face = _moved((base if donor is None else donor).astype(np.float32), rng)
+    face = _moved((base if donor is None else donor).astype(np.float32), donor is not None, rng)
     hard = random_mask(size, margin, rng)
     if donor is None and rng.random() < PARTS:
         hard, face = _part(face, margin, rng)
@@ -78,16 +78,17 @@ def match_colour(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.nda
     return cv2.transform(face, np.hstack([np.diag(gain.ravel()), base_mean - gain * mean]))
 
 
-def _moved(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Out of place, as swapped faces are. Resampling softens, and few fakes are softer than what is around: half stay sharp."""
+def _moved(face: np.ndarray, other: bool, rng: np.random.Generator) -> np.ndarray:
+    """Out of place, as swapped faces are. Resampling softens: faces of others stay sharp in part, one's own is drawn anew."""
     size, matrix = face.shape[0], np.eye(2, 3)
     shift = rng.uniform(-0.025, 0.025, 2) * size
-    if rng.random() < SHIFTED:
+    if other and rng.random() < SHIFTED:
         shift = shift.round()
     else:
         matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
     matrix[:, 2] += shift
-    return cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    resampling = cv2.INTER_CUBIC if other else cv2.INTER_LINEAR
+    return cv2.warpAffine(face, matrix, (size, size), flags=resampling, borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _recoloured(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
