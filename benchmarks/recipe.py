@@ -64,11 +64,12 @@ def main() -> None:
     command = f"python -m benchmarks.recipe --folds {' '.join(map(str, args.folds))} --recipes {' '.join(args.recipes)}"
     lines = ["# Ablation of the training recipe", "", f"`{command}` writes this page. {NOTE}", ""]
     lines += [f"Test videos of folds {', '.join(map(str, args.folds))}; mean ± sd over folds; all take equally many steps.", ""]
-    lines += ["| recipe | video AUC | frame AUC | pooled video AUC |", "|---|---|---|---|"]
+    lines += ["| recipe | video AUC | frame AUC | folds pooled by rank | by calibrated probability |", "|---|---|---|---|---|"]
     for recipe in args.recipes:
         names = [name(recipe, fold) for fold in args.folds]
         video, frame = (spread([rows[name][f"{level}.auc"] for name in names]) for level in ("video", "frame"))
-        lines.append(f"| {WORDS[recipe]} | {video} | {frame} | {pooled_auc(names):.3f} |")
+        ranked, calibrated = pooled_auc(names)
+        lines.append(f"| {WORDS[recipe]} | {video} | {frame} | {ranked} | {calibrated:.3f} |")
     lines += comparison(args.recipes, args.folds) if len(args.recipes) > 1 else []
     OUTPUT.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

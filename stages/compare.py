@@ -21,7 +21,7 @@ import pandas as pd
 from dvc.exceptions import DvcException
 
 from stages.params import Params, fail, parse
-from stages.scoring.intervals import interval, summarise
+from stages.scoring.intervals import Number, interval, summarise
 from stages.scoring.paired import exchange_test, paired_change
 from stages.scoring.pictures import with_interval
 
@@ -61,6 +61,12 @@ def scored_test(revision: str, params: Params) -> pd.DataFrame:
     return videos.rename(columns={"logit": "score"})[["video_id", "label", "score", "group"]]
 
 
+def summary(table: pd.DataFrame, params: Params) -> dict[str, Number]:
+    """`auc` of scored videos, `auc_low` and `auc_high`, its 95 % interval over groups of people, and `n`, how many they are."""
+    settings, ranks = params.evaluate, table["score"].rank(pct=True)
+    return summarise(table["label"], ranks, 0.5, table["group"], settings.bootstrap, settings.seed)
+
+
 def difference(first: pd.DataFrame, other: pd.DataFrame, params: Params) -> str:
     """The change of AUC from `first` to `other`, in words."""
     pairs = first.merge(other[["video_id", "label", "score"]], on=["video_id", "label"], suffixes=("_1", "_2"))
@@ -89,10 +95,9 @@ def main() -> None:
         fail("give two revisions or more, such as HEAD workspace")
     params = parse("evaluate", __doc__ or "", [])
     tables = {revision: scored_folds(revision, params) for revision in revisions}
-    settings, values = params.evaluate, []
-    width = max(map(len, tables))
+    values, width = [], max(map(len, tables))
     for revision, table in tables.items():
-        row = summarise(table["label"], table["score"].rank(pct=True), 0.5, table["group"], settings.bootstrap, settings.seed)
+        row = summary(table, params)
         values.append(float(row["auc"] or 0))
         print(f"{revision:{width}}  video AUC {with_interval(row, 'auc')} on {row['n']} test videos")
     if len(tables) > 2:
