@@ -5,7 +5,6 @@
 Each experiment runs beside the workspace, which stays as it is; one that was run before is not run again. Writes docs/crossval.md.
 """
 
-import io
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import pandas as pd
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from stages.compare import scored_folds, summary
+from stages.compare import read_table, scored_folds, summary
 from stages.params import parse
 from stages.scoring.pictures import with_interval
 
@@ -43,7 +42,7 @@ def run(name: str, overrides: Sequence[str]) -> None:
 
 def test_predictions(name: str) -> pd.DataFrame:
     """Predictions of the test videos of an experiment: `label,probability`; videos without a face count as one half."""
-    table = pd.read_csv(io.StringIO(dvc.api.read("data/predictions.csv", rev=name)))
+    table = read_table("data/predictions.csv", name)
     return table[table["partition"] == "test"].fillna({"probability": 0.5})
 
 
