@@ -17,7 +17,6 @@ The four ways share no code with stages/learning/blending.py. But two of them, l
 nobody could learn from blends is `lowres` and above all `expression`, in which nobody is swapped.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -37,6 +36,7 @@ import timm
 import torch
 import yaml
 from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
 
 from benchmarks.recipe import PLAIN, QUICK
 from stages.corpora.sample import transform
@@ -237,7 +237,7 @@ def stage(work: Path, name: str, overrides: dict[str, object]) -> None:
 
 
 def tested(work: Path, recipe: str, method: str, seed: int) -> pd.DataFrame:
-    """`auc` and `logit` of each test video after training without `method`; from the last run if it had the same params."""
+    """`video_id,label,logit,group` of scored test videos, trained without `method`; from the last run if it had these params."""
     folder, params = work / f"{recipe}-{method}-{seed}", (work / "params.yaml").read_bytes()
     result, used = folder / "metrics/evaluate.json", folder / "params.yaml"
     labels = pd.read_csv(work / "clips/labels.csv", dtype=str, keep_default_na=False)
@@ -252,8 +252,7 @@ def tested(work: Path, recipe: str, method: str, seed: int) -> pd.DataFrame:
         stage(folder, "train", given)
         stage(folder, "evaluate", given)
     videos = pd.read_csv(folder / "data/predictions.csv", dtype={"video_id": str})
-    videos = videos[(videos["partition"] == "test") & videos["logit"].notna()].merge(labels[["video_id", "group"]], on="video_id")
-    return videos.assign(auc=json.loads(result.read_text())["video"]["auc"])
+    return videos[(videos["partition"] == "test") & videos["logit"].notna()].merge(labels[["video_id", "group"]], on="video_id")
 
 
 def gain(plain: pd.DataFrame, advised: pd.DataFrame) -> np.ndarray:
@@ -264,7 +263,7 @@ def gain(plain: pd.DataFrame, advised: pd.DataFrame) -> np.ndarray:
 
 def table(scores: dict[tuple[str, str, int], pd.DataFrame]) -> Iterator[str]:
     """Of every way left out and all together, the rows in Markdown."""
-    aucs = {cell: float(videos["auc"].iloc[0]) for cell, videos in scores.items()}
+    aucs = {cell: float(roc_auc_score(videos["label"], videos["logit"])) for cell, videos in scores.items()}
     gains = {m: np.mean([gain(*(scores[recipe, m, seed] for recipe in RECIPES)) for seed in SEEDS], axis=0) for m in METHODS}
     groups = next(iter(scores.values()))["group"].nunique()
     yield "| left out | " + " | ".join(RECIPES) + " | gain |"
