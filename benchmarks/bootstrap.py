@@ -13,8 +13,8 @@ import numpy as np
 from scipy.stats import norm
 from tqdm import tqdm
 
-from stages.scoring.intervals import bootstrap, interval
-from stages.scoring.metrics import auc
+from deepfake_detector.evaluation.intervals import bootstrap, interval
+from deepfake_detector.evaluation.metrics import auc
 
 LEVEL, GAP, VIDEOS = 1.0, 2.0, 10  # of each person on average half of the videos are fake
 PEOPLE = (4, 8, 20, 40, 100)
@@ -39,7 +39,10 @@ def simulate(people: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 def statistics(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Some of the metrics for every row of weights: all of them would take minutes more and tell the same."""
     called = score >= GAP / 2
-    recall, fpr = weights @ (label * called) / (weights @ label), weights @ ((1 - label) * called) / (weights @ (1 - label))
+    recall, fpr = (
+        weights @ (label * called) / (weights @ label),
+        weights @ ((1 - label) * called) / (weights @ (1 - label)),
+    )
     accuracy = weights @ (called == label) / weights.sum(axis=1)
     return {"auc": auc(label, score, weights), "recall": recall, "fpr": fpr, "accuracy": accuracy}
 
@@ -63,7 +66,9 @@ def main() -> None:
     for people in map(int, sys.argv[1:] or PEOPLE):
         for drawn, grouping in (("person", lambda person: person), ("video", lambda person: np.arange(len(person)))):
             shares = held(people, grouping)
-            print(f"| {people} | {drawn} | " + " | ".join(f"{share:.1%}" for share in shares.values()) + " |", flush=True)
+            print(
+                f"| {people} | {drawn} | " + " | ".join(f"{share:.1%}" for share in shares.values()) + " |", flush=True
+            )
 
 
 if __name__ == "__main__":

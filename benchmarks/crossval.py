@@ -16,9 +16,9 @@ import pandas as pd
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from stages.compare import read_table, scored_folds, summary
+from deepfake_detector.compare import read_table, scored_folds, summary
+from deepfake_detector.evaluation.plots import with_interval
 from stages.params import parse
-from stages.scoring.pictures import with_interval
 
 METRICS = ("video.auc", "frame.auc", "video.accuracy", "video.eer", "video.log_loss", "video.ece")
 OUTPUT = Path("docs/crossval.md")
@@ -70,12 +70,16 @@ def main() -> None:
     rows = experiments()
     lines = [f"# {folds}-fold cross-validation", "", f"`make crossval` writes this page. {NOTE}", ""]
     lines += ["| fold | " + " | ".join(METRICS) + " |", "|---|" + "---|" * len(METRICS)]
-    lines += [f"| {name[5:]} | " + " | ".join(f"{rows[name][metric]:.3f}" for metric in METRICS) + " |" for name in names]
+    lines += [
+        f"| {name[5:]} | " + " | ".join(f"{rows[name][metric]:.3f}" for metric in METRICS) + " |" for name in names
+    ]
     means = [spread([rows[name][metric] for name in names]) for metric in METRICS]
     lines += ["| mean ± sd | " + " | ".join(means) + " |", ""]
     ranked, calibrated = pooled_auc(names)
     lines += [f"All test videos of the folds together, each ranked within its fold: video AUC {ranked}."]
-    lines += [f"By calibrated probability, so that the scales of {folds} detectors must agree as well: {calibrated:.3f}."]
+    lines += [
+        f"By calibrated probability, so that the scales of {folds} detectors must agree as well: {calibrated:.3f}."
+    ]
     OUTPUT.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

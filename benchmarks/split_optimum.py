@@ -13,8 +13,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from stages.corpora.identities import ties
-from stages.corpora.partitions import Division
+from deepfake_detector.corpora.identity_graph import links
+from deepfake_detector.corpora.split_strategies import SplitAssignment
 from stages.params import parse
 
 STARTS, STEPS = 5, 60_000
@@ -26,7 +26,9 @@ def made_up(people: int, real: int, fakes: int, seed: int) -> pd.DataFrame:
     weight = rng.gamma(1.0, size=(people, people)) * (1 - np.eye(people))
     pairs = rng.choice(people**2, size=fakes, p=(weight / weight.sum()).ravel())
     rows = [(f"r{i}", 0, f"p{i % people}", "", "") for i in range(real)]
-    rows += [(f"f{i}", 1, f"p{pair // people}", f"p{pair % people}", f"r{pair // people}") for i, pair in enumerate(pairs)]
+    rows += [
+        (f"f{i}", 1, f"p{pair // people}", f"p{pair % people}", f"r{pair // people}") for i, pair in enumerate(pairs)
+    ]
     return pd.DataFrame(rows, columns=["video_id", "label", "identity", "donor", "source_video"])
 
 
@@ -61,7 +63,9 @@ def anneal(table: np.ndarray, place: np.ndarray, seed: int) -> float:
         p, q = place[a], place[b]
         if p != q:
             change = (
-                table[a] @ (1.0 * (place == p) - (place == q)) + table[b] @ (1.0 * (place == q) - (place == p)) + 2 * table[a, b]
+                table[a] @ (1.0 * (place == p) - (place == q))
+                + table[b] @ (1.0 * (place == q) - (place == p))
+                + 2 * table[a, b]
             )
             if change < 0 or rng.random() < np.exp(-change / heat):
                 place[a], place[b] = q, p
@@ -76,12 +80,17 @@ def main() -> None:
     for people, real, fakes, seeds in ((12, 60, 400, range(5)), (59, 590, 5639, range(3))):
         for seed in seeds:
             labels = made_up(people, real, fakes, seed)
-            division = Division(labels, ties(labels), settings)
+            division = SplitAssignment(labels, links(labels), settings)
             sides = pd.Series(division.side[:real]).groupby(labels["identity"][:real]).first()
             place = sides[[f"p{i}" for i in range(people)]].to_numpy()
             table = joins(labels, people)
-            least = exhaustive(table, place) if people < 15 else min(anneal(table, place, start) for start in range(STARTS))
-            print(f"{people:6} {fakes:6} {seed:5} {(division.side < 0).sum() / fakes:18.1%} {least / fakes:12.1%}", flush=True)
+            least = (
+                exhaustive(table, place) if people < 15 else min(anneal(table, place, start) for start in range(STARTS))
+            )
+            print(
+                f"{people:6} {fakes:6} {seed:5} {(division.side < 0).sum() / fakes:18.1%} {least / fakes:12.1%}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

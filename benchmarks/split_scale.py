@@ -47,8 +47,19 @@ def measure(labels: pd.DataFrame, folder: Path) -> tuple[float, float, str]:
     """Seconds and GiB of the split stage, all of it, and what it said."""
     labels.to_csv(folder / "labels.csv", index=False)
     (folder / "params.yaml").write_text(Path("params.yaml").read_text())
-    places = ["--data.videos", ".", "--data.labels", "labels.csv", "--data.splits", "splits.csv", "--data.index", "none"]
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd())} | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    places = [
+        "--data.videos",
+        ".",
+        "--data.labels",
+        "labels.csv",
+        "--data.splits",
+        "splits.csv",
+        "--data.index",
+        "none",
+    ]
+    environment = (
+        os.environ | {"PYTHONPATH": str(Path.cwd())} | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    )
     start = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "stages.split", *places],

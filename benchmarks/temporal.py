@@ -14,16 +14,16 @@ import torch
 import yaml
 
 from benchmarks.crossval import NOTE, spread
-from stages.corpora.tables import labelled_faces
+from deepfake_detector.corpora.face_table import load_face_table
+from deepfake_detector.training.augmentation import augment
+from deepfake_detector.training.batching import batch_lengths, track_ids
+from deepfake_detector.training.checkpoint import load_detector
+from deepfake_detector.training.dataset import FaceDataset, SequentialBatches, make_loader
+from deepfake_detector.training.device import make_deterministic, pick_device
+from deepfake_detector.training.model import FaceClassifier
+from deepfake_detector.training.scoring import predict_logits
+from deepfake_detector.training.temporal_heads import fit_temporal_head
 from stages.export import aucs
-from stages.learning.augment import augment
-from stages.learning.batches import batch_lengths, people_of
-from stages.learning.checkpoint import load_detector
-from stages.learning.dataset import FaceDataset, InOrder, make_loader
-from stages.learning.device import make_deterministic, pick_device
-from stages.learning.model import FaceClassifier
-from stages.learning.score import score_batches
-from stages.learning.temporal import fit_temporal
 from stages.params import Params, parse
 
 HEADS = ("mean", "gru", "attention")
@@ -37,10 +37,12 @@ def of_revision(name: str, path: str, folder: Path) -> Path:
     return target
 
 
-def test_aucs(model: FaceClassifier, head: str, faces: pd.DataFrame, folder: Path, device: torch.device) -> tuple[float, float]:
+def test_aucs(
+    model: FaceClassifier, head: str, faces: pd.DataFrame, folder: Path, device: torch.device
+) -> tuple[float, float]:
     """AUC of videos and of faces."""
-    loader = make_loader(FaceDataset(faces, folder), InOrder(batch_lengths(people_of(faces), 64, head)), 0)
-    return aucs(faces, score_batches(model, (crops for crops, _ in loader), device))
+    loader = make_loader(FaceDataset(faces, folder), SequentialBatches(batch_lengths(track_ids(faces), 64, head)), 0)
+    return aucs(faces, predict_logits(model, (crops for crops, _ in loader), device))
 
 
 def compare_heads(name: str, params: Params) -> dict[str, tuple[float, float]]:
@@ -48,14 +50,14 @@ def compare_heads(name: str, params: Params) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as work:
         model, _ = load_detector(of_revision(name, params.infer.checkpoint, Path(work)))
         splits = of_revision(name, params.data.splits, Path(work))
-        faces = labelled_faces(params.data.model_copy(update={"splits": str(splits)}))
+        faces = load_face_table(params.data.model_copy(update={"splits": str(splits)}))
     train, test = (faces[faces["partition"] == part].reset_index(drop=True) for part in ("train", "test"))
     result = {}
     for head in HEADS:
         model.to(device).temporal = None
         if head != "mean":
             dataset = FaceDataset(train, folder, augment, params.extract.margin)
-            fit_temporal(model, head, train, dataset, params.train, device)
+            fit_temporal_head(model, head, train, dataset, params.train, device)
         result[head] = test_aucs(model, head, test, folder, device)
         print(name, head, *result[head], flush=True)
     return result
@@ -66,12 +68,22 @@ def main() -> None:
     make_deterministic(params.train.seed)
     names = [f"fold-{fold}" for fold in range(yaml.safe_load(Path("params.yaml").read_text())["split"]["folds"])]
     rows = [compare_heads(name, params) for name in names]
-    lines = ["# Heads over time", "", f"`python -m benchmarks.temporal`, after `make crossval`, writes this page. {NOTE}", ""]
+    lines = [
+        "# Heads over time",
+        "",
+        f"`python -m benchmarks.temporal`, after `make crossval`, writes this page. {NOTE}",
+        "",
+    ]
     lines += ["Test videos of each fold; mean ± sd over folds.", ""]
-    lines += ["| model.temporal | " + " | ".join(names) + " | video AUC | frame AUC |", "|---|" + "---|" * (len(names) + 2)]
+    lines += [
+        "| model.temporal | " + " | ".join(names) + " | video AUC | frame AUC |",
+        "|---|" + "---|" * (len(names) + 2),
+    ]
     for head in HEADS:
         videos, frames = ([row[head][level] for row in rows] for level in (0, 1))
-        lines.append(f"| {head} | " + " | ".join(f"{auc:.3f}" for auc in videos) + f" | {spread(videos)} | {spread(frames)} |")
+        lines.append(
+            f"| {head} | " + " | ".join(f"{auc:.3f}" for auc in videos) + f" | {spread(videos)} | {spread(frames)} |"
+        )
     OUTPUT.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

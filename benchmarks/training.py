@@ -12,23 +12,27 @@ from pathlib import Path
 
 import torch
 
-from stages.corpora.tables import labelled_faces
-from stages.learning.augment import augment
-from stages.learning.dataset import Batch, FaceDataset, PairSampler, ahead, make_loader
-from stages.learning.device import autocast, pick_device
-from stages.learning.lesson import Lesson
-from stages.learning.model import create_model
+from deepfake_detector.corpora.face_table import load_face_table
+from deepfake_detector.training.augmentation import augment
+from deepfake_detector.training.dataset import Batch, FaceDataset, PairedBatchSampler, make_loader, prefetch
+from deepfake_detector.training.device import autocast, pick_device
+from deepfake_detector.training.losses import ClassifierWithLoss
+from deepfake_detector.training.model import create_model
 from stages.params import Params, parse
 
 
 def seconds(batches: Iterable[Batch], precision: str, params: Params) -> float:
     """Seconds of a training step, mean over the second pass through `batches`: the first warms up."""
     device = pick_device()
-    lesson = Lesson(create_model(params.model.backbone, places=params.train.mask > 0), params.train).to(device).train()
+    lesson = (
+        ClassifierWithLoss(create_model(params.model.backbone, places=params.train.mask > 0), params.train)
+        .to(device)
+        .train()
+    )
     optimizer = torch.optim.AdamW(lesson.parameters(), fused=True)
     for _ in range(2):
         started, steps = time.perf_counter(), 0
-        for crops, labels in ahead(batches, device):
+        for crops, labels in prefetch(batches, device):
             with autocast(device, precision):
                 loss = lesson(crops.to(device), labels.float().to(device))
             loss.backward()
@@ -43,12 +47,12 @@ def seconds(batches: Iterable[Batch], precision: str, params: Params) -> float:
 def main() -> None:
     params = parse("train", __doc__ or "")
     settings = params.train
-    faces = labelled_faces(params.data)
+    faces = load_face_table(params.data)
     train = faces[faces["partition"] == "train"].reset_index(drop=True)
     dataset = FaceDataset(train, Path(params.data.faces), augment, params.extract.margin)
 
     def loader(workers: int) -> Iterable[Batch]:
-        return make_loader(dataset, PairSampler(train, settings), workers)
+        return make_loader(dataset, PairedBatchSampler(train, settings), workers)
 
     memory = [batch for batch, _ in zip(loader(0), range(8), strict=False)] * 8  # a few, again and again
     base = seconds(memory, "bfloat16", params)

@@ -17,25 +17,25 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages.corpora.audit import already_seen
-from stages.corpora.identities import identity_groups, ties
-from stages.corpora.labels import LabelsError, read_labels
-from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found, read_splits
-from stages.faces.extraction import Geometry
-from stages.learning.batches import batch_lengths, people_of
-from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector
-from stages.learning.dataset import FaceDataset, InOrder, make_loader
-from stages.learning.device import pick_device
-from stages.learning.score import batches_of, score_batches
+from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table, read_splits, read_visual_links
+from deepfake_detector.corpora.identity_graph import identity_groups, links
+from deepfake_detector.corpora.labels import LabelsError, read_labels
+from deepfake_detector.corpora.leakage import already_seen
+from deepfake_detector.evaluation import tables
+from deepfake_detector.evaluation.aggregation import aggregate_videos
+from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.evaluation.curves import write_curves
+from deepfake_detector.evaluation.error_gallery import draw_error_gallery
+from deepfake_detector.evaluation.plots import plot_evaluation
+from deepfake_detector.evaluation.report import describe, write_card, write_page
+from deepfake_detector.evaluation.robustness import PLANS, RobustnessStudy, crop_rows, file_rows
+from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.training.batching import batch_lengths, track_ids
+from deepfake_detector.training.checkpoint import CheckpointError, DetectorConfig, load_detector
+from deepfake_detector.training.dataset import FaceDataset, SequentialBatches, make_loader
+from deepfake_detector.training.device import pick_device
+from deepfake_detector.training.scoring import batch_crops, predict_logits
 from stages.params import Corpus, Params, fail, parse
-from stages.scoring import tables
-from stages.scoring.aggregate import aggregate
-from stages.scoring.calibrate import Calibration
-from stages.scoring.curves import write_curves
-from stages.scoring.hardest import draw_hardest
-from stages.scoring.pictures import draw_pictures
-from stages.scoring.report import describe, write_card, write_page
-from stages.scoring.robustness import PLANS, Bench, crop_rows, file_rows
 
 PLOTS, REPORTS, CORPORA = Path("plots/evaluate"), Path("reports"), Path("data/corpora")
 COLUMNS = ["video_id", "partition", "label", "probability", "logit", "verdict", "frames", "faces"]
@@ -66,24 +66,26 @@ class Scorer:
 
     def crops(self, crops: Iterable[np.ndarray], faces: pd.DataFrame) -> np.ndarray:
         """Logits (n,) of crops, uint8 BGR, of the rows of a table `video_id,track`; a batch at a time is held."""
-        return score_batches(self._model, batches_of(crops, self._lengths(faces)), self._device)
+        return predict_logits(self._model, batch_crops(crops, self._lengths(faces)), self._device)
 
     def _lengths(self, faces: pd.DataFrame) -> list[int]:
-        return batch_lengths(people_of(faces), self._batch_size, self._temporal)
+        return batch_lengths(track_ids(faces), self._batch_size, self._temporal)
 
     def score(self, videos: pd.DataFrame, faces: pd.DataFrame, folder: Path, report: Path) -> Scored:
         """Score `faces` of `videos` (`video_id,label,group,partition`), with crops in `folder`; `report` tells of those without."""
         faces = faces.reset_index(drop=True)
-        loader = make_loader(FaceDataset(faces, folder), InOrder(self._lengths(faces)), 0)
-        faces["logit"] = score_batches(self._model, (crops for crops, _ in loader), self._device)
+        loader = make_loader(FaceDataset(faces, folder), SequentialBatches(self._lengths(faces)), 0)
+        faces["logit"] = predict_logits(self._model, (crops for crops, _ in loader), self._device)
         found = pd.read_csv(report, dtype={"video_id": str}, keep_default_na=False)
-        return Scored(judge_videos(faces, videos, self.calibration), faces, folder, found)
+        return Scored(add_verdicts(faces, videos, self.calibration), faces, folder, found)
 
 
-def judge_videos(faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+def add_verdicts(faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
     """`videos`, each with its score and verdict; those without a face with verdict no_face and no score."""
     videos = videos.drop(columns=list(tables.SCORES), errors="ignore")
-    videos = videos.merge(aggregate(faces, calibration.aggregate), left_on="video_id", right_index=True, how="left")
+    videos = videos.merge(
+        aggregate_videos(faces, calibration.aggregate), left_on="video_id", right_index=True, how="left"
+    )
     scored = videos["logit"].notna()
     videos["logit"] = videos["logit"].astype(float).round(6)
     videos["probability"] = calibration.probability(videos["logit"].to_numpy()).round(6)
@@ -94,14 +96,16 @@ def judge_videos(faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibra
 
 def read_divided(params: Params) -> pd.DataFrame:
     """The labels of all videos with their `partition,group,fold`."""
-    labels = read_labels(params.data.labels, params.data.videos).drop(columns=["partition", "group", "fold"], errors="ignore")
+    labels = read_labels(params.data.labels, params.data.videos).drop(
+        columns=["partition", "group", "fold"], errors="ignore"
+    )
     return read_splits(params.data).merge(labels, on="video_id")
 
 
 def score_own(params: Params, videos: pd.DataFrame, scorer: Scorer) -> Scored:
     """The val and test videos of the corpus that the detector was trained on."""
     videos = videos[videos["partition"].isin(["val", "test"])].reset_index(drop=True)
-    faces = labelled_faces(params.data)
+    faces = load_face_table(params.data)
     faces = faces[faces["video_id"].isin(videos["video_id"])]
     return scorer.score(videos, faces, Path(params.data.faces), Path(params.data.report))
 
@@ -128,16 +132,18 @@ def check(params: Params, config: DetectorConfig) -> None:
         if wanted != has:
             fail(f"evaluate.{key} = {wanted}, but {name} was calibrated for {has}; train again (the weights are kept)")
     if params.evaluate.corpora and config.geometry != Geometry.of(params.extract):
-        fail(f"{name} was trained on faces cropped otherwise than params.yaml now says; further corpora cannot be compared")
+        fail(
+            f"{name} was trained on faces cropped otherwise than params.yaml now says; further corpora cannot be compared"
+        )
 
 
 def measure_robustness(
-    params: Params, own: Scored, scorer: Scorer, config: DetectorConfig, draws: tables.Draws
+    params: Params, own: Scored, scorer: Scorer, config: DetectorConfig, draws: tables.Bootstrap
 ) -> list[tables.Row]:
     videos = own.part("test")
     if params.evaluate.robustness == "none" or videos.empty:
         return []
-    plan, bench = PLANS[params.evaluate.robustness], Bench(scorer.crops, scorer.calibration, draws)
+    plan, bench = PLANS[params.evaluate.robustness], RobustnessStudy(scorer.crops, scorer.calibration, draws)
     rows = file_rows(plan, bench, videos, own.faces, own.folder, config.geometry, params.extract.faces)
     return rows + crop_rows(plan, bench, videos, own.faces, own.folder)
 
@@ -146,7 +152,7 @@ def measure(
     params: Params, config: DetectorConfig, own: Scored, others: dict[str, Scored], scorer: Scorer, labels: pd.DataFrame
 ) -> dict[str, Any]:
     """All findings, as strict JSON would hold them. `labels`: of the own corpus, with its attributes."""
-    draws = tables.Draws(params.evaluate.bootstrap, params.evaluate.seed)
+    draws = tables.Bootstrap(params.evaluate.bootstrap, params.evaluate.seed)
     calibration, test = config.calibration, own.part("test")
     scored = pd.concat([own.part("val"), test])
     faces = own.faces[own.faces["video_id"].isin(scored["video_id"])]
@@ -155,7 +161,8 @@ def measure(
     return {
         "levels": tables.levels(faces, scored, calibration, draws),
         "coverage": {
-            n: tables.coverage(s.videos[s.videos["partition"] == n], s.report) for n, s in {"val": own, **everyone}.items()
+            n: tables.coverage(s.videos[s.videos["partition"] == n], s.report)
+            for n, s in {"val": own, **everyone}.items()
         },
         "classification": tables.classification(test, calibration.threshold),
         "verdicts": tables.verdicts(own.videos[own.videos["partition"] == "test"]),
@@ -173,8 +180,14 @@ def metrics_of(findings: dict[str, Any]) -> dict[str, Any]:
     parts = {}
     for name, rows in findings["levels"].items():
         covered = findings["coverage"][name]
-        parts[name] = {"coverage": covered["coverage"], "unscored": covered["unscored"], "threshold": rows["video"]["threshold"]}
-        parts[name] |= {level: {k: v for k, v in row.items() if k not in ("small", "threshold")} for level, row in rows.items()}
+        parts[name] = {
+            "coverage": covered["coverage"],
+            "unscored": covered["unscored"],
+            "threshold": rows["video"]["threshold"],
+        }
+        parts[name] |= {
+            level: {k: v for k, v in row.items() if k not in ("small", "threshold")} for level, row in rows.items()
+        }
     corpora = {
         row["corpus"]: {k: v for k, v in row.items() if k not in ("small", "corpus")}
         | {"coverage": findings["coverage"].get(row["corpus"], {}).get("coverage")}
@@ -188,7 +201,7 @@ def write_json(path: Path, tree: Any) -> None:
     path.write_text(json.dumps(tree, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def say(findings: dict[str, Any]) -> None:
+def print_summary(findings: dict[str, Any]) -> None:
     test, covered = findings["levels"]["test"]["video"], findings["coverage"]["test"]
     unscored = ", ".join(f"{count} {status}" for status, count in covered["unscored"].items())
     print(f"test: {test['n']} of {covered['videos']} videos scored" + (f" ({unscored})" if unscored else ""), end="")
@@ -199,22 +212,34 @@ def say(findings: dict[str, Any]) -> None:
     print(f"see {REPORTS}/evaluation.html and {REPORTS}/model_card.md")
 
 
-def audit_against(config: DetectorConfig, test: pd.DataFrame, params: Params) -> None:
+def check_leakage(config: DetectorConfig, test: pd.DataFrame, params: Params) -> None:
     """End the stage if anybody or anything in the test set was seen in training, by what the detector itself remembers."""
     if not config.seen:
-        fail(f"{params.infer.checkpoint} does not say what it was trained on, so that no leak can be excluded; train again")
-    seen = already_seen(ties(test, read_found(params.data)), config.seen)
-    leaks = [f"{kind} {', '.join(tokens[:10])}" for kind, tokens in seen.items() if tokens and kind not in params.split.allow_leaks]
+        fail(
+            f"{params.infer.checkpoint} does not say what it was trained on, so that no leak can be excluded; train again"
+        )
+    seen = already_seen(links(test, read_visual_links(params.data)), config.seen)
+    leaks = [
+        f"{kind} {', '.join(tokens[:10])}"
+        for kind, tokens in seen.items()
+        if tokens and kind not in params.split.allow_leaks
+    ]
     if leaks:
-        fail(f"{params.infer.checkpoint} was trained on what the test set shows: " + "; ".join(leaks) + "; see split.allow_leaks")
+        fail(
+            f"{params.infer.checkpoint} was trained on what the test set shows: "
+            + "; ".join(leaks)
+            + "; see split.allow_leaks"
+        )
 
 
 def warn_of_seen(config: DetectorConfig, name: str, videos: pd.DataFrame) -> None:
     """Say loudly what a further corpus shows that the detector was trained on."""
-    seen = already_seen(ties(videos), config.seen)
+    seen = already_seen(links(videos), config.seen)
     shown = [f"{len(tokens)} by {kind} ({', '.join(tokens[:10])})" for kind, tokens in seen.items() if tokens]
     if shown:
-        print(f"WARNING: the detector was trained on what corpus {name} shows: {'; '.join(shown)}; its scores there are too good")
+        print(
+            f"WARNING: the detector was trained on what corpus {name} shows: {'; '.join(shown)}; its scores there are too good"
+        )
 
 
 def main() -> None:
@@ -224,7 +249,7 @@ def main() -> None:
         check(params, config)
         scorer = Scorer(model, config, params.evaluate.batch_size)
         labels = read_divided(params)
-        audit_against(config, labels[labels["partition"] == "test"], params)
+        check_leakage(config, labels[labels["partition"] == "test"], params)
         own = score_own(params, labels, scorer)
         others = {name: score_corpus(name, corpus, scorer) for name, corpus in params.evaluate.corpora.items()}
         for name, scored in others.items():
@@ -237,12 +262,12 @@ def main() -> None:
     predictions[COLUMNS].to_csv(params.data.predictions, index=False, lineterminator="\n")
     write_json(Path("metrics/evaluate.json"), metrics_of(findings))
     write_curves(PLOTS, own.part("val"), own.part("test"), findings)
-    draw_pictures(PLOTS, own.part("val"), own.part("test"), findings, config.calibration)
-    draw_hardest(REPORTS / "hardest.png", own.part("test"), own.faces, own.folder, config.calibration.threshold)
+    plot_evaluation(PLOTS, own.part("val"), own.part("test"), findings, config.calibration)
+    draw_error_gallery(REPORTS / "hardest.png", own.part("test"), own.faces, own.folder, config.calibration.threshold)
     context = describe(params, config, findings, labels)
     write_card(REPORTS / "model_card.md", context)
     write_page(REPORTS / "evaluation.html", context, PLOTS, REPORTS / "hardest.png")
-    say(findings)
+    print_summary(findings)
 
 
 if __name__ == "__main__":

@@ -19,15 +19,16 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from stages.corpora.labels import LabelsError
-from stages.corpora.tables import labelled_faces
-from stages.learning.batches import people_of
-from stages.learning.files import CheckpointError, file_sha256
-from stages.learning.runtime import BATCH, OnnxScorer, Scorer, TorchScorer, to_input
+from deepfake_detector.corpora.face_table import load_face_table
+from deepfake_detector.corpora.labels import LabelsError
+from deepfake_detector.evaluation.aggregation import aggregate_videos
+from deepfake_detector.evaluation.metrics import video_auc
+from deepfake_detector.evaluation.robustness import stored_crops
+from deepfake_detector.files import file_sha256
+from deepfake_detector.inference.backends import BATCH, Backend, OnnxBackend, TorchBackend, to_input
+from deepfake_detector.training.batching import track_ids
+from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import Params, fail, parse
-from stages.scoring.aggregate import aggregate
-from stages.scoring.metrics import video_auc
-from stages.scoring.robustness import stored_crops
 
 TOLERANCE = 1e-4  # largest difference of probabilities that still counts as the same detector
 
@@ -36,8 +37,8 @@ def main() -> None:
     params = parse("export", __doc__ or "")
     output = Path(params.export.output)
     try:
-        scorer = TorchScorer(params.infer.checkpoint, "cpu")
-        faces = labelled_faces(params.data)
+        scorer = TorchBackend(params.infer.checkpoint, "cpu")
+        faces = load_face_table(params.data)
     except (CheckpointError, LabelsError) as error:
         fail(str(error))
     metadata = {"detector": scorer.config.model_dump_json(), "checkpoint": file_sha256(params.infer.checkpoint)}
@@ -46,7 +47,7 @@ def main() -> None:
     export(scorer, part, metadata)
     chosen = spread_over(faces, params.export.crops)
     crops = list(stored_crops(chosen, Path(params.data.faces)))
-    difference = parity(scorer, OnnxScorer(part, "cpu"), crops, people_of(chosen))
+    difference = parity(scorer, OnnxBackend(part, "cpu"), crops, track_ids(chosen))
     print(f"largest difference of probabilities on {len(crops)} faces: {difference:.1e}, allowed {TOLERANCE:.0e}")
     if not difference <= TOLERANCE:
         part.unlink()
@@ -58,7 +59,7 @@ def main() -> None:
     sys.exit(0)
 
 
-def export(scorer: TorchScorer, path: Path, metadata: dict[str, str]) -> None:
+def export(scorer: TorchBackend, path: Path, metadata: dict[str, str]) -> None:
     """Write the network of `scorer` to `path`: input `crops` uint8 RGB (n, 3, size, size), output `logits` float32 (n,)."""
     size = scorer.config.geometry.size
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
@@ -81,7 +82,7 @@ def write(model: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
     onnx.save(model, path)
 
 
-def parity(one: Scorer, two: Scorer, crops: list[np.ndarray], people: Sequence[Hashable]) -> float:
+def parity(one: Backend, two: Backend, crops: list[np.ndarray], people: Sequence[Hashable]) -> float:
     """Largest difference between the calibrated probabilities that two runtimes give to the same crops."""
     probability = one.config.calibration.probability
     return float(np.abs(probability(one.score(crops, people)) - probability(two.score(crops, people))).max())
@@ -110,14 +111,14 @@ def export_int8(source: Path, faces: pd.DataFrame, params: Params) -> None:
     write(onnx.load(part), part, metadata)
     prepared.unlink()
     validation = faces[faces["partition"] == "val"].reset_index(drop=True)
-    exact, quantised = (OnnxScorer(path, "cpu") for path in (source, part))
+    exact, quantised = (OnnxBackend(path, "cpu") for path in (source, part))
     part.replace(target)
     print(f"wrote {target}")
     if validation["label"].nunique() < 2:
         print("  no validation videos of both kinds: what INT8 costs in AUC is not known")
         return
     crops = list(stored_crops(validation, folder))
-    before, after = (aucs(validation, scorer.score(crops, people_of(validation))) for scorer in (exact, quantised))
+    before, after = (aucs(validation, scorer.score(crops, track_ids(validation))) for scorer in (exact, quantised))
     for level, a, b in zip(("video", "frame"), before, after, strict=True):
         print(f"  validation {level} AUC {a:.4f} in float32, {b:.4f} in INT8: difference {b - a:+.4f}")
 
@@ -127,7 +128,9 @@ class Batches(CalibrationDataReader):
 
     def __init__(self, crops: list[np.ndarray]) -> None:
         starts = range(0, len(crops), BATCH)
-        self._batches: Iterator[dict[str, np.ndarray]] = iter({"crops": to_input(np.stack(crops[i : i + BATCH]))} for i in starts)
+        self._batches: Iterator[dict[str, np.ndarray]] = iter(
+            {"crops": to_input(np.stack(crops[i : i + BATCH]))} for i in starts
+        )
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._batches, None)
@@ -135,7 +138,7 @@ class Batches(CalibrationDataReader):
 
 def aucs(faces: pd.DataFrame, logits: np.ndarray) -> tuple[float, float]:
     """AUC of videos and of faces."""
-    videos = aggregate(faces.assign(logit=logits))
+    videos = aggregate_videos(faces.assign(logit=logits))
     labels = faces.drop_duplicates("video_id").set_index("video_id")["label"]
     return video_auc(labels.loc[videos.index], videos["logit"]), video_auc(faces["label"], logits)
 

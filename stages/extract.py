@@ -20,17 +20,23 @@ from typing import Any
 
 import pandas as pd
 
-from stages.corpora.labels import labels_or_fail
-from stages.faces.cache import Cache
-from stages.faces.detectors import DetectorError, make_detector, weights_hash
-from stages.faces.extraction import INDEX_COLUMNS, Geometry
-from stages.faces.job import Record, extract_one, failed
-from stages.faces.sources import find_videos, name_videos
+from deepfake_detector.corpora.labels import labels_or_fail
+from deepfake_detector.faces.cache import FaceCache
+from deepfake_detector.faces.detectors import DetectorError, create_detector, weights_hash
+from deepfake_detector.faces.extraction import INDEX_COLUMNS, Geometry
+from deepfake_detector.faces.job import Record, extract_video, failed_record
+from deepfake_detector.faces.sources import find_videos, name_videos
+from deepfake_detector.parallel_map import parallel_map
 from stages.params import Data, Extract, fail, parse
-from stages.workers import spread
 
 STATUSES = ("ok", "partial", "no_face", "unreadable", "timeout", "crashed")
-USERS_FAULT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}  # of the machine: no property of a video
+USERS_FAULT = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+}  # of the machine: no property of a video
 
 
 def record_of(outcome: Any, settings: Extract) -> Record:
@@ -38,15 +44,17 @@ def record_of(outcome: Any, settings: Extract) -> Record:
     if not isinstance(outcome, BaseException):
         return outcome
     if isinstance(outcome, TimeoutError):
-        return failed("timeout", f"took longer than extract.timeout = {settings.timeout:g} seconds")
+        return failed_record("timeout", f"took longer than extract.timeout = {settings.timeout:g} seconds")
     if isinstance(outcome, OSError) and outcome.errno in USERS_FAULT:
         raise outcome
     if isinstance(outcome, MemoryError) or "bad_alloc" in str(outcome) or "Insufficient memory" in str(outcome):
-        return failed("crashed", f"needed more than extract.memory = {settings.memory:g} gigabytes")
+        return failed_record("crashed", f"needed more than extract.memory = {settings.memory:g} gigabytes")
     code = getattr(outcome, "exitcode", None)
     if code is not None:
-        return failed("crashed", f"its process died ({signal.Signals(-code).name if code < 0 else f'exit status {code}'})")
-    return failed("crashed", f"{type(outcome).__name__}: {outcome}")
+        return failed_record(
+            "crashed", f"its process died ({signal.Signals(-code).name if code < 0 else f'exit status {code}'})"
+        )
+    return failed_record("crashed", f"{type(outcome).__name__}: {outcome}")
 
 
 def listed_videos(data: Data) -> list[tuple[str, str]]:
@@ -81,7 +89,7 @@ def extract_all(videos: list[tuple[str, str]], settings: Extract, folder: Path) 
         print(f"{settings.detector_weights}: SHA-256 {weights}")
     geometry = Geometry.of(settings)
     params = {**asdict(geometry), "detector_weights": weights, "faces": settings.faces}
-    cache = Cache(Path(settings.cache) if settings.cache else None, params)
+    cache = FaceCache(Path(settings.cache) if settings.cache else None, params)
     keys = cache.keys([path for _, path in videos])
     records = [cache.get(key, folder / f"{name}.zip") for key, (name, _) in zip(keys, videos, strict=True)]
     missing = [i for i, record in enumerate(records) if record is None]
@@ -91,12 +99,14 @@ def extract_all(videos: list[tuple[str, str]], settings: Extract, folder: Path) 
         print(f"{len(videos) - len(work)} of {len(videos)} videos were seen before")
     if work and settings.detector != "centerface":
         try:
-            make_detector(settings.detector, settings.threshold, settings.detector_weights)  # to fail before any work
+            create_detector(settings.detector, settings.threshold, settings.detector_weights)  # to fail before any work
         except DetectorError as error:
             fail(str(error))
-    one = partial(extract_one, geometry=geometry, people=settings.faces, folder=folder)
+    one = partial(extract_video, geometry=geometry, people=settings.faces, folder=folder)
     tasks = [videos[i] for i in work]
-    for position, outcome in spread(one, tasks, settings.workers, "extract", "video", settings.timeout, settings.memory):
+    for position, outcome in parallel_map(
+        one, tasks, settings.workers, "extract", "video", settings.timeout, settings.memory
+    ):
         i = work[position]
         records[i] = record = record_of(outcome, settings)
         if record["report"]["status"] in ("ok", "partial", "no_face"):
@@ -120,7 +130,9 @@ def main() -> None:
         names = [name for name, _ in videos]
         rows = [[name, *row] for name, record in zip(names, records, strict=True) for row in record["index"]]
         index = pd.DataFrame(rows, columns=INDEX_COLUMNS)
-        report = pd.DataFrame([{"video_id": name, **record["report"]} for name, record in zip(names, records, strict=True)])
+        report = pd.DataFrame(
+            [{"video_id": name, **record["report"]} for name, record in zip(names, records, strict=True)]
+        )
         index_part, report_part = (Path(f"{path}.part") for path in (params.data.index, params.data.report))
         for part in (index_part, report_part):
             part.parent.mkdir(parents=True, exist_ok=True)

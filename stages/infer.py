@@ -19,11 +19,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stages.faces.sources import find_videos, is_url, name_videos, printable
-from stages.learning.files import CheckpointError, file_sha256
+from deepfake_detector.faces.sources import find_videos, is_url, name_videos, printable
+from deepfake_detector.files import file_sha256
+from deepfake_detector.inference.task import OutputError, PredictionSettings, PredictionTask, run_task, verdict_text
+from deepfake_detector.parallel_map import parallel_map
+from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import fail, parse
-from stages.scoring.job import Job, OutputError, Settings, judge_job, words
-from stages.workers import spread
 
 COLUMNS = ["filepath", "video_id", "verdict", "probability", "frames", "faces", "message"]  # what others read
 COLUMNS += ["frames_wanted", "frames_with_face", "person"]
@@ -37,18 +38,26 @@ def main() -> None:
     places = chosen.videos if isinstance(chosen.videos, list) else [chosen.videos]
     videos, others = find_videos(places, output)
     if not videos:
-        fail(f"no video in {', '.join(places)}" + (f"; {others} files there are no videos by their names" if others else ""))
+        fail(
+            f"no video in {', '.join(places)}"
+            + (f"; {others} files there are no videos by their names" if others else "")
+        )
     if chosen.overlay == "heatmap" and chosen.runtime == "onnx":
         fail("infer.overlay = 'heatmap' needs gradients, which only infer.runtime = 'torch' has")
     inside = [video for video in videos if Path(video).exists() and Path(video).resolve().parent == output.resolve()]
     if inside:
-        fail(f"infer.output = {chosen.output!r} is the folder of {inside[0]}, which results might overwrite; choose another")
+        fail(
+            f"infer.output = {chosen.output!r} is the folder of {inside[0]}, which results might overwrite; choose another"
+        )
     try:
-        settings = Settings.of(params)
+        settings = PredictionSettings.of(params)
         output.mkdir(parents=True, exist_ok=True)
         names = name_videos(videos)
-        jobs = [Job(video, name, chosen.output, settings, chosen.device) for video, name in zip(videos, names, strict=True)]
-        rows = judge_all(jobs, output, chosen.workers, chosen.timeout)
+        jobs = [
+            PredictionTask(video, name, chosen.output, settings, chosen.device)
+            for video, name in zip(videos, names, strict=True)
+        ]
+        rows = predict_all(jobs, output, chosen.workers, chosen.timeout)
     except CheckpointError as error:
         fail(str(error))
     except (OutputError, OSError) as error:
@@ -57,14 +66,16 @@ def main() -> None:
         print("\nInterrupted; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
     counts = Counter(row["verdict"] for row in rows)
-    print(", ".join(f"{count} {words(verdict)}" for verdict, count in sorted(counts.items())) + f"; see {output}")
+    print(
+        ", ".join(f"{count} {verdict_text(verdict)}" for verdict, count in sorted(counts.items())) + f"; see {output}"
+    )
     if others:
         print(f"{others} files in folders are no videos by their names and were left out.")
     print(NOTE)
     sys.exit(3 if counts["error"] else 0)
 
 
-def judge_all(jobs: list[Job], output: Path, workers: int, timeout: float) -> list[dict[str, Any]]:
+def predict_all(jobs: list[PredictionTask], output: Path, workers: int, timeout: float) -> list[dict[str, Any]]:
     """Judge all jobs, but for those that an interrupted run finished; write the tables; return the rows in order of jobs.
 
     While it lasts, `predictions.csv.part` holds the rows so far, in order of finishing; it also says that the run is not over.
@@ -77,41 +88,47 @@ def judge_all(jobs: list[Job], output: Path, workers: int, timeout: float) -> li
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows.values())
-        for i, record in judged(jobs, [i for i in range(len(jobs)) if i not in rows], workers, timeout):
+        for i, record in run_tasks(jobs, [i for i in range(len(jobs)) if i not in rows], workers, timeout):
             rows[i] = {column: record[column] for column in COLUMNS}
             table.writerow(rows[i])
             file.flush()
-            tqdm.write(f"{words(rows[i]['verdict'], rows[i]['probability']):>22}  {rows[i]['filepath']}")
+            tqdm.write(f"{verdict_text(rows[i]['verdict'], rows[i]['probability']):>22}  {rows[i]['filepath']}")
     ordered = [rows[i] for i in range(len(jobs))]
     write_tables(ordered, jobs, output)
     part.unlink()
     return ordered
 
 
-def finished(jobs: list[Job]) -> dict[int, dict[str, Any]]:
+def finished(jobs: list[PredictionTask]) -> dict[int, dict[str, Any]]:
     """Rows of the jobs whose JSON, written last of all, is there and speaks of the same file and settings. Errors are retried."""
     rows = {}
     for i, job in enumerate(jobs):
         try:
             record = json.loads(job.result(".json").read_text(encoding="utf-8"))
             same = (record["filepath"], record["settings"]) == (printable(job.place), job.settings.record())
-            if same and record["verdict"] != "error" and (is_url(job.place) or record["sha256"] == file_sha256(job.place)):
+            if (
+                same
+                and record["verdict"] != "error"
+                and (is_url(job.place) or record["sha256"] == file_sha256(job.place))
+            ):
                 rows[i] = {column: record[column] for column in COLUMNS}
         except (OSError, ValueError, KeyError, TypeError):
             continue  # not there, or not ours: it is judged again
     return rows
 
 
-def judged(jobs: list[Job], positions: list[int], workers: int, timeout: float) -> Iterator[tuple[int, dict[str, Any]]]:
+def run_tasks(
+    jobs: list[PredictionTask], positions: list[int], workers: int, timeout: float
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Positions of jobs with their records, as they finish: each in a process that may die without harm to the others."""
     if not positions:
         return
-    for at, result in spread(judge_job, [jobs[i] for i in positions], workers, "infer", "video", timeout):
+    for at, result in parallel_map(run_task, [jobs[i] for i in positions], workers, "infer", "video", timeout):
         job = jobs[positions[at]]
         if isinstance(result, CheckpointError | OutputError):
             raise result
         if isinstance(result, BaseException):
-            from stages.scoring.judging import record_error  # here: what judges takes seconds to import
+            from deepfake_detector.inference.predict import record_error  # here: what judges takes seconds to import
 
             result = record_error(job, explain(job.place, result, timeout))
         yield positions[at], result
@@ -123,7 +140,7 @@ def explain(place: str, error: BaseException, timeout: float) -> str:
     return f"{place}: {type(error).__name__}: {error}"
 
 
-def write_tables(rows: list[dict[str, Any]], jobs: list[Job], output: Path) -> None:
+def write_tables(rows: list[dict[str, Any]], jobs: list[PredictionTask], output: Path) -> None:
     """predictions.csv and predictions.json, each whole or not at all."""
     part = output / "predictions.json.part"
     content = {"note": NOTE, "settings": jobs[0].settings.record(), "videos": rows}

@@ -1,26 +1,61 @@
 """params.yaml as typed objects, and the command line that overrides it.
 
-Each stage begins with `params = parse(stage)`. Every key can be set as `--section.key value`, a stage's own keys also as
-`--key value` in kebab case. Anything unknown or impossible ends the program with the key, the value and what is allowed.
+A stage begins with `params = parse(stage, __doc__)`. The command line sets every key as `--section.key value`, and the keys
+of the stage itself also as `--key value` in kebab case. A key or value that is not allowed ends the program with exit
+status 2 and a message that names the key, the value and what is allowed.
 """
 
-import argparse
 import difflib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from deepfake_detector.corpora import LINK_KINDS
+from deepfake_detector.evaluation.aggregation import AGGREGATORS
+from deepfake_detector.faces.detectors import DETECTORS
+from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
 
 PARAMS_FILE = Path("params.yaml")
-Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Faces = PositiveInt | Literal["all"]
-KINDS = ("person", "donor", "original", "upload", "near_duplicate", "embedding")
-RESERVED = ("train", "val", "test", "excluded")
-Kind = Literal["person", "donor", "original", "upload", "near_duplicate", "embedding"]
-Kinds = Annotated[list[Kind], BeforeValidator(lambda given: given.split(",") if isinstance(given, str) and given else given or [])]
+PARTITIONS = ("train", "val", "test", "excluded")
+
+# The main output of a stage, and its side outputs with their names. Where the command line names the main output and not a side
+# output, the side output goes beside it: so a stage runs on any folder and leaves the tracked outputs alone.
+SIDE_OUTPUTS = {
+    "extract": ("data.index", {"data.extract_report": "extract_report.csv", "data.metrics": "metrics"}),
+    "split": ("data.splits", {"data.split_report": "split_report", "data.metrics": "metrics", "data.plots": "plots"}),
+    "train": (
+        "train.checkpoint",
+        {"train.state": "last.pt", "train.logs": "runs", "data.metrics": "metrics", "data.plots": "plots"},
+    ),
+    "evaluate": ("data.predictions", {"data.metrics": "metrics", "data.plots": "plots", "data.reports": "reports"}),
+}
+
+
+def one_of(allowed: Iterable[str]) -> AfterValidator:
+    """A validator that takes the names in `allowed` only."""
+    names = tuple(allowed)
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return name
+
+    return AfterValidator(check)
 
 
 def _none(given: object) -> object:
@@ -31,102 +66,145 @@ def _false(given: object) -> object:
     return False if given in ("false", "False") else given
 
 
+def _words(given: object) -> object:
+    return [word for word in given.split(",") if word] if isinstance(given, str) else given or []
+
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+MaxPeople = PositiveInt | Literal["all"]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Data(Section):
     videos: str = Field(description="folder that relative file paths in the labels CSV start from")
-    labels: str = Field(description="labels CSV: video_id,filepath,label and optional columns; none (extract): all of data.videos")
-    faces: str = Field(description="folder for the face crops, one zip for each video")
+    labels: str = Field(description="labels CSV; none (extract only): every video in data.videos, without labels")
+    faces: str = Field(description="folder of the face crops, one zip for each video")
     index: str = Field(description="Parquet table of all faces")
-    report: str = Field(description="CSV of what became of each video; given --data.index alone: extract_report.csv beside that")
-    splits: str = Field(description="CSV that says which video is in which partition")
-    predictions: str = Field(description="CSV of the scores that evaluate gives to each video")
-    metrics: str = Field(description="folder of the numbers that extract reports")
+    extract_report: str = Field(description="CSV that says what became of each video")
+    splits: str = Field(description="CSV that gives the partition of each video")
+    split_report: str = Field(description="folder with what split found, excluded and moved")
+    predictions: str = Field(description="CSV with the score of each video that evaluate scored")
+    metrics: str = Field(description="folder of the metrics, one JSON file for each stage")
+    plots: str = Field(description="folder of the plots")
+    reports: str = Field(description="folder of the evaluation report and the model card")
 
 
 class Sample(Section):
-    seed: Count = Field(description="seed of the embedded corpus")
-    pairs: int = Field(ge=1, le=20, description="pairs of people in it, each with ten clips")
+    output: str = Field(description="folder of the sample corpus; the stage empties it first")
+    seed: Count = Field(description="random seed")
+    pairs: int = Field(ge=1, le=20, description="pairs of people; each pair has ten clips")
     workers: Count = Field(description="processes; 0: one for each core")
 
 
 class Extract(Section):
     frames: PositiveInt | Literal["keyframes"] = Field(
-        description="frames taken from each video, spread evenly; keyframes: all that decode alone (quickest)"
+        description="frames sampled evenly from each video; keyframes: all frames that decode alone (fastest)"
     )
     fps: Annotated[PositiveFloat | None, BeforeValidator(_none)] = Field(
-        description="instead of `frames`, so many frames of each second; none: not used"
+        description="sample this many frames of each second instead of extract.frames; none: off"
     )
-    size: int = Field(ge=32, le=1024, description="side of a face crop, in pixels")
-    margin: float = Field(ge=0, le=3, description="room around the face, in face widths (0: cut at the ears)")
+    size: int = Field(ge=32, le=1024, description="side of a face crop in pixels")
+    margin: float = Field(ge=0, le=3, description="room around the face in face widths; 0 cuts at the ears")
     align: Literal["landmarks", "box"] = Field(
-        description="turn faces upright by eyes, nose and mouth, or cut out the box as it is"
+        description="landmarks: rotate the face upright by its five landmarks; box: crop the detected box as it is"
     )
-    format: Literal["jpg", "png"] = Field(description="of the crops: jpg (quality 95, 4:4:4) or png (lossless, five times larger)")
-    detector: Literal["centerface", "yunet", "retinaface"] = Field(
-        description="face detector; yunet is the fastest and needs detector_weights, retinaface fetches its weights on first use"
+    format: Literal["jpg", "png"] = Field(
+        description="image format of the crops; jpg: quality 95, 4:4:4; png: lossless and five times larger"
     )
-    detector_weights: str = Field(description="file of the YuNet model (.onnx); none: not used")
-    threshold: Share = Field(description="detector score from which something is a face")
-    faces: Faces = Field(description="people kept for each video, most prominent first; or all")
+    detector: Annotated[str, one_of(DETECTORS)] = Field(
+        description="face detector; yunet is the fastest and needs extract.detector_weights; retinaface downloads its weights"
+    )
+    detector_weights: str = Field(description="model file of the face detector (yunet: .onnx); none: the detector brings its own")
+    threshold: Share = Field(description="lowest detector score that counts as a face")
+    max_people: MaxPeople = Field(description="people kept for each video, the most prominent first; or all")
     workers: Count = Field(description="processes; 0: one for each core")
-    timeout: PositiveFloat = Field(description="seconds after which a video is given up")
-    memory: PositiveFloat = Field(description="gigabytes that one process may take; a video that needs more is given up")
+    timeout: PositiveFloat = Field(description="seconds after which extraction of one video is stopped")
+    memory: PositiveFloat = Field(description="gigabytes that one process may use; a video that needs more is not extracted")
     cache: Annotated[str | Literal[False], BeforeValidator(_false)] = Field(
-        description="folder that keeps the faces of videos seen before, so that no video is worked on twice; or false"
+        description="folder that keeps the faces of every video, so that no video is extracted twice; false: no cache"
     )
 
 
 class Split(Section):
-    seed: Count = Field(description="seed of the folds")
+    seed: Count = Field(description="random seed of the folds")
     strategy: Literal["grouped", "official", "repair"] = Field(
-        description="grouped: folds of groups; official: column subset; repair: official, leaking groups moved"
+        description="grouped: folds of groups; official: column subset; repair: official, with leaking groups moved"
     )
-    folds: int = Field(ge=2, description="parts that the groups of people are divided into; one of them is the test set")
-    fold: Count = Field(description="which fold is the test set")
-    val: float = Field(gt=0, lt=1, description="share of the videos outside the test set that validate")
+    folds: int = Field(ge=2, description="number of folds that the groups are divided into; one is the test set")
+    fold: Count = Field(description="fold that is the test set, counted from 0")
+    val_fraction: float = Field(gt=0, lt=1, description="share of the videos outside the test set that go to val")
     identities: Literal["labels", "faces"] = Field(
-        description="labels: people are those of the labels CSV; faces: whose faces look alike is one person, too"
+        description="labels: people are those named in the labels CSV; faces: similar faces count as one person, too"
     )
-    same_face: float = Field(ge=0, le=1, description="distance of face embeddings below which two are one person")
-    near_duplicate: float = Field(ge=0, le=0.5, description="share of different hash bits up to which clips are copies")
-    workers: Count = Field(description="processes that look at faces; 0: one for each core")
-    largest: float = Field(gt=0, le=1, description="share of the videos above which a group is divided by people, fakes excluded")
-    keep: str = Field(description="earlier splits CSV whose videos stay where they are (none: start afresh)")
-    allow_leaks: Kinds = Field(description="kinds of ties that may cross partitions: " + ", ".join(KINDS))
+    same_face: float = Field(ge=0, le=1, description="distance of face embeddings below which two faces are one person")
+    near_duplicate: float = Field(ge=0, le=0.5, description="share of differing hash bits up to which two clips are copies")
+    workers: Count = Field(description="processes that read faces; 0: one for each core")
+    max_group_share: float = Field(
+        gt=0, le=1, description="share of the videos above which a group is divided by people, and fakes between them excluded"
+    )
+    previous_splits: str = Field(description="earlier splits CSV whose videos keep their partition; none: start anew")
+    allow_leaks: Annotated[list[Annotated[str, one_of(LINK_KINDS)]], BeforeValidator(_words)] = Field(
+        description="kinds of links that may cross partitions: " + ", ".join(LINK_KINDS)
+    )
 
 
 class Model(Section):
-    backbone: str = Field(description="any timm model name")
-    temporal: Literal["mean", "gru", "attention"] = Field(
-        description="how the faces of a person are seen together: each alone (their logits are averaged), or by a head over time"
+    backbone: str = Field(description="name of a timm model")
+    temporal: Annotated[str, one_of(["mean", *TEMPORAL_HEADS])] = Field(
+        description="how the frames of a person are combined; mean: each frame is scored alone; others: a head over time"
     )
-    weights: str = Field(description="none (random), imagenet (from timm's hub), or a .safetensors file of the backbone")
+    weights: str = Field(description="start weights: none (random), imagenet, or a .safetensors file of the backbone")
+
+
+def _manipulations(shares: dict[str, float]) -> dict[str, float]:
+    if unknown := set(shares) - set(MANIPULATIONS):
+        raise ValueError(f"{min(unknown)} is unknown; allowed are {', '.join(MANIPULATIONS)}")
+    if sum(shares.values()) > 1:
+        raise ValueError("the shares must not add up to more than 1")
+    return shares
 
 
 class Train(Section):
-    seed: Count = Field(description="seed of weights, order and augmentation")
+    seed: Count = Field(description="random seed of weights, batch order and augmentation")
     epochs: PositiveInt = Field(description="passes over the training faces")
-    batch_size: int = Field(ge=2, multiple_of=2, description="faces in a step, half of them fake")
+    batch_size: int = Field(ge=2, multiple_of=2, description="faces in a batch; half of them are fake")
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
-    weight_decay: float = Field(ge=0, description="weight decay of AdamW")
-    warmup: Share = Field(description="share of all steps in which the learning rate rises; then it falls as a cosine")
-    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="decay of the moving average of weights that is kept; 0: the weights themselves"
+    weight_decay: float = Field(ge=0, description="weight decay of AdamW; norms and biases have none")
+    warmup_fraction: Share = Field(description="share of the steps in which the learning rate rises; then it follows a cosine")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="decay of the moving average of the weights; 0: no average"
     )
-    patience: PositiveInt = Field(description="epochs without a better validation score before training stops")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where the processor computes in it")
-    pairs: bool = Field(description="each fake beside its own original in the batch; else beside any real face")
-    augment: bool = Field(description="quality augmentation: compression, scaling, blur, noise, light, geometry")
-    blend: Share = Field(description="share of fakes made on the fly by blending another real person's face in (Face X-ray)")
-    self_blend: Share = Field(description="share of fakes made on the fly from one real face (self-blended images)")
-    mask: float = Field(
-        ge=0, description="weight of the loss that asks where a fake differs from its original; 0: the network does not say where"
+    patience: PositiveInt = Field(description="epochs without a better validation loss after which training stops")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        description="precision of the forward pass; auto: bfloat16 where the hardware computes in it"
     )
-    rank: Share = Field(description="share of the loss that asks a fake to score above its own original; the rest: cross-entropy")
+    paired_batches: bool = Field(description="put each fake beside its own original in the batch; false: beside any real face")
+    augment: bool = Field(description="augment with compression, scaling, blur, noise, light and geometry")
+    manipulations: Annotated[dict[str, Share], AfterValidator(_manipulations)] = Field(
+        description="share of the fakes in a batch that are made from real faces during training, by manipulation: "
+        + ", ".join(MANIPULATIONS)
+    )
+    ranking_weight: Share = Field(
+        description="weight of the loss that ranks a fake above its own original; cross-entropy has the rest"
+    )
+    localization_weight: float = Field(
+        ge=0, description="weight of the loss that asks where a fake differs from its original; 0: no localization"
+    )
+    aggregation: Annotated[str, one_of(AGGREGATORS)] = Field(
+        description="how the logits of a person's frames become one logit; calibration is fitted for it"
+    )
+    operating_point: str = Field(
+        pattern=r"^(eer|youden|fpr=0?\.\d+)$",
+        description="how the threshold is chosen on validation: eer, youden, or fpr=0.05 (any false-positive rate)",
+    )
     workers: Count = Field(description="processes that prepare batches; 0: the training process itself")
+    checkpoint: str = Field(description="file of the trained detector (.safetensors)")
+    state: str = Field(description="file that an interrupted training resumes from")
+    logs: str = Field(description="folder of the TensorBoard logs")
 
 
 class Corpus(Section):
@@ -135,61 +213,60 @@ class Corpus(Section):
 
 
 def _corpus_name(given: str) -> str:
-    if given in RESERVED:
-        raise ValueError(f"a further corpus cannot be named {given!r}: that is a partition of the own one")
+    if given in PARTITIONS:
+        raise ValueError(f"{given!r} is the name of a partition; give the further corpus another name")
     return given
 
 
 class Evaluate(Section):
-    seed: Count = Field(description="seed of the bootstrap")
-    bootstrap: PositiveInt = Field(description="draws of the bootstrap over groups of people")
+    checkpoint: str = Field(description="detector to evaluate")
+    seed: Count = Field(description="random seed of the bootstrap")
+    bootstrap: PositiveInt = Field(description="bootstrap draws over groups of people")
     batch_size: PositiveInt = Field(description="faces scored at once")
-    aggregate: Literal["mean_logit", "median", "top_k", "vote"] = Field(
-        description="one score of a person from those of their faces"
-    )
-    operating_point: str = Field(
-        pattern=r"^(eer|youden|fpr=0?\.\d+)$",
-        description="what the threshold is chosen for on validation: eer, youden, or fpr=0.05 (any share of false alarms)",
-    )
     robustness: Literal["none", "quick", "full"] = Field(
-        description="test videos again after compression, scaling, blur, noise and light; quick: a sample of them, few strengths"
+        description="score test videos again after compression, scaling, blur, noise and light; quick: some videos, few levels"
     )
     corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$"), AfterValidator(_corpus_name)], Corpus] = Field(
-        description="further corpora to test on, each a name with its videos and labels"
+        description="further corpora to test on: a name with its videos and labels"
     )
-
-
-class Infer(Section):
-    videos: str | list[str] = Field(description="files, folders, globs, URLs, or .txt files with one of these in each line")
-    output: str = Field(description="folder for verdicts, annotated videos and timelines")
-    checkpoint: str = Field(description="detector to judge with")
-    faces: Faces = Field(description="people judged in each video, most prominent first; or all")
-    runtime: Literal["torch", "onnx"] = Field(description="what computes: onnx needs no torch, and what stages.export writes")
-    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
-    overlay: Literal["none", "boxes", "heatmap"] = Field(
-        description="the annotated video: not written, with boxes, or with Grad-CAM heat maps (torch only) in the boxes"
-    )
-    timeout: PositiveFloat = Field(description="seconds after which a video, its pictures included, is given up")
-    timeline: bool = Field(description="draw a picture of the scores over time for each video")
-    workers: Count = Field(description="processes; 0: one for each core")
 
 
 class Export(Section):
-    output: str = Field(pattern=r"\.onnx$", description="file of the exported network")
-    int8: bool = Field(description="also write an INT8 network beside it (.int8.onnx), calibrated on training faces")
-    crops: PositiveInt = Field(description="faces that parity is checked on, and training faces that INT8 is calibrated on")
+    checkpoint: str = Field(description="detector to export")
+    output: str = Field(pattern=r"\.onnx$", description="ONNX file to write")
+    int8: bool = Field(description="quantize to INT8; needs the training faces (data.*)")
+    crops: PositiveInt = Field(description="faces for the comparison with PyTorch and for the INT8 ranges")
+
+
+class Infer(Section):
+    videos: str | list[str] = Field(description="files, folders, globs, URLs, or .txt files that list them")
+    output: str = Field(description="folder for predictions, annotated videos and timelines")
+    checkpoint: str = Field(description="detector to use: a .safetensors file (PyTorch), or an .onnx file (ONNX Runtime)")
+    max_people: MaxPeople = Field(description="people scored in each video, the most prominent first; or all")
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
+    overlay: Literal["none", "boxes", "heatmap"] = Field(
+        description="annotated video; none: not written; heatmap: boxes with Grad-CAM heat maps (PyTorch only)"
+    )
+    timeline: bool = Field(description="write a picture of the scores over time for each video")
+    timeout: PositiveFloat = Field(description="seconds after which one video is given up, its pictures included")
+    workers: Count = Field(description="processes; 0: one for each core")
 
 
 class App(Section):
+    checkpoint: str = Field(description="detector that the page uses")
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
     megabytes: PositiveInt = Field(description="largest upload")
     seconds: PositiveInt = Field(description="longest video")
     megapixels: PositiveFloat = Field(description="largest picture; 8.3 is 4K")
-    timeout: PositiveInt = Field(description="seconds after which judging one video is given up")
-    waiting: PositiveInt = Field(description="videos that one visitor may have judged at once")
-    workers: Count = Field(description="processes that judge; 0: one for each core, and at least two")
+    timeout: PositiveInt = Field(description="seconds after which one video is given up")
+    waiting: PositiveInt = Field(description="videos that one visitor may have in progress")
+    workers: Count = Field(description="processes; 0: one for each core, and at least two")
 
 
-class Params(Section):
+class Params(BaseSettings):
+    """All sections. The command line overrides params.yaml key by key."""
+
+    model_config = SettingsConfigDict(yaml_file=PARAMS_FILE, extra="forbid", frozen=True)
     data: Data
     sample: Sample
     extract: Extract
@@ -197,69 +274,81 @@ class Params(Section):
     model: Model
     train: Train
     evaluate: Evaluate
-    infer: Infer
     export: Export
+    infer: Infer
     app: App
 
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, YamlConfigSettingsSource(settings_cls)
 
-def parse(stage: str, description: str, argv: list[str] | None = None, operands: str | None = None) -> Params:
-    """params.yaml with the overrides of the command line `argv` (default: this process's).
 
-    `operands`, if given, is a `section.key` that bare arguments set. Exits with status 2 and a message on any mistake.
+def parse(stage: str, description: str = "", argv: list[str] | None = None, operands: str = "") -> Params:
+    """params.yaml with the overrides of the command line `argv` (default: that of this process).
+
+    `operands` is the `section.key` that bare arguments set. Exits with status 2 and a message on any mistake.
     """
+    options, bare = _read_words(sys.argv[1:] if argv is None else argv, stage)
+    if bare and not operands:
+        fail(f"{bare[0]!r} is no option; see --help")
+    section, _, key = operands.partition(".")
+    given: dict[str, Any] = {section: {key: bare}} if bare else {}
     try:
-        tree = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        fail(f"{PARAMS_FILE} is not in the current folder; run this from the root of the project")
+        file = Params(**given)
+        return _with_defaults(stage, description, file)(**given, _cli_parse_args=_with_side_outputs(options, stage))
+    except ValidationError as error:
+        if not PARAMS_FILE.is_file():
+            fail(f"{PARAMS_FILE} is not in the current folder; run this from the root of the project")
+        fail("\n".join(_explain(problem) for problem in error.errors()))
     except yaml.YAMLError as error:
         fail(f"{PARAMS_FILE} is not valid YAML: {error}")
-    if not isinstance(tree, dict) or not all(isinstance(section, dict) for section in tree.values()):
-        fail(f"{PARAMS_FILE} must hold sections of keys; sections are {', '.join(Params.model_fields)}")
-    parser = _parser(stage, description, tree, operands)
-    given, unknown = parser.parse_known_args(argv)
-    if unknown:
-        options = [option for action in parser._actions for option in action.option_strings]
-        close = difflib.get_close_matches(unknown[0].split("=")[0], options, n=3)
-        fail(f"unknown option {unknown[0]}; " + (f"did you mean {' or '.join(close)}?" if close else "see --help"))
-    for key, value in vars(given).items():
-        section, name = key.split(".")
-        tree.setdefault(section, {})[name] = value
-    if "data.index" in given and "data.report" not in given:
-        tree["data"]["report"] = str(Path(tree["data"]["index"]).with_name("extract_report.csv"))
-    try:
-        return Params.model_validate(tree)
-    except ValidationError as error:
-        fail("\n".join(_explain(problem) for problem in error.errors()))
+    except (TypeError, ValueError) as error:
+        fail(f"{PARAMS_FILE} must hold sections of keys ({error}); sections are {', '.join(Params.model_fields)}")
 
 
-def _parser(stage: str, description: str, tree: dict[str, Any], operands: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        f"python -m stages.{stage}", description=description, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter
-    )
-    if operands:
-        parser.add_argument(
-            operands, nargs="*", default=argparse.SUPPRESS, metavar="PATH", help=f"the same as --{operands}, for one path or more"
-        )
-    names = sorted(Params.model_fields, key=lambda name: name != stage)
-    for name in names:
-        section = section_type(name)
-        group = parser.add_argument_group(f"{name} (this stage)" if name == stage else name)
-        for key, field in section.model_fields.items():
-            options = [f"--{name}.{key}"] + ([f"--{key.replace('_', '-')}"] if name == stage else [])
-            default = tree.get(name, {}).get(key)
-            group.add_argument(
-                *options,
-                dest=f"{name}.{key}",
-                default=argparse.SUPPRESS,
-                metavar=key.upper(),
-                help=f"{field.description} [{default}]".replace("%", "%%"),
-            )
-    return parser
+def _with_defaults(stage: str, description: str, file: Params) -> type[Params]:
+    """Params with the values of params.yaml as defaults, so that --help shows them."""
+    defaults: dict[str, Any] = {name: (section_type(name), getattr(file, name)) for name in Params.model_fields}
+    made = create_model("Params", __base__=Params, __doc__=description, **defaults)
+    made.model_config |= {"cli_prog_name": f"python -m stages.{stage}", "cli_avoid_json": True, "cli_hide_none_type": True}
+    return made
+
+
+def _read_words(argv: list[str], stage: str) -> tuple[dict[str, str], list[str]]:
+    """The options of a command line as `section.key` to value, and its bare words. Exits on an unknown option."""
+    own = section_type(stage).model_fields
+    known = [f"{name}.{key}" for name in Params.model_fields for key in section_type(name).model_fields]
+    options: dict[str, str] = {}
+    bare = []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("--") or word == "--help":
+            (options.setdefault("help", "") if word in ("-h", "--help") else bare.append(word))
+            continue
+        name, equals, value = word[2:].partition("=")
+        key = name.replace("-", "_")
+        name = f"{stage}.{key}" if key in own else name
+        if name not in known and name.rpartition(".")[0] not in known:  # the second: --train.manipulations.blend
+            near = difflib.get_close_matches(name, [*known, *own], n=3)
+            fail(f"unknown option --{name}; " + (f"did you mean --{' or --'.join(near)}?" if near else "see --help"))
+        options[name] = value if equals else next(words, "")
+    return options, bare
+
+
+def _with_side_outputs(options: dict[str, str], stage: str) -> list[str]:
+    """The options as words, with side outputs beside a main output that is given."""
+    main, sides = SIDE_OUTPUTS.get(stage, ("", {}))
+    if main in options:
+        folder = Path(options[main]).parent
+        options = {side: str(folder / name) for side, name in sides.items()} | options
+    return ["--help"] if "help" in options else [word for key, value in options.items() for word in (f"--{key}", value)]
 
 
 def section_type(name: str) -> type[Section]:
     """The class of a section of Params."""
-    return Params.__annotations__[name]
+    return Params.model_fields[name].annotation  # type: ignore[return-value]
 
 
 def _explain(problem: Any) -> str:
@@ -273,6 +362,6 @@ def _explain(problem: Any) -> str:
 
 
 def fail(message: str) -> NoReturn:
-    """End the stage for a mistake that its user can mend: `message` on standard error, exit status 2."""
+    """End the program for a mistake that its user can correct: `message` on standard error, exit status 2."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)

@@ -10,14 +10,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.corpora.sample import PEOPLE, Clip, Person, clips, partner, write_clip, write_demonstration
+from deepfake_detector.corpora.sample_corpus import (
+    PEOPLE,
+    Person,
+    SampleClip,
+    partner,
+    sample_clips,
+    write_clip,
+    write_demonstration,
+)
+from deepfake_detector.parallel_map import parallel_map
 from stages.params import parse
-from stages.workers import spread
 
 FOLDER = Path("data/sample")  # its own, whatever data.videos says: it is emptied first
 
 
-def write_group(task: tuple[list[Clip], Path]) -> None:
+def write_group(task: tuple[list[SampleClip], Path]) -> None:
     """The clips of one pair of people, who are loaded once."""
     group, folder = task
     people = {number: Person(number) for number in {clip.person for clip in group}}
@@ -32,9 +40,9 @@ def main() -> None:
     folder.mkdir(parents=True)
     pairs = [(person, partner(person)) for person in PEOPLE[::2]][: params.sample.pairs]
     people = {person for pair in pairs for person in pair}
-    recipes = [clip for clip in clips(params.sample.seed) if clip.person in people]
+    recipes = [clip for clip in sample_clips(params.sample.seed) if clip.person in people]
     groups = [([clip for clip in recipes if clip.person in pair], folder) for pair in pairs]
-    for position, outcome in spread(write_group, groups, params.sample.workers, "sample", "pair of people"):
+    for position, outcome in parallel_map(write_group, groups, params.sample.workers, "sample", "pair of people"):
         if isinstance(outcome, BaseException):
             raise RuntimeError(f"clips of people {pairs[position]} could not be written") from outcome
     write_demonstration(folder / "infer", params.sample.seed)

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.corpora.audit import SIDES, audit, leaks
-from stages.corpora.identities import ties
-from stages.corpora.labels import labels_or_fail
-from stages.corpora.look import COLUMNS, look
-from stages.corpora.partitions import Division, SplitError, moved
-from stages.corpora.picture import draw_split
-from stages.corpora.tables import split_report
+from deepfake_detector.corpora.face_table import split_report_folder
+from deepfake_detector.corpora.identity_graph import links
+from deepfake_detector.corpora.labels import labels_or_fail
+from deepfake_detector.corpora.leakage import SIDES, count_leaks, find_leaks
+from deepfake_detector.corpora.plots import plot_split
+from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitError, moved_videos
+from deepfake_detector.corpora.visual_links import COLUMNS, find_visual_links
 from stages.params import KINDS, Split, fail, parse
 
 PICTURE = Path("plots/split/partitions.png")
@@ -34,30 +34,34 @@ def main() -> None:
         fail(f"split.fold = {settings.fold}: must be below split.folds = {settings.folds}")
     given = labels_or_fail(params.data)
     labels = given.sort_values(["label", "video_id"], ignore_index=True)  # the order of the rows decides nothing
-    report = empty_report(split_report(params.data))
-    found = look(labels, params, report)
-    kinds = ties(labels, found)
+    report = empty_report(split_report_folder(params.data))
+    found = find_visual_links(labels, params, report)
+    kinds = links(labels, found)
     binding = {kind: tokens for kind, tokens in kinds.items() if kind not in settings.allow_leaks}
     try:
-        division = Division(labels, binding, settings, read_kept(settings))
+        division = SplitAssignment(labels, binding, settings, read_previous_splits(settings))
     except SplitError as error:
         fail(str(error))
     splits = division.table
-    crossing = audit(splits.set_index("video_id")["partition"], kinds)
-    looked_for = set() if found is None else {"near_duplicate"} | ({"embedding"} if settings.identities == "faces" else set())
+    crossing = find_leaks(splits.set_index("video_id")["partition"], kinds)
+    looked_for = (
+        set() if found is None else {"near_duplicate"} | ({"embedding"} if settings.identities == "faces" else set())
+    )
     told = {kind for kind, tokens in kinds.items() if len(tokens)} | looked_for
-    counts = {kind: pairs if kind in told else None for kind, pairs in leaks(crossing, KINDS).items()}
+    counts = {kind: pairs if kind in told else None for kind, pairs in count_leaks(crossing, KINDS).items()}
     write(pd.DataFrame(columns=COLUMNS) if found is None else found, report / "found.csv")
-    excluded = splits.loc[splits["partition"] == "excluded", ["video_id"]].assign(reason=division.reason[division.side < 0])
+    excluded = splits.loc[splits["partition"] == "excluded", ["video_id"]].assign(
+        reason=division.reason[division.side < 0]
+    )
     write(excluded, report / "excluded.csv")
     write(crossing, report / "leaks.csv")
-    changed = moved(labels, division) if settings.strategy == "repair" else pd.DataFrame(columns=["video_id"])
+    changed = moved_videos(labels, division) if settings.strategy == "repair" else pd.DataFrame(columns=["video_id"])
     write(changed, report / "moved.csv")
     labels["partition"] = splits["partition"]
     metrics = summarise(labels, splits, counts, len(changed))
     Path("metrics").mkdir(exist_ok=True)
     Path("metrics/split.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    draw_split(PICTURE, labels, counts)
+    plot_split(PICTURE, labels, counts)
     forbidden = crossing[~crossing["kind"].isin(settings.allow_leaks)]
     if len(forbidden):
         fail(leak_message(forbidden))
@@ -73,18 +77,22 @@ def empty_report(folder: Path) -> Path:
     return folder
 
 
-def read_kept(settings: Split) -> pd.DataFrame | None:
+def read_previous_splits(settings: Split) -> pd.DataFrame | None:
     if settings.keep == "none":
         return None
     if settings.strategy != "grouped":
         fail(f"split.keep = {settings.keep!r}: goes with split.strategy = grouped only, which is {settings.strategy}")
     try:
-        kept = pd.read_csv(settings.keep, dtype={"video_id": str}, usecols=["video_id", "partition", "fold"], keep_default_na=False)
+        kept = pd.read_csv(
+            settings.keep, dtype={"video_id": str}, usecols=["video_id", "partition", "fold"], keep_default_na=False
+        )
         inside = kept["partition"].eq("excluded") | kept["fold"].between(0, settings.folds - 1)
     except (OSError, ValueError, TypeError) as error:
         fail(f"split.keep = {settings.keep!r} is no splits CSV: {error}")
     if not inside.all() or kept["video_id"].duplicated().any():
-        fail(f"split.keep = {settings.keep!r}: its folds must be those of split.folds = {settings.folds}, and each video once")
+        fail(
+            f"split.keep = {settings.keep!r}: its folds must be those of split.folds = {settings.folds}, and each video once"
+        )
     return kept
 
 
@@ -107,7 +115,9 @@ def leak_message(crossing: pd.DataFrame) -> str:
     )
 
 
-def summarise(labels: pd.DataFrame, splits: pd.DataFrame, crossing: dict[str, int | None], changed: int) -> dict[str, object]:
+def summarise(
+    labels: pd.DataFrame, splits: pd.DataFrame, crossing: dict[str, int | None], changed: int
+) -> dict[str, object]:
     inside = {name: labels[labels["partition"] == name] for name in (*SIDES, "excluded")}
     return {
         "videos": {name: len(rows) for name, rows in inside.items()},
@@ -134,7 +144,10 @@ def print_summary(metrics: dict, excluded: pd.DataFrame, changed: pd.DataFrame, 
     if len(changed) > 20:
         print(f"moved: {len(changed)} videos in all; see split_report/moved.csv")
     for kind, count in metrics["leaks"].items():
-        print(f"{kind}: " + ("not known for this corpus" if count is None else f"{count} pairs of videos across partitions"))
+        print(
+            f"{kind}: "
+            + ("not known for this corpus" if count is None else f"{count} pairs of videos across partitions")
+        )
     if len(crossing):
         print("These leaks are allowed by split.allow_leaks: what is measured on this split is too good.")
 

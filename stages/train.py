@@ -20,26 +20,26 @@ import torch
 from dvclive import Live
 from torch.utils.tensorboard import SummaryWriter
 
-from stages import corpora, learning, scoring
-from stages.corpora.audit import digests
-from stages.corpora.identities import ties
-from stages.corpora.labels import LabelsError
-from stages.corpora.tables import corpus_fingerprint, labelled_faces, read_found
-from stages.faces.extraction import Geometry
-from stages.learning.augment import augment, mirror
-from stages.learning.batches import batch_lengths, people_of
-from stages.learning.checkpoint import DetectorConfig, save_detector
-from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader
-from stages.learning.device import make_deterministic
-from stages.learning.loop import Scores, State, fit
-from stages.learning.model import FaceClassifier, ModelError, create_model
-from stages.learning.score import score_batches
-from stages.learning.team import Team, join
-from stages.learning.temporal import fit_temporal
+from deepfake_detector import corpora, evaluation, training
+from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table, read_visual_links
+from deepfake_detector.corpora.identity_graph import links
+from deepfake_detector.corpora.labels import LabelsError
+from deepfake_detector.corpora.leakage import link_digests
+from deepfake_detector.evaluation.aggregation import aggregate_videos
+from deepfake_detector.evaluation.calibration import Calibration, calibrated_loss, fit_calibration
+from deepfake_detector.evaluation.metrics import video_auc
+from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.training.augmentation import augment, mirror
+from deepfake_detector.training.batching import batch_lengths, track_ids
+from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
+from deepfake_detector.training.dataset import FaceDataset, PairedBatchSampler, SequentialBatches, make_loader
+from deepfake_detector.training.device import make_deterministic
+from deepfake_detector.training.distributed import ProcessGroup, init_process_group
+from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
+from deepfake_detector.training.scoring import predict_logits
+from deepfake_detector.training.temporal_heads import fit_temporal_head
+from deepfake_detector.training.trainer import Scores, TrainingState, fit
 from stages.params import Evaluate, Params, fail, parse
-from stages.scoring.aggregate import aggregate
-from stages.scoring.calibrate import Calibration, calibrated_loss, fit_calibration
-from stages.scoring.metrics import video_auc
 
 CHECKPOINT = Path("checkpoints/best.safetensors")
 STATE = Path("checkpoints/last.pt")
@@ -52,14 +52,14 @@ class Validation:
     def __init__(self, faces: pd.DataFrame, folder: Path, device: torch.device, temporal: str) -> None:
         self._faces = faces
         self._device = device
-        lengths = batch_lengths(people_of(faces), 64, temporal)
-        self._batches = [crops for crops, _ in make_loader(FaceDataset(faces, folder), InOrder(lengths), 0)]
+        lengths = batch_lengths(track_ids(faces), 64, temporal)
+        self._batches = [crops for crops, _ in make_loader(FaceDataset(faces, folder), SequentialBatches(lengths), 0)]
         self._labels = faces.groupby("video_id", sort=False)["label"].first()
 
     def videos(self, model: FaceClassifier, precision: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Tables of videos (`label,logit`) and of faces (`label,logit`)."""
-        faces = self._faces.assign(logit=score_batches(model, self._batches, self._device, precision))
-        videos = aggregate(faces)
+        faces = self._faces.assign(logit=predict_logits(model, self._batches, self._device, precision))
+        videos = aggregate_videos(faces)
         return videos.assign(label=self._labels), faces
 
     def __call__(self, model: FaceClassifier, precision: str) -> Scores:
@@ -74,8 +74,10 @@ class Validation:
 
     def calibrate(self, model: FaceClassifier, settings: Evaluate) -> Calibration:
         faces = self.videos(model, "float32")[1]
-        videos = aggregate(faces, settings.aggregate).join(faces.groupby("video_id")[["label", "group"]].first())
-        return fit_calibration(videos["label"], videos["logit"], videos["group"], settings.operating_point, settings.aggregate)
+        videos = aggregate_videos(faces, settings.aggregate).join(faces.groupby("video_id")[["label", "group"]].first())
+        return fit_calibration(
+            videos["label"], videos["logit"], videos["group"], settings.operating_point, settings.aggregate
+        )
 
 
 def check_partitions(faces: pd.DataFrame) -> None:
@@ -90,8 +92,10 @@ def training_fingerprint(params: Params) -> str:
     digest = hashlib.sha256(corpus_fingerprint(params.data).encode())
     digest.update(json.dumps(shaping_params(params), sort_keys=True).encode())
     digest.update(torch.__version__.encode())
-    code = [path for room in (corpora, learning) for path in sorted(Path(room.__path__[0]).glob("*.py"))]
-    code += [Path(scoring.__path__[0]) / name for name in ("aggregate.py", "calibrate.py", "metrics.py", "pooling.py")]
+    code = [path for room in (corpora, training) for path in sorted(Path(room.__path__[0]).glob("*.py"))]
+    code += [
+        Path(evaluation.__path__[0]) / name for name in ("aggregation.py", "calibration.py", "metrics.py", "pooling.py")
+    ]
     for path in code:
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -103,12 +107,15 @@ def shaping_params(params: Params) -> dict[str, dict[str, object]]:
 
 
 @contextmanager
-def journal(team: Team, name: str) -> Iterator[Callable[[int, Scores], None]]:
+def journal(team: ProcessGroup, name: str) -> Iterator[Callable[[int, Scores], None]]:
     """What the leader of the team calls after each epoch: it draws the learning curves and prints a line."""
-    if not team.leads:
+    if not team.is_main:
         yield lambda epoch, scores: None
         return
-    with Live("plots/train", dvcyaml=False, save_dvc_exp=False) as live, SummaryWriter(f"runs/{name}", purge_step=0) as board:
+    with (
+        Live("plots/train", dvcyaml=False, save_dvc_exp=False) as live,
+        SummaryWriter(f"runs/{name}", purge_step=0) as board,
+    ):
 
         def report(epoch: int, scores: Scores) -> None:
             for key, value in scores.items():
@@ -125,13 +132,13 @@ def main() -> None:
     settings = params.train
     cv2.setNumThreads(1)  # faces are prepared beside the network, which wants all cores
     try:
-        faces = labelled_faces(params.data)
+        faces = load_face_table(params.data)
         check_partitions(faces)
         make_deterministic(settings.seed)
         model = create_model(params.model.backbone, params.model.weights, places=settings.mask > 0)
     except (LabelsError, ModelError) as error:
         fail(str(error))
-    team, folder = join(), Path(params.data.faces)
+    team, folder = init_process_group(), Path(params.data.faces)
     if settings.batch_size % (2 * team.size):
         fail(f"train.batch_size = {settings.batch_size} cannot be shared as whole pairs among {team.size} processes")
     model.to(team.device)
@@ -139,7 +146,7 @@ def main() -> None:
     held = faces[faces["partition"] == "val"].reset_index(drop=True)
     validation = Validation(held, folder, team.device, params.model.temporal)
     dataset = FaceDataset(train, folder, augment if settings.augment else mirror, params.extract.margin)
-    sampler = PairSampler(train, settings, team.rank, team.size)
+    sampler = PairedBatchSampler(train, settings, team.rank, team.size)
     fingerprint = training_fingerprint(params)
     with journal(team, fingerprint[:8]) as report:
         state = fit(
@@ -153,18 +160,23 @@ def main() -> None:
             fingerprint,
             report,
         )
-    team.leave()
-    if team.leads:
+    team.shut_down()
+    if team.is_main:
         model.load_state_dict(state.best)
         scores = state.history[state.best_epoch]
         if params.model.temporal != "mean":
-            fit_temporal(model, params.model.temporal, train, dataset, settings, team.device)
+            fit_temporal_head(model, params.model.temporal, train, dataset, settings, team.device)
             scores |= validation(model, settings.precision)
         finish(model, state, scores, validation, faces, params)
 
 
 def finish(
-    model: FaceClassifier, state: State, scores: Scores, validation: Validation, faces: pd.DataFrame, params: Params
+    model: FaceClassifier,
+    state: TrainingState,
+    scores: Scores,
+    validation: Validation,
+    faces: pd.DataFrame,
+    params: Params,
 ) -> None:
     """Write `model`, the detector of the best epoch, calibrated, and its metrics."""
     learnt_from = faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id")
@@ -174,7 +186,7 @@ def finish(
         calibration=validation.calibrate(model, params.evaluate),
         params=shaping_params(params),
         corpus=corpus_fingerprint(params.data),
-        seen=digests(ties(learnt_from, read_found(params.data))),
+        seen=link_digests(links(learnt_from, read_visual_links(params.data))),
         epoch=state.best_epoch + 1,
         val_auc=scores["val_auc"],
     )

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from stages.corpora.sample import Clip, Person, clips, partner, write_clip
+from deepfake_detector.corpora.sample_corpus import Person, SampleClip, partner, sample_clips, write_clip
+from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.video import VideoWriter
+from deepfake_detector.files import file_sha256
+from deepfake_detector.inference.backends import TorchBackend
+from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
+from deepfake_detector.training.model import create_model
 from stages.export import export
-from stages.faces.extraction import Geometry
-from stages.faces.video import VideoWriter
-from stages.learning.checkpoint import DetectorConfig, save_detector
-from stages.learning.files import file_sha256
-from stages.learning.model import create_model
-from stages.learning.runtime import TorchScorer
-from stages.scoring.calibrate import Calibration
 
 
 @pytest.fixture(scope="session")
@@ -25,14 +25,18 @@ def pair() -> dict[int, Person]:
 
 
 @pytest.fixture(scope="session")
-def recipes(pair: dict[int, Person]) -> dict[str, Clip]:
+def recipes(pair: dict[int, Person]) -> dict[str, SampleClip]:
     """One real clip of person 1 and a fake of it by each method."""
-    mine = [clip for clip in clips(seed=1) if clip.person == 1]
-    return {"real": next(clip for clip in mine if not clip.method)} | {clip.method: clip for clip in mine if clip.method}
+    mine = [clip for clip in sample_clips(seed=1) if clip.person == 1]
+    return {"real": next(clip for clip in mine if not clip.method)} | {
+        clip.method: clip for clip in mine if clip.method
+    }
 
 
 @pytest.fixture(scope="session")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory, pair: dict[int, Person], recipes: dict[str, Clip]) -> Path:
+def clip_folder(
+    tmp_path_factory: pytest.TempPathFactory, pair: dict[int, Person], recipes: dict[str, SampleClip]
+) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     for clip in recipes.values():
         write_clip(clip, pair, folder)
@@ -40,7 +44,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory, pair: dict[int, Person
 
 
 @pytest.fixture(scope="session")
-def real_clip(clip_folder: Path, recipes: dict[str, Clip]) -> Path:
+def real_clip(clip_folder: Path, recipes: dict[str, SampleClip]) -> Path:
     return clip_folder / f"{recipes['real'].video_id}.mp4"
 
 
@@ -86,6 +90,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(checkpoint: Path) -> Path:
     """The same network for ONNX Runtime, which starts in a tenth of the time."""
     path = checkpoint.with_suffix(".onnx")
-    scorer = TorchScorer(checkpoint, "cpu")
+    scorer = TorchBackend(checkpoint, "cpu")
     export(scorer, path, {"detector": scorer.config.model_dump_json(), "checkpoint": file_sha256(checkpoint)})
     return path

@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.corpora.sample import Clip, write_clip
-from stages.faces.detectors import CenterFace
-from stages.faces.extraction import Geometry, extract_faces
-from stages.faces.video import VideoWriter, probe, read_frames
-from stages.learning.runtime import TorchScorer
-from stages.scoring.aggregate import aggregate
-from stages.scoring.annotate import Heatmaps, annotate_video, fitting, text_width
-from stages.scoring.calibrate import Calibration
-from stages.scoring.follow import follow, scored_path
-from stages.scoring.heatmap import face_heatmaps
-from stages.scoring.job import words
-from stages.scoring.judgement import judge
-from stages.scoring.timeline import draw_timeline
+from deepfake_detector.corpora.sample_corpus import SampleClip, write_clip
+from deepfake_detector.evaluation.aggregation import aggregate_videos
+from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.video import VideoWriter, probe, read_frames
+from deepfake_detector.inference.backends import TorchBackend
+from deepfake_detector.inference.box_tracks import track_boxes, track_scored_faces
+from deepfake_detector.inference.gradcam import face_heatmaps
+from deepfake_detector.inference.overlay import Heatmaps, annotate_video, fitting, text_width
+from deepfake_detector.inference.prediction import predict_people
+from deepfake_detector.inference.task import verdict_text
+from deepfake_detector.inference.timeline import draw_timeline
 
 GEOMETRY = Geometry(4, 64, 0.5, "centerface", 0.5)
 CALIBRATION = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
@@ -31,7 +31,7 @@ def two_people(pair, recipes, tmp_path_factory):
     """Both people of the pair side by side."""
     folder = tmp_path_factory.mktemp("two")
     _, two = pair
-    clips = [recipes["real"], Clip("other", two, 0, 5, 5)]
+    clips = [recipes["real"], SampleClip("other", two, 0, 5, 5)]
     for clip in clips:
         write_clip(clip, pair, folder)
     streams = [read_frames(folder / f"{clip.video_id}.mp4") for clip in clips]
@@ -47,7 +47,9 @@ def judgement(two_people):
     """The second person looks manipulated, the first does not."""
     video = extract_faces(two_people, GEOMETRY, CenterFace(0.5), "all")
     assert video.tracks == 2
-    return judge(video, np.array([2.0 if face.track == 1 else -2.0 for face in video.faces], np.float32), CALIBRATION)
+    return predict_people(
+        video, np.array([2.0 if face.track == 1 else -2.0 for face in video.faces], np.float32), CALIBRATION
+    )
 
 
 def test_the_most_suspicious_of_two_people_decides_as_in_evaluation(judgement):
@@ -57,7 +59,7 @@ def test_the_most_suspicious_of_two_people_decides_as_in_evaluation(judgement):
     assert (record["person"], record["frames_with_face"], record["faces"]) == (2, 4, 8)
     faces = [(person.track, logit) for person in judgement.people for logit in person.logits]
     table = pd.DataFrame(faces, columns=["track", "logit"]).assign(video_id="both")
-    row = aggregate(table).loc["both"]
+    row = aggregate_videos(table).loc["both"]
     assert (row["track"], row["logit"]) == (judgement.people[0].track, pytest.approx(judgement.people[0].logit))
 
 
@@ -74,7 +76,9 @@ def test_annotated_video_keeps_times_and_shows_a_box_on_each_face(two_people, ju
         x1, y1, x2, _ = person.faces[0].detection[:4].round().astype(int)
         assert np.abs(drawn[y1, x1:x2].astype(int) - plain[y1, x1:x2]).mean() > 20
     x = int(judgement.people[0].faces[0].detection[[0, 2]].mean())
-    middle = slice(int(judgement.people[0].faces[0].detection[1]) + 20, int(judgement.people[0].faces[0].detection[3]) - 20)
+    middle = slice(
+        int(judgement.people[0].faces[0].detection[1]) + 20, int(judgement.people[0].faces[0].detection[3]) - 20
+    )
     assert np.abs(drawn[middle, x].astype(int) - plain[middle, x]).mean() < 8
 
 
@@ -86,13 +90,13 @@ def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
             writer.write(np.roll(frame.image, round(30 * np.sin(frame.time * 6)), axis=1), frame.time)
     detector = CenterFace(0.5)
     video = extract_faces(source, GEOMETRY, detector, "all")
-    judgement = judge(video, np.zeros(len(video.faces), np.float32), CALIBRATION)
-    people, followed = judgement.people, follow(source, probe(source), judgement, detector)
+    judgement = predict_people(video, np.zeros(len(video.faces), np.float32), CALIBRATION)
+    people, followed = judgement.people, track_boxes(source, probe(source), judgement, detector)
     errors = {"straight": [], "followed": []}
     for frame in read_frames(source, list(range(8, 42, 3))):
         boxes = detector.detect(frame.image)[:, :4]
         for person in people:
-            for name, path in (("straight", scored_path(person)), ("followed", followed[person.track])):
+            for name, path in (("straight", track_scored_faces(person)), ("followed", followed[person.track])):
                 errors[name].append(np.abs(boxes - path.at(frame.time)[:4]).mean(axis=1).min())
     assert np.mean(errors["followed"]) < 4 < np.mean(errors["straight"])
     assert np.mean(errors["followed"]) < np.mean(errors["straight"]) / 2
@@ -108,7 +112,7 @@ def gone_for_a_while(real_clip, tmp_path_factory):
             image = np.roll(head, round(40 * np.sin(i / 10)), axis=1)
             writer.write(cv2.GaussianBlur(image, (0, 0), 30) if 40 <= i < 80 else image, i / 10)
     video = extract_faces(path, replace(GEOMETRY, frames=8), CenterFace(0.5), "all")
-    return path, judge(video, np.full(len(video.faces), 2, np.float32), CALIBRATION)
+    return path, predict_people(video, np.full(len(video.faces), 2, np.float32), CALIBRATION)
 
 
 def test_there_is_a_box_wherever_there_is_a_face_and_nowhere_else(gone_for_a_while, tmp_path):
@@ -126,15 +130,15 @@ def test_the_score_is_no_line_where_a_frame_was_judged_without_the_person(gone_f
 
 
 def test_words_fit_a_narrow_video():
-    title = f"{words('real', 0.04)}, 16 faces scored"
+    title = f"{verdict_text('real', 0.04)}, 16 faces scored"
     assert text_width(title, 12) > 140 >= text_width(title, fitting(title, 12, 140))
 
 
 @pytest.mark.parametrize("verdict, probability", [("fake", 0.42), ("real", 0.58), ("uncertain", 0.5)])
 def test_words_agree_with_any_probability(verdict, probability):
     """The threshold may lie on either side of one half."""
-    assert not {"real", "likely"} & set(words(verdict, probability).replace(":", "").split())
-    assert f"{probability:.0%} fake" in words(verdict, probability)
+    assert not {"real", "likely"} & set(verdict_text(verdict, probability).replace(":", "").split())
+    assert f"{probability:.0%} fake" in verdict_text(verdict, probability)
 
 
 def test_heat_is_drawn_where_its_map_says_and_nowhere_else(two_people, judgement, tmp_path):
@@ -153,7 +157,7 @@ def test_heat_is_drawn_where_its_map_says_and_nowhere_else(two_people, judgement
 
 
 def test_heat_maps_grow_with_the_probability_of_each_face(judgement, checkpoint):
-    scorer = TorchScorer(checkpoint, "cpu")
+    scorer = TorchBackend(checkpoint, "cpu")
     heatmaps = face_heatmaps(scorer, judgement, CALIBRATION)
     assert heatmaps.margin == 0.5
     for person in judgement.people:
@@ -164,7 +168,7 @@ def test_heat_maps_grow_with_the_probability_of_each_face(judgement, checkpoint)
 
 
 def test_timeline_is_a_picture_with_and_without_faces(judgement, two_people, faceless_clip, tmp_path):
-    nobody = judge(extract_faces(faceless_clip, GEOMETRY, CenterFace(0.5), "all"), np.empty(0), CALIBRATION)
+    nobody = predict_people(extract_faces(faceless_clip, GEOMETRY, CenterFace(0.5), "all"), np.empty(0), CALIBRATION)
     sizes = []
     for name, clip, what in (("two", two_people, judgement), ("none", faceless_clip, nobody)):
         draw_timeline(tmp_path / f"{name}.png", probe(clip), what, CALIBRATION)

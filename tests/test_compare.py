@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from stages import compare
-from stages.scoring.paired import exchange_test, paired_change, rank_auc
+from deepfake_detector import compare
+from deepfake_detector.evaluation.significance import paired_auc_difference, permutation_test, rank_auc
 
 
 def scores(seed, groups=8, gain=0.0):
@@ -21,7 +21,9 @@ def scores(seed, groups=8, gain=0.0):
     hardness = rng.normal(0, 1, len(group)) + rng.normal(0, 1, groups)[group]
     one = label + hardness + rng.normal(0, 0.5, len(group))
     two = (1 + gain) * label + hardness + rng.normal(0, 0.5, len(group))
-    return pd.DataFrame({"video_id": np.arange(len(group)).astype(str), "label": label, "group": group, "one": one, "two": two})
+    return pd.DataFrame(
+        {"video_id": np.arange(len(group)).astype(str), "label": label, "group": group, "one": one, "two": two}
+    )
 
 
 def test_rank_auc_is_that_of_scikit_learn_with_ties():
@@ -41,21 +43,21 @@ def test_exchange_test_counts_every_exchange():
         swapped = np.array(swap)[table["group"]]
         a, b = np.where(swapped, two, one), np.where(swapped, one, two)
         as_large += abs(roc_auc_score(table["label"], b) - roc_auc_score(table["label"], a)) >= observed - 1e-12
-    assert exchange_test(table, "one", "two", 10, 0) == as_large / 32
+    assert permutation_test(table, "one", "two", 10, 0) == as_large / 32
 
 
 def test_exchange_test_seldom_finds_what_is_not_there_and_finds_what_is():
-    none = [exchange_test(scores(seed, 10), "one", "two", 500, 0) for seed in range(200)]
+    none = [permutation_test(scores(seed, 10), "one", "two", 500, 0) for seed in range(200)]
     assert np.mean(np.array(none) < 0.05) < 0.1
-    assert exchange_test(scores(1, 40, gain=1), "one", "two", 500, 0) < 0.01
+    assert permutation_test(scores(1, 40, gain=1), "one", "two", 500, 0) < 0.01
 
 
 def test_paired_change_is_narrower_than_two_intervals_apart():
     table = scores(3, 40, gain=0.3)
-    change = paired_change(table, "one", "two", 500, 0)
+    change = paired_auc_difference(table, "one", "two", 500, 0)
     expected = roc_auc_score(table["label"], table["two"]) - roc_auc_score(table["label"], table["one"])
     assert change[0] == pytest.approx(expected)
-    alone = paired_change(table.assign(none=0.0), "none", "two", 500, 0)
+    alone = paired_auc_difference(table.assign(none=0.0), "none", "two", 500, 0)
     assert change[1:].std() < 0.7 * alone[1:].std()
 
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from stages.corpora.__main__ import main
+from deepfake_detector.corpora.__main__ import main
 
 
 @pytest.fixture
@@ -70,13 +70,22 @@ def test_faceforensics(tree, capsys):
     }
     assert labels.loc["Deepfakes_raw_033_097", "source_video"] == "youtube_c23_033"  # no raw original is here
     real = labels.loc["youtube_c40_001"]
-    assert (real["label"], real["identity"], real["subset"], real["upload"], real["method"]) == ("real", "001", "val", "abc", "")
+    assert (real["label"], real["identity"], real["subset"], real["upload"], real["method"]) == (
+        "real",
+        "001",
+        "val",
+        "abc",
+        "",
+    )
     actors = labels.loc["DeepFakeDetection_c23_01_02__kitchen_still__YVGY8LOK"]
     assert (actors["identity"], actors["donor"], actors["source_video"]) == ("01", "02", "actors_c23_01__kitchen_still")
     out = capsys.readouterr().out
     assert "label: fake 12, real 7" in out and "quality: c23 15, c40 3, raw 1" in out
     assert "listed but missing: 15: " in out and "Deepfakes/c23/videos/001_002.mp4" in out
-    assert "present but unlisted: 1: original_sequences/youtube/c23/videos/holiday.mp4" in out and "1 videos of masks" in out
+    assert (
+        "present but unlisted: 1: original_sequences/youtube/c23/videos/holiday.mp4" in out
+        and "1 videos of masks" in out
+    )
 
 
 def test_faceforensics_lists_of_true_size(tree, in_project, monkeypatch, capsys):
@@ -95,14 +104,30 @@ def test_faceforensics_lists_of_true_size(tree, in_project, monkeypatch, capsys)
     folders = ["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter"]
     root = tree(
         *(f"original_sequences/youtube/c23/videos/{name}.mp4" for name in names),
-        *(f"manipulated_sequences/{m}/c23/videos/{x}_{y}.mp4" for m in folders for a, b in pairs for x, y in ((a, b), (b, a))),
+        *(
+            f"manipulated_sequences/{m}/c23/videos/{x}_{y}.mp4"
+            for m in folders
+            for a, b in pairs
+            for x, y in ((a, b), (b, a))
+        ),
         **{"conversion_dict.json": uploads},
         **{f"{name}.json": part for name, part in lists.items()},
     )
     labels = labels_of("faceforensics", root)
     assert len(labels) == 6000
-    assert labels[labels["label"] == "real"]["subset"].value_counts().to_dict() == {"train": 720, "val": 140, "test": 140}
-    places = ["--data.videos", str(root), "--data.labels", str(root.parent / "labels.csv"), "--data.splits", "splits.csv"]
+    assert labels[labels["label"] == "real"]["subset"].value_counts().to_dict() == {
+        "train": 720,
+        "val": 140,
+        "test": 140,
+    }
+    places = [
+        "--data.videos",
+        str(root),
+        "--data.labels",
+        str(root.parent / "labels.csv"),
+        "--data.splits",
+        "splits.csv",
+    ]
     monkeypatch.setattr("sys.argv", ["split", *places, "--data.index", "none", "--strategy", "official"])
     with pytest.raises(SystemExit):
         split.main()
@@ -155,14 +180,20 @@ def test_celebdf_version_1(tree):
 
 def test_celebdf_list_in_which_one_means_fake_is_refused(tree, capsys):
     root = tree("Celeb-real/id0_0000.mp4", **{"List_of_testing_videos.txt": "0 Celeb-real/id0_0000.mp4\n"})
-    assert "calls Celeb-real/id0_0000.mp4 fake, its folder real" in error_of(capsys, "celebdf", root, "--output", root / "x.csv")
+    assert "calls Celeb-real/id0_0000.mp4 fake, its folder real" in error_of(
+        capsys, "celebdf", root, "--output", root / "x.csv"
+    )
 
 
 def test_dfdc_parts(tree, capsys):
-    root = tree("dfdc_train_part_0/a.mp4", "dfdc_train_part_0/b.mp4", "dfdc_train_part_1/c.mp4", "dfdc_train_part_1/d.mp4")
+    root = tree(
+        "dfdc_train_part_0/a.mp4", "dfdc_train_part_0/b.mp4", "dfdc_train_part_1/c.mp4", "dfdc_train_part_1/d.mp4"
+    )
     entry = {"label": "FAKE", "split": "train", "original": "b.mp4"}
     real = {"label": "REAL", "split": "train", "original": None}
-    (root / "dfdc_train_part_0/metadata.json").write_text(json.dumps({"a.mp4": entry, "b.mp4": real, "gone.mp4": entry}))
+    (root / "dfdc_train_part_0/metadata.json").write_text(
+        json.dumps({"a.mp4": entry, "b.mp4": real, "gone.mp4": entry})
+    )
     (root / "dfdc_train_part_1/metadata.json").write_text(json.dumps({"c.mp4": entry | {"original": "zz.mp4"}}))
     labels = labels_of("dfdc", root)
     assert labels["source_video"].to_dict() == {"a": "b", "b": "", "c": "zz"}
@@ -174,8 +205,20 @@ def test_dfdc_parts(tree, capsys):
 
 def test_dfdc_preview(tree):
     content = {
-        "method_A/12/12_34_A_000.mp4": {"label": "fake", "set": "train", "augmentations": [], "target_id": 12, "swapped_id": 34},
-        "original_videos/12/12_001.mp4": {"label": "real", "set": "test", "augmentations": [], "target_id": 12, "swapped_id": None},
+        "method_A/12/12_34_A_000.mp4": {
+            "label": "fake",
+            "set": "train",
+            "augmentations": [],
+            "target_id": 12,
+            "swapped_id": 34,
+        },
+        "original_videos/12/12_001.mp4": {
+            "label": "real",
+            "set": "test",
+            "augmentations": [],
+            "target_id": 12,
+            "swapped_id": None,
+        },
     }
     labels = labels_of("dfdc", tree(*content, **{"dataset.json": content}))
     assert labels["identity"].tolist() == ["12", "12"] and labels["donor"].tolist() == ["34", ""]
@@ -215,7 +258,9 @@ def test_folder_with_methods_and_names_that_meet(tree, capsys):
 
 def test_csv_with_other_names_keeps_what_it_has(tree, capsys):
     root = tree("clips/a.mp4", "clips/b.mp4", "clips/extra.mp4")
-    (root / "mine.csv").write_text("clip;class;who;age\nclips/a.mp4;Genuine;x;30\nclips/b.mp4;spoof;y;40\nclips/c.mp4;spoof;;\n")
+    (root / "mine.csv").write_text(
+        "clip;class;who;age\nclips/a.mp4;Genuine;x;30\nclips/b.mp4;spoof;y;40\nclips/c.mp4;spoof;;\n"
+    )
     options = ["--table", root / "mine.csv", "--columns", "filepath=clip", "label=class", "identity=who"]
     labels = labels_of("csv", root, *options, "--labels", "genuine=real", "spoof=fake")
     assert labels.loc["clips_a"].to_dict() == {"filepath": "clips/a.mp4", "label": "real", "identity": "x", "age": "30"}
@@ -304,6 +349,8 @@ def test_lists_of_another_form_are_refused(tree, capsys, name, file, lists, said
 def test_broken_list_is_named(tree, capsys):
     latin = tree("Celeb-real/id0_0000.mp4")
     (latin / "List_of_testing_videos.txt").write_bytes(b"1 Celeb-real/\xe4.mp4\n")
-    assert "List_of_testing_videos.txt cannot be read as UTF-8" in error_of(capsys, "celebdf", latin, "--output", latin / "x.csv")
+    assert "List_of_testing_videos.txt cannot be read as UTF-8" in error_of(
+        capsys, "celebdf", latin, "--output", latin / "x.csv"
+    )
     root = tree("dfdc_train_part_0/a.mp4", **{"metadata.json": "{"})
     assert "metadata.json cannot be read as JSON" in error_of(capsys, "dfdc", root, "--output", root / "x.csv")

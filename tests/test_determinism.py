@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stages.learning.lesson import Lesson
-from stages.learning.model import TemporalHead, create_model
+from deepfake_detector.training.losses import ClassifierWithLoss
+from deepfake_detector.training.model import TemporalHead, create_model
 from stages.params import Train
 
 # What torch.use_deterministic_algorithms refuses on CUDA or MPS, by the operations that its documentation names
@@ -46,14 +46,31 @@ def none_refused() -> Iterator[set[str]]:
 
 
 def settings(**changes) -> Train:
-    values = {"seed": 1, "epochs": 1, "batch_size": 4, "lr": 1e-3, "weight_decay": 0.01, "warmup": 0.1, "ema": 0.9, "patience": 9}
-    values |= {"precision": "float32", "pairs": True, "augment": True, "blend": 0.3, "self_blend": 0.2, "rank": 0.5, "mask": 1.0}
+    values = {
+        "seed": 1,
+        "epochs": 1,
+        "batch_size": 4,
+        "lr": 1e-3,
+        "weight_decay": 0.01,
+        "warmup": 0.1,
+        "ema": 0.9,
+        "patience": 9,
+    }
+    values |= {
+        "precision": "float32",
+        "pairs": True,
+        "augment": True,
+        "blend": 0.3,
+        "self_blend": 0.2,
+        "rank": 0.5,
+        "mask": 1.0,
+    }
     return Train(**{**values, "workers": 0, **changes})
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "mobilenetv2_100"])
 def test_training_step_has_no_operation_that_a_gpu_refuses(backbone):
-    lesson = Lesson(create_model(backbone, places=True), settings()).train()
+    lesson = ClassifierWithLoss(create_model(backbone, places=True), settings()).train()
     optimizer = torch.optim.AdamW(lesson.parameters(), fused=True)
     crops = torch.randint(0, 255, (4, 3, 96, 96), dtype=torch.uint8)
     with none_refused() as seen:

@@ -33,7 +33,16 @@ def corpus(in_project, real_clip, faceless_clip):
     names = ["good", "nobody", "text", "empty", "missing"]
     rows = [f"{name},{name}.mp4,real" for name in names]
     (in_project / "labels.csv").write_text("\n".join(["video_id,filepath,label", *rows]) + "\n")
-    return ["--data.videos", "videos", "--data.labels", "labels.csv", "--data.faces", "out", "--data.index", "out.parquet"]
+    return [
+        "--data.videos",
+        "videos",
+        "--data.labels",
+        "labels.csv",
+        "--data.faces",
+        "out",
+        "--data.index",
+        "out.parquet",
+    ]
 
 
 def test_every_labelled_video_gets_a_row_whatever_it_is(corpus, in_project, monkeypatch):
@@ -52,7 +61,9 @@ def test_same_extraction_gives_the_same_bytes(corpus, in_project, monkeypatch):
     contents = []
     for workers in (1, 2):
         run(monkeypatch, extract, *corpus, "--frames", 4, "--workers", workers)
-        contents.append([(in_project / name).read_bytes() for name in ("out.parquet", "extract_report.csv", "out/good.zip")])
+        contents.append(
+            [(in_project / name).read_bytes() for name in ("out.parquet", "extract_report.csv", "out/good.zip")]
+        )
     assert contents[0] == contents[1]
 
 

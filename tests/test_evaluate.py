@@ -11,17 +11,26 @@ import pandas as pd
 import pytest
 import yaml
 
+from deepfake_detector.corpora.face_table import corpus_fingerprint
+from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.video import VideoWriter
+from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
+from deepfake_detector.training.device import make_deterministic
+from deepfake_detector.training.model import create_model
 from stages import evaluate, extract
-from stages.corpora.tables import corpus_fingerprint
-from stages.faces.extraction import Geometry
-from stages.faces.video import VideoWriter
-from stages.learning.checkpoint import DetectorConfig, save_detector
-from stages.learning.device import make_deterministic
-from stages.learning.model import create_model
 from stages.params import parse
-from stages.scoring.calibrate import Calibration
 
-SMALL = ["--extract.frames", "3", "--extract.size", "64", "--bootstrap", "60", "--infer.checkpoint", "detector.safetensors"]
+SMALL = [
+    "--extract.frames",
+    "3",
+    "--extract.size",
+    "64",
+    "--bootstrap",
+    "60",
+    "--infer.checkpoint",
+    "detector.safetensors",
+]
 WHERE = ["--data.videos", "videos", "--data.labels", "videos/labels.csv"]
 
 
@@ -55,7 +64,9 @@ def extracted(tmp_path_factory, clip_folder, recipes):
     parts += [("nobody", "test", 20, 0), ("text", "test", 21, 0)]
     columns = ["video_id", "filepath", "label", "method", "place", "logit"]  # an attribute with the name of a score
     pd.DataFrame(rows, columns=columns).to_csv(videos / "labels.csv", index=False)
-    pd.DataFrame(parts, columns=["video_id", "partition", "group", "fold"]).to_csv(folder / "data/splits.csv", index=False)
+    pd.DataFrame(parts, columns=["video_id", "partition", "group", "fold"]).to_csv(
+        folder / "data/splits.csv", index=False
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run(patch, extract, *WHERE, *SMALL[:4])
@@ -109,7 +120,9 @@ def test_evaluation_leaves_numbers_pictures_page_and_card(project, monkeypatch, 
     feathered = breakdown.set_index("value").loc["feathered"]
     assert feathered["all_reals"] and (feathered["real"], feathered["fake"]) == (2, 2)
     page = (project / "reports/evaluation.html").read_text()
-    text, pictures = re.subn(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)  # four letters of a picture may spell it, too
+    text, pictures = re.subn(
+        r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page
+    )  # four letters of a picture may spell it, too
     assert "http" not in text.replace("http-equiv", "") and pictures == len(names) + 1
     card = (project / "reports/model_card.md").read_text()
     assert "1: no_face." in card and "evidence, not proof" in card and "nan" not in card.lower().split()

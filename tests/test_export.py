@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 import pytest
 
+from deepfake_detector.files import file_sha256
+from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
+from deepfake_detector.training.checkpoint import load_detector
+from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
 from stages import export, extract
-from stages.learning.checkpoint import load_detector
-from stages.learning.config import DetectorConfig
-from stages.learning.files import CheckpointError, file_sha256
-from stages.learning.runtime import OnnxScorer, TorchScorer
 
 
 def run(monkeypatch, door, *argv):
@@ -37,15 +37,19 @@ def corpus(in_project, clip_folder, recipes, monkeypatch):
 
 def test_export_writes_what_judges_alike_and_an_int8_network(corpus, in_project, checkpoint, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
-        run(monkeypatch, export, *corpus, "--infer.checkpoint", checkpoint, "--output", "out/net.onnx", "--int8", "true")
+        run(
+            monkeypatch, export, *corpus, "--infer.checkpoint", checkpoint, "--output", "out/net.onnx", "--int8", "true"
+        )
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    assert "largest difference of probabilities on 16 faces" in said and "validation video AUC" in said and "INT8" in said
+    assert (
+        "largest difference of probabilities on 16 faces" in said and "validation video AUC" in said and "INT8" in said
+    )
     assert sorted(path.name for path in (in_project / "out").iterdir()) == ["net.int8.onnx", "net.onnx"]
     crops = list(np.random.default_rng(1).integers(0, 256, (70, 64, 64, 3), dtype=np.uint8))
     people = [0] * len(crops)
-    exact, quantised = (OnnxScorer(in_project / "out" / name) for name in ("net.onnx", "net.int8.onnx"))
-    torch_scorer = TorchScorer(checkpoint)
+    exact, quantised = (OnnxBackend(in_project / "out" / name) for name in ("net.onnx", "net.int8.onnx"))
+    torch_scorer = TorchBackend(checkpoint)
     assert export.parity(torch_scorer, exact, crops, people) < 1e-4
     assert 0 < export.parity(torch_scorer, quantised, crops, people) < 0.2
     for scorer in (exact, quantised):
@@ -66,16 +70,16 @@ def test_an_export_that_judges_otherwise_is_not_kept(corpus, in_project, checkpo
 def test_files_that_are_no_export_are_refused_with_the_reason(tmp_path, exported):
     (tmp_path / "words.onnx").write_text("words")
     with pytest.raises(CheckpointError, match="is no ONNX network"):
-        OnnxScorer(tmp_path / "words.onnx")
+        OnnxBackend(tmp_path / "words.onnx")
     model = onnx.load(exported)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert DetectorConfig.model_validate_json(metadata["detector"])
     export.write(model, tmp_path / "old.onnx", {"detector": "{}"})
     with pytest.raises(CheckpointError, match="export it again"):
-        OnnxScorer(tmp_path / "old.onnx")
+        OnnxBackend(tmp_path / "old.onnx")
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "bare.onnx")
     with pytest.raises(CheckpointError, match="no detector metadata"):
-        OnnxScorer(tmp_path / "bare.onnx")
+        OnnxBackend(tmp_path / "bare.onnx")
     with pytest.raises(CheckpointError, match="CPU only"):
-        OnnxScorer(exported, "cuda:7")
+        OnnxBackend(exported, "cuda:7")

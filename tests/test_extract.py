@@ -11,13 +11,22 @@ import av
 import pandas as pd
 import pytest
 
+from deepfake_detector.faces import cache
+from deepfake_detector.parallel_map import parallel_map
 from stages import extract
-from stages.faces import cache
 from stages.params import parse
-from stages.workers import spread
 
 ROOT = Path(__file__).parent.parent
-ARGUMENTS = ["--data.videos", "videos", "--data.labels", "labels.csv", "--data.faces", "out", "--data.index", "out.parquet"]
+ARGUMENTS = [
+    "--data.videos",
+    "videos",
+    "--data.labels",
+    "labels.csv",
+    "--data.faces",
+    "out",
+    "--data.index",
+    "out.parquet",
+]
 ARGUMENTS += ["--frames", "4", "--size", "64", "--workers", "1"]
 
 
@@ -43,7 +52,12 @@ def run(monkeypatch, *more):
 
 
 def outputs(folder):
-    files = [folder / "out.parquet", folder / "extract_report.csv", folder / "metrics/extract.json", *(folder / "out").iterdir()]
+    files = [
+        folder / "out.parquet",
+        folder / "extract_report.csv",
+        folder / "metrics/extract.json",
+        *(folder / "out").iterdir(),
+    ]
     return {path.name: path.read_bytes() for path in files}
 
 
@@ -54,9 +68,9 @@ def worked_on(monkeypatch):
 
     def noted(function, items, *rest):
         names.extend(name for name, _ in items)
-        return spread(function, items, *rest)
+        return parallel_map(function, items, *rest)
 
-    monkeypatch.setattr(extract, "spread", noted)
+    monkeypatch.setattr(extract, "parallel_map", noted)
     return names
 
 
@@ -165,10 +179,14 @@ def act(order):
 
 def test_worker_that_dies_hangs_or_eats_costs_its_own_item(in_project):
     orders = ["fine", "die", "good", "hang", "well", "eat", "done"]
-    outcomes = dict(spread(act, orders, 2, "test", "order", timeout=4, memory=2))
+    outcomes = dict(parallel_map(act, orders, 2, "test", "order", timeout=4, memory=2))
     settings = parse("extract", "", ["--timeout", "4", "--memory", "2"]).extract
     assert [outcomes[i] for i in (0, 2, 4, 6)] == ["fine", "good", "well", "done"]
     reports = {orders[i]: extract.record_of(outcomes[i], settings)["report"] for i in (1, 3, 5)}
-    assert {order: report["status"] for order, report in reports.items()} == {"die": "crashed", "hang": "timeout", "eat": "crashed"}
+    assert {order: report["status"] for order, report in reports.items()} == {
+        "die": "crashed",
+        "hang": "timeout",
+        "eat": "crashed",
+    }
     assert "SIGKILL" in reports["die"]["reason"]
     assert "extract.memory = 2" in reports["eat"]["reason"]

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.corpora.sample import transform
-from stages.faces.alignment import crop_face, similarity, template
-from stages.faces.archive import encode, read_crops, write_archive
-from stages.faces.detectors import CenterFace
-from stages.faces.extraction import Geometry, extract_faces
-from stages.faces.tracks import link
-from stages.faces.video import read_frames
+from deepfake_detector.corpora.sample_corpus import transform
+from deepfake_detector.faces.alignment import crop_face, similarity, template
+from deepfake_detector.faces.archive import encode, read_crops, write_archive
+from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.tracking import link_detections
+from deepfake_detector.faces.video import read_frames
 
 GEOMETRY = Geometry(frames=6, size=96, margin=0.5, detector="centerface", threshold=0.5)
 
@@ -86,7 +86,7 @@ def box(x, y, size=50, score=0.9):
 def test_tracks_follow_two_people_who_move_past_a_gap():
     frames = [np.stack([box(10 + 5 * i, 10), box(300 - 5 * i, 10, 80)]) for i in range(8)]
     frames[3] = frames[3][:1]
-    tracks, dropped = link(frames)
+    tracks, dropped = link_detections(frames)
     assert dropped == 0
     assert [track.frames for track in tracks] == [[0, 1, 2, 4, 5, 6, 7], list(range(8))]  # the larger face comes first
 
@@ -94,12 +94,12 @@ def test_tracks_follow_two_people_who_move_past_a_gap():
 def test_detection_without_support_is_dropped_and_counted():
     frames = [np.stack([box(10, 10)])] * 6
     frames[2] = np.stack([box(10, 10), box(400, 300)])
-    tracks, dropped = link(frames)
+    tracks, dropped = link_detections(frames)
     assert len(tracks) == 1 and dropped == 1
 
 
 def test_no_faces_give_no_tracks():
-    assert link([np.empty((0, 15), np.float32)] * 5) == ([], 0)
+    assert link_detections([np.empty((0, 15), np.float32)] * 5) == ([], 0)
 
 
 def test_archive_is_stored_whole_and_the_same_every_time(tmp_path, photo):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.corpora.labels import LabelsError, read_labels
+from deepfake_detector.corpora.labels import LabelsError, read_labels
 
 
 def write(tmp_path, text, encoding="utf-8"):
@@ -20,7 +20,15 @@ def test_reads_words_digits_windows_paths_and_byte_order_mark(tmp_path):
 
 
 def test_every_problem_is_reported_with_its_row(tmp_path):
-    rows = ["a,a.mp4,real", "a,b.mp4,fake", "c,a.mp4,real", "d,d.mp4,maybe", "e,../../e.mp4,real", "../f,f.mp4,fake", "g,,fake"]
+    rows = [
+        "a,a.mp4,real",
+        "a,b.mp4,fake",
+        "c,a.mp4,real",
+        "d,d.mp4,maybe",
+        "e,../../e.mp4,real",
+        "../f,f.mp4,fake",
+        "g,,fake",
+    ]
     path = write(tmp_path, "video_id,filepath,label\n" + "\n".join(rows) + "\n")
     with pytest.raises(LabelsError) as error:
         read_labels(path, tmp_path)
@@ -87,7 +95,14 @@ def test_empty_lines_count_in_the_numbering_but_are_no_rows(tmp_path):
 
 
 def test_one_file_by_two_spellings_with_two_labels_is_said_to_be_that(tmp_path):
-    rows = ["a,x/é.mp4,real", "b,x\\e\u0301.mp4,1", "c,./y.mp4,0", "d,x/.././y.mp4,real", "e\u0301,z.mp4,0", "é,zz.mp4,0"]
+    rows = [
+        "a,x/é.mp4,real",
+        "b,x\\e\u0301.mp4,1",
+        "c,./y.mp4,0",
+        "d,x/.././y.mp4,real",
+        "e\u0301,z.mp4,0",
+        "é,zz.mp4,0",
+    ]
     path = write(tmp_path, "video_id,filepath,label\n" + "\n".join(rows) + "\n")
     with pytest.raises(LabelsError) as error:
         read_labels(path, tmp_path)

@@ -9,27 +9,34 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.faces.archive import encode, write_archive
-from stages.faces.extraction import Geometry
-from stages.learning import dataset, loop
-from stages.learning.augment import augment, reencode
-from stages.learning.batches import batch_lengths, people_of
-from stages.learning.blending import blend
-from stages.learning.checkpoint import CheckpointError, DetectorConfig, load_detector, save_detector
-from stages.learning.dataset import FaceDataset, InOrder, PairSampler, make_loader, nearest_originals, to_tensor
-from stages.learning.lesson import Lesson, changed_places
-from stages.learning.model import ModelError, SmallMapConv, create_model
-from stages.learning.score import batches_of, score_batches
-from stages.learning.team import Team
+from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.faces.archive import encode, write_archive
+from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.training import dataset, trainer
+from deepfake_detector.training.augmentation import augment, reencode
+from deepfake_detector.training.batching import batch_lengths, track_ids
+from deepfake_detector.training.blending import blend
+from deepfake_detector.training.checkpoint import CheckpointError, DetectorConfig, load_detector, save_detector
+from deepfake_detector.training.dataset import (
+    FaceDataset,
+    PairedBatchSampler,
+    SequentialBatches,
+    make_loader,
+    nearest_originals,
+    to_tensor,
+)
+from deepfake_detector.training.distributed import ProcessGroup
+from deepfake_detector.training.losses import ClassifierWithLoss, localization_target
+from deepfake_detector.training.model import ModelError, SmallMapConv, create_model
+from deepfake_detector.training.scoring import batch_crops, predict_logits
 from stages.params import Train
-from stages.scoring.calibrate import Calibration
 
 SETTINGS = Train(
     seed=3, epochs=3, batch_size=4, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.9, patience=9, precision="float32",
     pairs=True, augment=True, blend=0.3, self_blend=0.2, rank=0.5, mask=1.0, workers=0,
 )  # fmt: skip
 CPU = torch.device("cpu")
-ALONE = Team(0, 1, CPU)
+ALONE = ProcessGroup(0, 1, CPU)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +70,7 @@ def train(faces, state, epochs=3, settings=SETTINGS, workers=0, fingerprint="f")
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(settings.seed)
     model = create_model("resnet10t")
-    sampler = PairSampler(table, settings)
+    sampler = PairedBatchSampler(table, settings)
     dataset = FaceDataset(table, folder, augment, 0.5)
 
     def validate(model):
@@ -76,7 +83,7 @@ def train(faces, state, epochs=3, settings=SETTINGS, workers=0, fingerprint="f")
 
     loader = make_loader(dataset, sampler, workers)
     try:
-        return loop.fit(model, loader, sampler, validate, settings, ALONE, state, fingerprint, stop_after)
+        return trainer.fit(model, loader, sampler, validate, settings, ALONE, state, fingerprint, stop_after)
     except KeyboardInterrupt:
         return None
 
@@ -114,10 +121,10 @@ def test_damaged_state_is_said_and_replaced(faces, tmp_path, capsys):
 def test_training_stops_when_validation_gets_no_better(faces, tmp_path):
     table, folder = faces
     settings = SETTINGS.model_copy(update={"epochs": 10, "patience": 2})
-    model, sampler = create_model("resnet10t"), PairSampler(table, settings)
+    model, sampler = create_model("resnet10t"), PairedBatchSampler(table, settings)
     losses = iter([0.5, 0.3, 0.4, 0.34, 0.4, 0.4])  # the fourth is within an error of the lowest, the second
     loader = make_loader(FaceDataset(table, folder), sampler, 0)
-    state = loop.fit(
+    state = trainer.fit(
         model, loader, sampler,
         lambda m: {"val_auc": 0.5, "val_face_auc": 0.5, "val_loss": next(losses), "val_loss_error": 0.05},
         settings, ALONE, tmp_path / "a.pt", "f", lambda e, s: None,
@@ -128,7 +135,7 @@ def test_training_stops_when_validation_gets_no_better(faces, tmp_path):
 def test_batches_put_each_fake_beside_its_original_at_the_same_moment(faces):
     table, _ = faces
     settings = SETTINGS.model_copy(update={"blend": 0.0, "self_blend": 0.0})
-    sampler = PairSampler(table, settings)
+    sampler = PairedBatchSampler(table, settings)
     seen = []
     for batch in sampler:
         for (fake, fake_seed, _), (real, real_seed, _) in zip(batch[::2], batch[1::2], strict=True):
@@ -142,7 +149,10 @@ def test_batches_put_each_fake_beside_its_original_at_the_same_moment(faces):
 def test_fake_without_its_original_is_put_beside_some_real_face(faces):
     table = faces[0].drop(columns="source_video")
     assert (nearest_originals(table) == -1).all()
-    for sampler in (PairSampler(table, SETTINGS), PairSampler(faces[0], SETTINGS.model_copy(update={"pairs": False}))):
+    for sampler in (
+        PairedBatchSampler(table, SETTINGS),
+        PairedBatchSampler(faces[0], SETTINGS.model_copy(update={"pairs": False})),
+    ):
         for batch in sampler:
             assert all(table["label"][row] == 0 for row, _, _ in batch[1::2])
 
@@ -150,25 +160,29 @@ def test_fake_without_its_original_is_put_beside_some_real_face(faces):
 def test_real_video_without_a_fake_is_learnt_from_too(faces):
     table = faces[0][faces[0]["video_id"] != "f2"].reset_index(drop=True)
     settings = SETTINGS.model_copy(update={"blend": 0.0, "self_blend": 0.0})
-    batches = list(PairSampler(table, settings))
+    batches = list(PairedBatchSampler(table, settings))
     assert {table["video_id"][row] for batch in batches for row, _, _ in batch[1::2]} == {"r1", "r2"}
     assert all(table["label"][row] == 1 for batch in batches for row, _, _ in batch[::2])
 
 
 def test_processes_share_the_pairs_of_a_batch(faces):
-    whole = list(PairSampler(faces[0], SETTINGS))
-    shards = [list(PairSampler(faces[0], SETTINGS, rank, 2)) for rank in (0, 1)]
+    whole = list(PairedBatchSampler(faces[0], SETTINGS))
+    shards = [list(PairedBatchSampler(faces[0], SETTINGS, rank, 2)) for rank in (0, 1)]
     for batch, one, two in zip(whole, *shards, strict=True):
         assert len(one) == len(two) == len(batch) // 2 and sorted(one + two) == sorted(batch)
 
 
 def test_blended_faces_are_labelled_fake_and_differ_inside_only(faces):
     rng = np.random.default_rng(0)
-    base, donor = (np.full((64, 64, 3), value, np.uint8) + rng.integers(0, 60, (64, 64, 3), dtype=np.uint8) for value in (60, 120))
+    base, donor = (
+        np.full((64, 64, 3), value, np.uint8) + rng.integers(0, 60, (64, 64, 3), dtype=np.uint8) for value in (60, 120)
+    )
     for other in (donor, None):
         changed = np.abs(blend(base, other, 0.5, np.random.default_rng(1)).astype(int) - base).sum(axis=2)
         assert changed[20:40, 20:44].mean() > 3
-        assert changed[-3:, :8].max() <= 3 and changed[-3:, -8:].max() <= 3  # the softest edges breathe as far as the corners
+        assert (
+            changed[-3:, :8].max() <= 3 and changed[-3:, -8:].max() <= 3
+        )  # the softest edges breathe as far as the corners
     dataset = FaceDataset(*faces, None, 0.5)
     assert [dataset[key][1] for key in ((0, 1, -1), (0, 1, 0), (0, 1, 4), (8, 1, -1))] == [0, 1, 1, 1]
 
@@ -214,28 +228,28 @@ def test_augmentation_is_drawn_from_its_seed_alone(faces):
 def test_network_is_asked_where_a_fake_differs_from_its_original():
     crops = torch.full((4, 3, 32, 32), 100, dtype=torch.uint8)
     crops[0, :, 8:24, 8:24] += 50
-    places, weight = changed_places(crops, (4, 4))
+    places, weight = localization_target(crops, (4, 4))
     assert places[0, 0].sum() == 4 and places[0, 0, 1:3, 1:3].all() and not places[1:].any() and weight.all()
 
 
 def test_where_little_is_changed_the_most_changed_place_is_one():
     crops = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)
     crops[0, :, 8:16, 8:16] += 2
-    places, _ = changed_places(crops, (4, 4))
+    places, _ = localization_target(crops, (4, 4))
     assert places[0, 0, 1, 1] == 1 and places.sum() == 1
 
 
 def test_network_is_not_asked_about_a_fake_beside_some_other_face():
     crops = torch.full((4, 3, 32, 32), 100, dtype=torch.uint8)
     crops[2] += 50
-    assert changed_places(crops, (4, 4))[1].ravel().tolist() == [1, 1, 0, 1]
+    assert localization_target(crops, (4, 4))[1].ravel().tolist() == [1, 1, 0, 1]
 
 
 @pytest.mark.parametrize("mask", [0.0, 1.0])
 def test_lesson_teaches_the_classifier_that_is_kept(mask):
     torch.manual_seed(0)
     model = create_model("resnet10t", places=mask > 0)
-    lesson = Lesson(model, SETTINGS.model_copy(update={"mask": mask}))
+    lesson = ClassifierWithLoss(model, SETTINGS.model_copy(update={"mask": mask}))
     crops = torch.randint(0, 255, (8, 3, 32, 32), dtype=torch.uint8)
     lesson(crops, torch.tensor([1.0, 0.0] * 4)).backward()
     assert all(weight.grad is not None for weight in model.parameters())
@@ -255,12 +269,12 @@ def test_score_does_not_depend_on_the_batch_or_on_the_way_there(faces):
     """A crop from an archive in training order and the same crop in memory give one logit: same code, same colours."""
     table, folder = faces
     model = create_model("resnet10t").eval()
-    loader = make_loader(FaceDataset(table, folder), InOrder(batch_lengths(people_of(table), 3, "mean")), 0)
-    trained = score_batches(model, (crops for crops, _ in loader), CPU)
-    from stages.faces.archive import read_crops
+    loader = make_loader(FaceDataset(table, folder), SequentialBatches(batch_lengths(track_ids(table), 3, "mean")), 0)
+    trained = predict_logits(model, (crops for crops, _ in loader), CPU)
+    from deepfake_detector.faces.archive import read_crops
 
     crops = [read_crops(folder / f"{v}.zip", [m])[0] for v, m in zip(table["video_id"], table["member"], strict=True)]
-    np.testing.assert_allclose(score_batches(model, batches_of(crops, [len(crops)]), CPU), trained, atol=1e-4)
+    np.testing.assert_allclose(predict_logits(model, batch_crops(crops, [len(crops)]), CPU), trained, atol=1e-4)
 
 
 def test_faces_are_kept_in_memory_up_to_a_limit_and_stay_the_same(faces, monkeypatch):
@@ -303,16 +317,16 @@ def test_face_and_its_mirror_image_are_judged_alike(places):
     model = create_model("resnet10t", places=places).eval()
     crops = torch.randint(0, 255, (3, 3, 64, 64), dtype=torch.uint8)
     torch.testing.assert_close(model(crops), model(crops.flip(3)))
-    assert not torch.allclose(model.look(crops)[0], model.look(crops.flip(3))[0])
+    assert not torch.allclose(model.forward_features(crops)[0], model.forward_features(crops.flip(3))[0])
 
 
 def test_answer_for_a_face_is_the_mean_of_its_places_and_one_for_all():
     model = create_model("resnet10t", places=True).eval()
     crops = torch.randint(0, 255, (3, 3, 64, 64), dtype=torch.uint8)
-    before, places, _ = model.look(crops)
+    before, places, _ = model.forward_features(crops)
     assert places.shape == (3, 1, 4, 4)
     model.places.bias.data += 1
-    torch.testing.assert_close(model.look(crops)[0], before + 1)
+    torch.testing.assert_close(model.forward_features(crops)[0], before + 1)
 
 
 @pytest.mark.parametrize("places", [False, True])
@@ -377,6 +391,6 @@ def test_imagenet_out_of_reach_is_an_error_that_says_what_to_do(monkeypatch):
     def unreachable(*args, **kwargs):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr("stages.learning.model.timm.create_model", unreachable)
+    monkeypatch.setattr("deepfake_detector.training.model.timm.create_model", unreachable)
     with pytest.raises(ModelError, match=r"cannot be fetched.*\.safetensors"):
         create_model("resnet18", "imagenet")

@@ -18,8 +18,13 @@ def outputs(in_project, clip_folder, recipes, monkeypatch):
     shutil.copytree(clip_folder, in_project / "data/sample")
     clips = sorted(recipes.values(), key=lambda clip: clip.video_id)
     real = recipes["real"].video_id
-    rows = [f"{c.video_id},{c.video_id}.mp4,{'fake' if c.method else 'real'},{real if c.method else ''},{c.method}" for c in clips]
-    (in_project / "data/sample/labels.csv").write_text("\n".join(["video_id,filepath,label,source_video,method", *rows]) + "\n")
+    rows = [
+        f"{c.video_id},{c.video_id}.mp4,{'fake' if c.method else 'real'},{real if c.method else ''},{c.method}"
+        for c in clips
+    ]
+    (in_project / "data/sample/labels.csv").write_text(
+        "\n".join(["video_id,filepath,label,source_video,method", *rows]) + "\n"
+    )
     monkeypatch.setattr("sys.argv", ["extract", "--frames", "4", "--size", "64", "--workers", "1"])
     extract.main()
     splits = [f"{clip.video_id},test,0,0" for clip in clips]
@@ -36,6 +41,10 @@ def outputs(in_project, clip_folder, recipes, monkeypatch):
 def test_notebook_runs_from_top_to_bottom_and_shows_pictures(outputs):
     notebook = nbformat.read(ROOT / "notebooks/explore.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "kept without outputs: they are those of one corpus"
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(outputs)}}).execute()
-    pictures = [output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(outputs)}}
+    ).execute()
+    pictures = [
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+    ]
     assert len(pictures) == 4

@@ -8,21 +8,25 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from stages.faces import video
-from stages.faces.detectors import CenterFace
-from stages.faces.extraction import Geometry, extract_faces
-from stages.faces.video import choose_frames, probe, read_frames
-from stages.scoring.annotate import annotate_video
-from stages.scoring.calibrate import Calibration
-from stages.scoring.judgement import judge
+from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.faces import video
+from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.video import choose_frames, probe, read_frames
+from deepfake_detector.inference.overlay import annotate_video
+from deepfake_detector.inference.prediction import predict_people
 
 GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)
 
 
-def write(path, images, codec="libx264", form="yuv420p", options=None, times=None, tags=(None, None), convert=(None, None)):
+def write(
+    path, images, codec="libx264", form="yuv420p", options=None, times=None, tags=(None, None), convert=(None, None)
+):
     """Encode uint8 BGR images at 25 frames a second; `tags` are colour matrix and range as stated, `convert` as applied."""
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=25, options={"crf": "10", **(options or {})} if "264" in codec else options or {})
+        stream = out.add_stream(
+            codec, rate=25, options={"crf": "10", **(options or {})} if "264" in codec else options or {}
+        )
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = form
         if times is not None:
@@ -33,7 +37,9 @@ def write(path, images, codec="libx264", form="yuv420p", options=None, times=Non
         for i, image in enumerate(images):
             picture = av.VideoFrame.from_ndarray(image, format="bgr24")
             picture = picture.reformat(format=form, dst_colorspace=convert[0], dst_color_range=convert[1])
-            picture.pts, picture.time_base = (i, Fraction(1, 25)) if times is None else (round(times[i] * 1000), Fraction(1, 1000))
+            picture.pts, picture.time_base = (
+                (i, Fraction(1, 25)) if times is None else (round(times[i] * 1000), Fraction(1, 1000))
+            )
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
     return path
@@ -58,11 +64,15 @@ def decoded_packets(monkeypatch):
     """Sizes of the packets that are given to the decoder."""
     sizes = []
     decode = video._decoded
-    monkeypatch.setattr(video, "_decoded", lambda stream, packet: (sizes.append(packet and packet.size), decode(stream, packet))[1])
+    monkeypatch.setattr(
+        video, "_decoded", lambda stream, packet: (sizes.append(packet and packet.size), decode(stream, packet))[1]
+    )
     return sizes
 
 
-@pytest.mark.parametrize("options", [{"g": "10"}, {"g": "10", "x264-params": "open-gop=1:bframes=3"}, {"g": "250"}, {"bf": "0"}])
+@pytest.mark.parametrize(
+    "options", [{"g": "10"}, {"g": "10", "x264-params": "open-gop=1:bframes=3"}, {"g": "250"}, {"bf": "0"}]
+)
 def test_frames_are_exact_however_they_are_reached(tmp_path, options):
     path = write(tmp_path / "a.mp4", counter(), options=options)
     for wanted in ([3, 4, 29, 58], [0, 59], [31], list(range(60))):
@@ -110,7 +120,7 @@ def test_rotation_in_the_header_turns_the_picture(turned, faces):
 def test_annotated_video_of_a_turned_one_stands_upright(turned, faces, tmp_path):
     calibration = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
     found = extract_faces(turned, Geometry(4, 64, 0.5, "centerface", 0.5), CenterFace(0.5), 1)
-    judgement = judge(found, np.full(4, 2, np.float32), calibration)
+    judgement = predict_people(found, np.full(4, 2, np.float32), calibration)
     annotate_video(turned, tmp_path / "out.mp4", judgement, calibration)
     image = next(read_frames(tmp_path / "out.mp4")).image
     height, width = faces[0].shape[:2]
@@ -138,7 +148,11 @@ def test_colours_that_no_one_names_are_those_of_the_size(tmp_path, size, space):
 
 def test_ten_bits_and_odd_sizes(tmp_path, faces):
     odd = [np.ascontiguousarray(image[:-1, :-1]) for image in faces[:20]]
-    for name, codec, form in (("a.mkv", "ffv1", "yuv420p10le"), ("b.mkv", "ffv1", "yuv420p"), ("c.mp4", "libx264", "yuv444p")):
+    for name, codec, form in (
+        ("a.mkv", "ffv1", "yuv420p10le"),
+        ("b.mkv", "ffv1", "yuv420p"),
+        ("c.mp4", "libx264", "yuv444p"),
+    ):
         path = write(tmp_path / name, odd, codec, form)
         frame = next(read_frames(path))
         assert frame.image.shape == odd[0].shape and np.abs(frame.image.astype(int) - odd[0]).mean() < 3
@@ -164,7 +178,11 @@ def test_picture_is_found_among_several_streams(tmp_path, faces):
     """A cover picture first, then sound, then the video."""
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as out:
-        cover, sound, main = out.add_stream("mjpeg"), out.add_stream("aac", rate=44100), out.add_stream("libx264", rate=25)
+        cover, sound, main = (
+            out.add_stream("mjpeg"),
+            out.add_stream("aac", rate=44100),
+            out.add_stream("libx264", rate=25),
+        )
         cover.width = cover.height = 64
         cover.pix_fmt = "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic

@@ -70,7 +70,9 @@ def test_pipeline_from_nothing(clone):
     metrics = json.loads((clone / "metrics/evaluate.json").read_text())
     low, auc, high = (metrics["video"][f"auc{end}"] for end in ("_low", "", "_high"))
     assert metrics["coverage"] == 1 and 0 <= auc <= 1
-    assert (low is None and high is None and auc == 0.5) or 0 <= low <= auc <= high <= 1  # one epoch may have learnt nothing
+    assert (
+        low is None and high is None and auc == 0.5
+    ) or 0 <= low <= auc <= high <= 1  # one epoch may have learnt nothing
     assert {"ap", "eer", "accuracy", "precision", "recall", "f1", "log_loss", "brier", "ece"} <= set(metrics["frame"])
     verdicts = pd.read_csv(clone / "results/predictions.csv").set_index("video_id")["verdict"]
     assert verdicts["nobody"] == "no_face" and len(verdicts) == 4
@@ -91,7 +93,17 @@ def test_score_of_a_video_is_the_same_in_evaluation_and_in_judging(clone):
     """Same crop, same network, same calibration, on two ways through the code."""
     predictions = pd.read_csv(clone / "data/predictions.csv")
     one = predictions.iloc[0]
-    run(clone, sys.executable, "-m", "stages.infer", f"data/sample/{one.video_id}.mp4", "--output", "again", "--faces", "1")
+    run(
+        clone,
+        sys.executable,
+        "-m",
+        "stages.infer",
+        f"data/sample/{one.video_id}.mp4",
+        "--output",
+        "again",
+        "--faces",
+        "1",
+    )
     judged = pd.read_csv(clone / "again/predictions.csv").iloc[0]
     assert judged["probability"] == pytest.approx(one["probability"], abs=1e-5)
     assert judged["frames"] == one["frames"]

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.faces.video import VideoError, probe, read_frames
-from stages.scoring.robustness import PLANS, UNITS, distort, draw_videos, reencode, thin
+from deepfake_detector.evaluation.robustness import PLANS, UNITS, distort, draw_videos, reencode, thin
+from deepfake_detector.faces.video import VideoError, probe, read_frames
 
 
 @pytest.fixture
@@ -62,7 +62,9 @@ def test_what_is_no_video_is_refused(tmp_path):
 
 
 def test_sample_of_videos_is_balanced_and_of_many_people():
-    videos = pd.DataFrame({"video_id": np.arange(600).astype(str), "label": np.arange(600) % 3 > 0, "group": np.arange(600) // 30})
+    videos = pd.DataFrame(
+        {"video_id": np.arange(600).astype(str), "label": np.arange(600) % 3 > 0, "group": np.arange(600) // 30}
+    )
     drawn = draw_videos(videos, 20, 1)
     assert drawn["label"].value_counts().tolist() == [10, 10]
     assert (drawn.groupby("label")["group"].nunique() == 10).all()  # twenty groups: no one twice

@@ -6,12 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from stages.corpora.sample import SWAPS, clips, face_mask, partner, write_clip
-from stages.faces.video import probe, read_frames
+from deepfake_detector.corpora.sample_corpus import SWAPS, face_mask, partner, sample_clips, write_clip
+from deepfake_detector.faces.video import probe, read_frames
 
 
 def test_forty_people_have_two_real_clips_and_a_fake_by_each_method():
-    rows = [clip.row for clip in clips(1)]
+    rows = [clip.row for clip in sample_clips(1)]
     assert len({row["video_id"] for row in rows}) == len(rows)
     people = {row["identity"] for row in rows}
     assert len(people) == 40
@@ -20,7 +20,7 @@ def test_forty_people_have_two_real_clips_and_a_fake_by_each_method():
 
 
 def test_fakes_name_their_donor_and_an_original_of_the_same_person():
-    rows = {row["video_id"]: row for row in (clip.row for clip in clips(1))}
+    rows = {row["video_id"]: row for row in (clip.row for clip in sample_clips(1))}
     for row in rows.values():
         if row["label"] == "fake":
             original = rows[row["source_video"]]
@@ -46,14 +46,14 @@ def test_clips_last_two_to_four_seconds_and_move(real_clip):
 
 @pytest.mark.parametrize("method", SWAPS)
 def test_swap_changes_the_face_and_leaves_the_rest(pair, recipes, method):
-    from stages.corpora.sample import Swap, matching_poses, poses_of
+    from deepfake_detector.corpora.sample_corpus import FaceSwap, matching_poses, poses_of
 
     clip = recipes[method]
     target, donor = pair[clip.person], pair[clip.donor]
     poses = poses_of(clip.take)
     head, points, _ = target.moving(poses).at(0.3)
     face, face_points, _ = donor.moving(matching_poses(target, poses, donor)).at(0.3)
-    swapped = Swap(method, np.random.default_rng(0))(head, points, face, face_points)
+    swapped = FaceSwap(method, np.random.default_rng(0))(head, points, face, face_points)
     eyes = float(np.linalg.norm(points[1] - points[0]))
     inner, outer = (face_mask(head.shape, points, eyes, share, share) > 0 for share in (0.7, 1.6))
     assert np.abs(swapped - head)[inner].mean() > 4

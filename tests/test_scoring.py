@@ -10,11 +10,10 @@ from scipy.optimize import brentq
 from scipy.stats import beta
 from sklearn import metrics as reference
 
-from stages.scoring.aggregate import aggregate
-from stages.scoring.calibrate import Calibration, calibrated_loss, choose_threshold, fit_calibration
-from stages.scoring.intervals import group_draws, interval, summarise
-from stages.scoring.metrics import METRICS, measure
-from stages.scoring.pooling import POOLING
+from deepfake_detector.evaluation.aggregation import AGGREGATORS, aggregate_videos
+from deepfake_detector.evaluation.calibration import Calibration, calibrated_loss, choose_threshold, fit_calibration
+from deepfake_detector.evaluation.intervals import group_draws, interval, summarise
+from deepfake_detector.evaluation.metrics import METRICS, measure
 
 
 def test_calibrated_loss_tells_what_answers_are_worth_not_their_scale_bias_or_share():
@@ -51,7 +50,7 @@ def test_the_most_suspicious_person_decides_by_the_mean_of_their_logits():
     faces = pd.DataFrame(
         {"video_id": ["b", "b", "b", "a"], "track": [0, 0, 1, 0], "logit": [-1.0, 3.0, 0.5, -2.0]}, index=[5, 6, 7, 8]
     )
-    videos = aggregate(faces)
+    videos = aggregate_videos(faces)
     assert videos.index.tolist() == ["b", "a"]
     assert videos.loc["b"].to_dict() == {"logit": 1.0, "track": 0, "frames": 2, "faces": 3}
 
@@ -59,17 +58,19 @@ def test_the_most_suspicious_person_decides_by_the_mean_of_their_logits():
 def test_ways_to_make_one_logit_of_many():
     logits = np.array([4, -2, 1, -1, 0.5, 2, -3, -6], np.float32)
     expected = {"mean_logit": -0.5625, "median": -0.25, "top_k": 3.0, "vote": 0.0}  # four of eight say fake
-    assert {name: pool(logits) for name, pool in POOLING.items()} == pytest.approx(expected)
+    assert {name: pool(logits) for name, pool in AGGREGATORS.items()} == pytest.approx(expected)
     faces = pd.DataFrame({"video_id": ["a"] * 8 + ["b"], "track": 0, "logit": [*logits, 7.0]})
-    for name in POOLING:
-        assert aggregate(faces, name).loc["a", "logit"] == pytest.approx(expected[name])
+    for name in AGGREGATORS:
+        assert aggregate_videos(faces, name).loc["a", "logit"] == pytest.approx(expected[name])
 
 
 def random_case(seed):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(5, 200))
     label = np.append(rng.integers(0, 2, n), [0, 1])
-    probability = np.clip(rng.normal(0.4 + 0.2 * label, 0.3), 0, 1).round(int(rng.integers(1, 6)))  # some have many ties
+    probability = np.clip(rng.normal(0.4 + 0.2 * label, 0.3), 0, 1).round(
+        int(rng.integers(1, 6))
+    )  # some have many ties
     return label, probability, float(rng.uniform(0.2, 0.8)), rng.integers(0, 4, n + 2).astype(float)
 
 
@@ -142,7 +143,7 @@ def test_memory_chunks_change_nothing(monkeypatch):
     label, probability, threshold, _ = random_case(3)
     groups = np.arange(len(label)) // 3
     whole = summarise(label, probability, threshold, groups, 50, 1)
-    monkeypatch.setattr("stages.scoring.intervals.CHUNK", 7 * len(label))
+    monkeypatch.setattr("deepfake_detector.evaluation.intervals.CHUNK", 7 * len(label))
     assert summarise(label, probability, threshold, groups, 50, 1) == whole
 
 

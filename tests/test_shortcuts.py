@@ -14,13 +14,13 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from deepfake_detector.corpora.identity_graph import identity_groups
+from deepfake_detector.corpora.labels import read_labels
+from deepfake_detector.corpora.sample_corpus import face_mask
+from deepfake_detector.faces.alignment import crop_face, template
+from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.video import probe, read_frames
 from stages import sample
-from stages.corpora.identities import identity_groups
-from stages.corpora.labels import read_labels
-from stages.corpora.sample import face_mask
-from stages.faces.alignment import crop_face, template
-from stages.faces.detectors import CenterFace
-from stages.faces.video import probe, read_frames
 
 SIZE, MARGIN = 96, 0.5
 
@@ -73,7 +73,9 @@ def surroundings(path, detector):
 
 
 def cross_validated_auc(model, features, labels):
-    scores = cross_val_predict(model, features, labels["label"], groups=labels["group"], cv=GroupKFold(10), method="predict_proba")
+    scores = cross_val_predict(
+        model, features, labels["label"], groups=labels["group"], cv=GroupKFold(10), method="predict_proba"
+    )
     return roc_auc_score(labels["label"], scores[:, 1])
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfake_detector.corpora.identity_graph import identity_groups, links
+from deepfake_detector.corpora.leakage import find_leaks
+from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitError, moved_videos
 from stages import split
-from stages.corpora.audit import audit
-from stages.corpora.identities import identity_groups, ties
-from stages.corpora.partitions import Division, SplitError, moved
 
 COLUMNS = ["video_id", "label", "identity", "donor", "source_video"]
 
@@ -36,12 +36,14 @@ def asked(**changes):
 
 
 def divide(labels, kept=None, **changes):
-    kinds = ties(labels)
-    return Division(labels, {k: v for k, v in kinds.items() if k not in changes.get("allow_leaks", [])}, asked(**changes), kept)
+    kinds = links(labels)
+    return SplitAssignment(
+        labels, {k: v for k, v in kinds.items() if k not in changes.get("allow_leaks", [])}, asked(**changes), kept
+    )
 
 
 def crossing(labels, table):
-    return audit(table.set_index("video_id")["partition"], ties(labels))
+    return find_leaks(table.set_index("video_id")["partition"], links(labels))
 
 
 def naive_leaks(labels, table):
@@ -61,7 +63,14 @@ def random_corpus(rng, people, fakes, reach, methods=("swap", "reenact")):
         target = int(rng.integers(people))
         donor = target // (reach + 1) * (reach + 1) + int(rng.integers(reach + 1))
         rows.append(
-            (f"f{i}", 1, f"p{target}", f"p{min(donor, people - 1)}", f"r{target}_0", methods[int(rng.integers(len(methods)))])
+            (
+                f"f{i}",
+                1,
+                f"p{target}",
+                f"p{min(donor, people - 1)}",
+                f"r{target}_0",
+                methods[int(rng.integers(len(methods)))],
+            )
         )
     return corpus(rows, [*COLUMNS, "method"])
 
@@ -124,7 +133,12 @@ def test_no_corpus_leaks_or_loses_a_video(seed, people, density, reach, fold):
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), people=st.integers(300, 600), reach=st.integers(1, 3), val=st.sampled_from([0.1, 0.18, 0.3]))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    people=st.integers(300, 600),
+    reach=st.integers(1, 3),
+    val=st.sampled_from([0.1, 0.18, 0.3]),
+)
 def test_shares_are_those_asked_where_groups_are_small(seed, people, reach, val):
     labels = random_corpus(np.random.default_rng(seed), people, people * 4, reach)
     table = labels.assign(partition=divide(labels, val=val, seed=seed % 1000).table["partition"])
@@ -149,7 +163,11 @@ def test_where_everyone_is_swapped_with_everyone_people_are_kept_apart():
     table = division.table
     assert not naive_leaks(labels, table)
     people = labels.assign(partition=table["partition"]).query("label == 0").groupby("partition")["identity"].nunique()
-    assert people.sum() == 59 and people["test"] == pytest.approx(0.2 * 59, abs=2) and people["val"] == pytest.approx(8.5, abs=2)
+    assert (
+        people.sum() == 59
+        and people["test"] == pytest.approx(0.2 * 59, abs=2)
+        and people["val"] == pytest.approx(8.5, abs=2)
+    )
     excluded = (table["partition"] == "excluded").sum() / 5639
     by_chance = 1 - ((people / 59) ** 2).sum()
     assert 0.4 < excluded < by_chance  # nearer: benchmarks/split_optimum.py
@@ -182,12 +200,22 @@ def test_added_videos_move_no_group_that_is_kept():
     rng = np.random.default_rng(3)
     labels = random_corpus(rng, 90, 400, 2)
     before = divide(labels).table
-    more = labels[labels["label"] == 1].sample(80, random_state=0).assign(video_id=lambda t: "n" + t["video_id"], method="new")
-    others = (
-        random_corpus(rng, 40, 100, 2).replace({r"^([prf])": r"z\1"}, regex=True).assign(label=lambda t: t["label"].astype(int))
+    more = (
+        labels[labels["label"] == 1]
+        .sample(80, random_state=0)
+        .assign(video_id=lambda t: "n" + t["video_id"], method="new")
     )
-    joining = pd.DataFrame([("join", 1, "p0", "p30", "r0_0", "new"), ("third", 1, "p60", "p33", "", "new")], columns=labels.columns)
-    grown = pd.concat([others, labels, more, joining], ignore_index=True).sample(frac=1, random_state=1, ignore_index=True)
+    others = (
+        random_corpus(rng, 40, 100, 2)
+        .replace({r"^([prf])": r"z\1"}, regex=True)
+        .assign(label=lambda t: t["label"].astype(int))
+    )
+    joining = pd.DataFrame(
+        [("join", 1, "p0", "p30", "r0_0", "new"), ("third", 1, "p60", "p33", "", "new")], columns=labels.columns
+    )
+    grown = pd.concat([others, labels, more, joining], ignore_index=True).sample(
+        frac=1, random_state=1, ignore_index=True
+    )
     division = divide(grown, kept=before)
     after = division.table
     both = before.merge(after, on="video_id", suffixes=("", "_after"))
@@ -293,10 +321,14 @@ def test_repair_moves_the_leaking_groups_and_lists_them():
     labels = official_corpus()
     division = divide(labels, strategy="repair")
     assert crossing(labels, division.table).empty
-    changed = moved(labels, division)
+    changed = moved_videos(labels, division)
     assert set(changed["official"]) == {"test"} and set(changed["partition"]) == {"train"}
     assert changed["video_id"].str.startswith("original").sum() == 14  # seven pairs of sequences
-    assert division.table.loc[labels["label"] == 0, "partition"].value_counts().to_dict() == {"train": 734, "val": 140, "test": 126}
+    assert division.table.loc[labels["label"] == 0, "partition"].value_counts().to_dict() == {
+        "train": 734,
+        "val": 140,
+        "test": 126,
+    }
 
 
 def test_official_partition_without_validation_gets_one_from_train():
@@ -326,7 +358,7 @@ def test_repair_excludes_nothing_of_a_partition_without_leaks():
     labels["subset"] = side(target)
     clean = labels[(target >= 10) & (donor.isna() | (side(donor) == labels["subset"]))].reset_index(drop=True)
     division = divide(clean, strategy="repair", largest=0.3)
-    assert moved(clean, division).empty and (division.side >= 0).all()
+    assert moved_videos(clean, division).empty and (division.side >= 0).all()
 
 
 def test_repair_says_who_has_no_official_partition():
@@ -355,7 +387,9 @@ def stage(in_project, monkeypatch):
         (in_project / "videos").mkdir(exist_ok=True)
         labels.assign(filepath=labels["video_id"] + ".mp4").to_csv(in_project / "labels.csv", index=False)
         places = ["--data.videos", "videos", "--data.labels", "labels.csv", "--data.splits", "splits.csv"]
-        monkeypatch.setattr("sys.argv", ["split", *places, "--data.faces", "none", "--data.index", "none.parquet", *options])
+        monkeypatch.setattr(
+            "sys.argv", ["split", *places, "--data.faces", "none", "--data.index", "none.parquet", *options]
+        )
         split.main()
         return pd.read_csv(in_project / "splits.csv", dtype={"video_id": str})
 
@@ -366,7 +400,10 @@ def test_a_leaking_official_split_fails_with_the_pairs(stage, in_project, capsys
     with pytest.raises(SystemExit) as stop:
         stage(official_corpus(leaking=2, pairs=(20, 5, 5)), "--strategy", "official")
     message = capsys.readouterr().err
-    assert stop.value.code == 2 and "upload 'u000': 36 pair(s), such as original_000 (train) and original_059 (test)" in message
+    assert (
+        stop.value.code == 2
+        and "upload 'u000': 36 pair(s), such as original_000 (train) and original_059 (test)" in message
+    )
     assert "split.strategy: repair" in message and not (in_project / "splits.csv").exists()
     assert "split.allow_leaks: [upload] in params.yaml" in message
     assert len(pd.read_csv(in_project / "split_report/leaks.csv")) == 2
@@ -377,7 +414,9 @@ def test_a_leaking_official_split_fails_with_the_pairs(stage, in_project, capsys
 def test_a_leak_that_is_allowed_by_name_is_counted_and_said(stage, in_project, capsys):
     stage(official_corpus(leaking=2, pairs=(20, 5, 5)), "--strategy", "official", "--allow-leaks", "upload")
     metrics = json.loads((in_project / "metrics/split.json").read_text())
-    assert metrics["leaks"]["upload"] == 72 and metrics["leaks"]["person"] == 0 and metrics["leaks"]["embedding"] is None
+    assert (
+        metrics["leaks"]["upload"] == 72 and metrics["leaks"]["person"] == 0 and metrics["leaks"]["embedding"] is None
+    )
     assert "too good" in capsys.readouterr().out
     assert (in_project / "plots/split/partitions.png").stat().st_size > 5000
 
@@ -410,7 +449,9 @@ def test_same_split_tomorrow_and_kept_by_its_file(stage, in_project):
     contents = []
     for _ in range(2):
         stage(labels)
-        contents.append((in_project / "splits.csv").read_bytes() + (in_project / "plots/split/partitions.png").read_bytes())
+        contents.append(
+            (in_project / "splits.csv").read_bytes() + (in_project / "plots/split/partitions.png").read_bytes()
+        )
     assert contents[0] == contents[1]
     (in_project / "splits.csv").rename(in_project / "before.csv")
     table = stage(labels.iloc[::-1], "--keep", "before.csv", "--seed", "9").set_index("video_id")

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from stages.scoring import tables
-from stages.scoring.calibrate import Calibration, sigmoid
-from stages.scoring.report import calibration_words
+from deepfake_detector.evaluation import tables
+from deepfake_detector.evaluation.calibration import Calibration, sigmoid
+from deepfake_detector.evaluation.report import calibration_words
 
-DRAWS = tables.Draws(100, 1)
+DRAWS = tables.Bootstrap(100, 1)
 CALIBRATION = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
 
 
@@ -19,7 +19,9 @@ def faces(seed=0, videos=120):
     name = np.repeat([f"v{i:03d}" for i in range(videos)], 8)
     row = np.repeat(np.arange(videos), 8)
     label = row // 2 % 2
-    table = pd.DataFrame({"video_id": name, "track": np.tile([0, 0, 0, 0, 1, 1, 1, 1], videos), "label": label, "group": row // 10})
+    table = pd.DataFrame(
+        {"video_id": name, "track": np.tile([0, 0, 0, 0, 1, 1, 1, 1], videos), "label": label, "group": row // 10}
+    )
     table["partition"] = np.where(row % 2, "val", "test")
     return table.assign(logit=rng.normal(2 * label - 1, 2))
 
@@ -85,7 +87,9 @@ def test_words_say_when_calibration_did_not_help():
     """Probabilities that are right as they are, and a calibration that spoils them."""
     rng = np.random.default_rng(0)
     logit = rng.normal(0, 2, 2000)
-    test = pd.DataFrame({"label": (rng.random(2000) < sigmoid(logit)).astype(int), "logit": logit, "group": np.arange(2000) // 20})
+    test = pd.DataFrame(
+        {"label": (rng.random(2000) < sigmoid(logit)).astype(int), "logit": logit, "group": np.arange(2000) // 20}
+    )
     spoiling = Calibration(scale=5, bias=1, threshold=0.5, low=0.4, high=0.6)
     change = tables.calibration_change(test, spoiling, DRAWS)
     assert change["ece_change_low"] > 0 and "did not lower it" in calibration_words(change)

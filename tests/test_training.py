@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from deepfake_detector.faces.archive import encode, write_archive
+from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
+from deepfake_detector.training.batching import batch_lengths
+from deepfake_detector.training.checkpoint import load_detector
+from deepfake_detector.training.model import TemporalHead
+from deepfake_detector.training.scoring import batch_crops, predict_logits
 from stages.export import export
-from stages.faces.archive import encode, write_archive
-from stages.learning.batches import batch_lengths
-from stages.learning.checkpoint import load_detector
-from stages.learning.model import TemporalHead
-from stages.learning.runtime import OnnxScorer, TorchScorer
-from stages.learning.score import batches_of, score_batches
 
 PROJECT = Path(__file__).parent.parent
 FACES, SIZE = 4, 32
@@ -40,16 +40,22 @@ def project(in_project: Path) -> Path:
     faces, labels, splits = [], [], []
     Path("data/faces").mkdir(parents=True)
     for number in range(6):
-        smooth = [cv2.GaussianBlur(rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8), (0, 0), 3) for _ in range(FACES)]
+        smooth = [
+            cv2.GaussianBlur(rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8), (0, 0), 3) for _ in range(FACES)
+        ]
         for kind in ("real", "fake"):
             video = f"{kind}{number}"
             noise = 40 if kind == "fake" else 0
             crops = [np.clip(c + rng.normal(0, noise + 1e-9, c.shape), 0, 255).astype(np.uint8) for c in smooth]
             write_archive(Path(f"data/faces/{video}.zip"), [(f"{i}.jpg", encode(crop)) for i, crop in enumerate(crops)])
-            faces += [{"video_id": video, "track": 0, "member": f"{i}.jpg", "time": i / 10, "frame": i} for i in range(FACES)]
+            faces += [
+                {"video_id": video, "track": 0, "member": f"{i}.jpg", "time": i / 10, "frame": i} for i in range(FACES)
+            ]
             labels.append({"video_id": video, "filepath": f"{video}.mp4", "label": kind, "identity": f"p{number}"})
             labels[-1]["source_video"] = f"real{number}" if kind == "fake" else ""
-            splits.append({"video_id": video, "partition": "train" if number < 4 else "val", "group": number, "fold": 0})
+            splits.append(
+                {"video_id": video, "partition": "train" if number < 4 else "val", "group": number, "fold": 0}
+            )
     pd.DataFrame(faces).to_parquet("data/faces.parquet")
     pd.DataFrame(splits).to_csv("data/splits.csv", index=False)
     Path("data/sample").mkdir()
@@ -60,7 +66,9 @@ def project(in_project: Path) -> Path:
 def start(folder: Path, *launcher: str, overrides: tuple[str, ...] = ()) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, *launcher, "-m", "stages.train", *overrides]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -113,10 +121,10 @@ def test_two_processes_learn_as_one_does(project, tmp_path_factory):
 
 
 def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):
+    from deepfake_detector.training.distributed import ProcessGroup
     from stages import train
-    from stages.learning.team import Team
 
-    monkeypatch.setattr(train, "join", lambda: Team(0, 3, train.torch.device("cpu")))
+    monkeypatch.setattr(train, "init_process_group", lambda: ProcessGroup(0, 3, train.torch.device("cpu")))
     monkeypatch.setattr(sys, "argv", ["train"])
     with pytest.raises(SystemExit):
         train.main()
@@ -127,11 +135,13 @@ def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):
 def test_head_over_time_is_trained_alike_twice_and_served_alike_by_both_runtimes(project, kind):
     finish(start(project, overrides=("--model.temporal", kind)))
     once = results(project)
-    finish(start(project, overrides=("--model.temporal", kind)))  # its faces are learnt already: the head alone is made again
+    finish(
+        start(project, overrides=("--model.temporal", kind))
+    )  # its faces are learnt already: the head alone is made again
     assert results(project) == once
-    scorer = TorchScorer("checkpoints/best.safetensors", "cpu")
+    scorer = TorchBackend("checkpoints/best.safetensors", "cpu")
     export(scorer, project / "detector.onnx", {"detector": scorer.config.model_dump_json(), "checkpoint": ""})
-    onnx = OnnxScorer(project / "detector.onnx")
+    onnx = OnnxBackend(project / "detector.onnx")
     crops = list(np.random.default_rng(1).integers(0, 256, (40, SIZE, SIZE, 3), dtype=np.uint8))
     people = ["a"] * 5 + ["b"] + ["c"] * 34
     logits = scorer.score(crops, people)
@@ -141,9 +151,9 @@ def test_head_over_time_is_trained_alike_twice_and_served_alike_by_both_runtimes
     assert np.abs(alone - logits[:5]).max() > 1e-4  # but of the same person's other faces
     base, _ = load_detector("checkpoints/best.safetensors")
     base.temporal = TemporalHead(kind, base.backbone.num_features).eval()  # untrained
-    untrained = score_batches(base, batches_of(crops, [40]), scorer.device)
+    untrained = predict_logits(base, batch_crops(crops, [40]), scorer.device)
     base.temporal = None
-    np.testing.assert_array_equal(untrained, score_batches(base, batches_of(crops, [40]), scorer.device))
+    np.testing.assert_array_equal(untrained, predict_logits(base, batch_crops(crops, [40]), scorer.device))
 
 
 def test_batches_hold_one_person_only_where_a_head_sees_them_over_time():

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.faces.video import VideoError, VideoWriter, evenly_spread, probe, read_frames
+from deepfake_detector.faces.video import VideoError, VideoWriter, evenly_spread, probe, read_frames
 
 
 def write_counter(path, frames=30, size=(160, 120), rate=25, times=None):
@@ -53,7 +53,9 @@ def rotate(source, target, degrees):
     """Copy a video, marked to be shown turned."""
     with av.open(str(source)) as container, av.open(str(target), "w") as out:
         stream = out.add_stream_from_template(container.streams.video[0])
-        stream.set_display_rotation(degrees) if hasattr(stream, "set_display_rotation") else pytest.skip("cannot be written")
+        stream.set_display_rotation(degrees) if hasattr(stream, "set_display_rotation") else pytest.skip(
+            "cannot be written"
+        )
         for packet in container.demux(video=0):
             if packet.dts is not None:
                 packet.stream = stream
@@ -121,7 +123,9 @@ def test_same_frames_give_same_bytes(tmp_path):
     """Noise over drifting blobs: on such frames the encoder's lookahead was seen to vary in one run of four."""
     rng = np.random.default_rng(0)
     field = cv2.GaussianBlur(rng.integers(0, 255, (288, 400, 3), dtype=np.uint8), (0, 0), 3).astype(int)
-    frames = [np.clip(field[:, i : i + 288] + rng.normal(0, 3, (288, 288, 1)), 0, 255).astype(np.uint8) for i in range(50)]
+    frames = [
+        np.clip(field[:, i : i + 288] + rng.normal(0, 3, (288, 288, 1)), 0, 255).astype(np.uint8) for i in range(50)
+    ]
     contents = set()
     for run in range(12):
         with VideoWriter(tmp_path / f"{run}.mp4", Fraction(25), (288, 288), 22, "veryfast") as writer:

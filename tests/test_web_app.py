@@ -19,10 +19,10 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
-from stages.faces.video import VideoError, VideoWriter
+from deepfake_detector.faces.video import VideoError, VideoWriter
+from deepfake_detector.inference.task import PredictionTask
 from stages.params import App
-from stages.scoring.job import Job
-from web_app.uploads import PREFIX, Case, Result, check_limits, open_workshop
+from web_app.uploads import PREFIX, PendingUpload, Result, check_limits, open_upload_pool
 
 ROOT = Path(__file__).parent.parent
 LIMITS = App(megabytes=20, seconds=60, megapixels=8.3, timeout=300, waiting=3, workers=2)
@@ -113,9 +113,14 @@ def test_upload_gets_a_verdict_a_playing_video_and_downloads_and_is_deleted(brow
     upload(page, real_clip)
     assert re.search("(Flagged|Not flagged|Uncertain): [0-9]+% fake", verdict(page))
     page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
-    page.evaluate("async () => { const video = document.querySelector('video'); video.muted = true; await video.play() }")
+    page.evaluate(
+        "async () => { const video = document.querySelector('video'); video.muted = true; await video.play() }"
+    )
     page.wait_for_function("() => document.querySelector('video').currentTime > 0.2")
-    assert page.evaluate("() => [document.querySelector('video').videoWidth, document.querySelector('video').error]")[0] == 288
+    assert (
+        page.evaluate("() => [document.querySelector('video').videoWidth, document.querySelector('video').error]")[0]
+        == 288
+    )
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the scores").click()
     record = json.loads(Path(download.value.path()).read_text())
@@ -216,10 +221,10 @@ def test_a_server_that_is_stopped_leaves_no_upload(browser, project, slow_clip, 
 
 def test_what_a_killed_server_left_is_deleted_by_the_next_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    living = open_workshop(LIMITS)
+    living = open_upload_pool(LIMITS)
     (tmp_path / f"{PREFIX}killed").mkdir()
     (tmp_path / f"{PREFIX}killed/upload").write_bytes(b"private")
-    newest = open_workshop(LIMITS)
+    newest = open_upload_pool(LIMITS)
     assert set(tmp_path.iterdir()) == {living.folder, newest.folder}
     for workshop in (living, newest):
         workshop.close()
@@ -272,14 +277,16 @@ def test_limits_are_those_of_the_container_itself(change, words, real_clip, tmp_
         check_limits(clip, LIMITS.model_copy(update=change))
 
 
-@pytest.mark.parametrize("error, words", [(TimeoutError(), "took too long"), (VideoError("{place} is torn"), "mine.mp4 is torn")])
+@pytest.mark.parametrize(
+    "error, words", [(TimeoutError(), "took too long"), (VideoError("{place} is torn"), "mine.mp4 is torn")]
+)
 def test_whatever_ends_judging_the_upload_is_deleted(error, words, tmp_path):
     folder = tmp_path / "upload-1"
     folder.mkdir()
     (folder / "upload").write_bytes(b"private")
-    job = Job(str(folder / "upload"), "mine", str(folder / "results"), settings=None)
+    job = PredictionTask(str(folder / "upload"), "mine", str(folder / "results"), settings=None)
     error.args = tuple(str(text).replace("{place}", job.place) for text in error.args)
-    case, future = Case("mine.mp4", folder, job), Future()
+    case, future = PendingUpload("mine.mp4", folder, job), Future()
     future.set_exception(error)
     case.collect(future)
     assert case.result.record["verdict"] == "error" and words in case.result.record["message"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import streamlit as st
 
-from stages.learning.files import CheckpointError
+from deepfake_detector.inference.task import verdict_text
+from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import Params, parse
-from stages.scoring.job import words
-from web_app.uploads import Case, Result, Workshop, app_settings, failure, open_workshop, submit
+from web_app.uploads import PendingUpload, Result, UploadPool, app_settings, failure, open_upload_pool, submit
 
 VERDICTS = {
     "fake": (":material/warning:", "This detector finds signs of manipulation in a face."),
@@ -44,7 +44,7 @@ def main() -> None:
     params = read_params()
     st.title("Was a face in this video manipulated?")
     st.write("Give it a video: the detector looks at its faces and says what it finds, where, and how sure it is.")
-    workshop()
+    upload_pool()
     found = app_settings(params)
     if found is None:
         st.error(NO_DETECTOR, icon=":material/error:")
@@ -67,8 +67,8 @@ def read_params() -> Params:
 
 
 @st.cache_resource
-def workshop() -> Workshop:
-    return open_workshop(read_params().app)
+def upload_pool() -> UploadPool:
+    return open_upload_pool(read_params().app)
 
 
 def choose(params: Params, can_heat: bool) -> None:
@@ -104,7 +104,7 @@ def take_uploads(params: Params, key: str, heatmap: bool) -> None:
 
 
 def take(params: Params, name: str, content: bytes, heatmap: bool) -> None:
-    cases: list[Case] = st.session_state.cases
+    cases: list[PendingUpload] = st.session_state.cases
     if len(cases) >= params.app.waiting:
         message = f"{params.app.waiting} videos of yours are being judged; give it again when one of them is done."
         keep(failure(name, message))
@@ -112,7 +112,7 @@ def take(params: Params, name: str, content: bytes, heatmap: bool) -> None:
     try:
         found = app_settings(params, heatmap)
         assert found is not None
-        cases.append(submit(workshop(), name, content, found[1], params.infer.device, params.app))
+        cases.append(submit(upload_pool(), name, content, found[1], params.infer.device, params.app))
     except (CheckpointError, OSError) as error:
         keep(failure(name, str(error)))
 
@@ -125,7 +125,7 @@ def keep(result: Result) -> None:
 @st.fragment(run_every=0.7)
 def watch() -> None:
     """What is under way, with bars; the whole page is drawn again when one is done."""
-    cases: list[Case] = st.session_state.cases
+    cases: list[PendingUpload] = st.session_state.cases
     done = [case for case in cases if case.result]
     for case in done:
         cases.remove(case)
@@ -157,7 +157,8 @@ def show(result: Result) -> None:
             deciding = f" Of {people} people, person {record['person']} decides." if people > 1 else ""
             st.write(
                 f"The probability of being fake is given as {probability:.1%}. {bounds(**record['threshold'])} "
-                f"{record['frames']} frames were looked at, {record['frames_with_face']} of them show a face." + deciding
+                f"{record['frames']} frames were looked at, {record['frames_with_face']} of them show a face."
+                + deciding
             )
         if record["message"]:
             st.caption(plain(record["message"]))
@@ -166,15 +167,22 @@ def show(result: Result) -> None:
             st.video(files[".mp4"], alt=f"Annotated video of {result.name}: {title}")
             st.markdown("#### Score over time")
             if ".png" in files:
-                st.image(files[".png"], alt=f"Probability of being fake over time of {result.name}, with its extreme faces")
+                st.image(
+                    files[".png"], alt=f"Probability of being fake over time of {result.name}, with its extreme faces"
+                )
         if ".faces.png" in files:
             with st.expander("All faces that were scored"):
-                st.image(files[".faces.png"], alt=f"Faces of {result.name}, each with its time and its probability of being fake")
+                st.image(
+                    files[".faces.png"],
+                    alt=f"Faces of {result.name}, each with its time and its probability of being fake",
+                )
         if probability is not None:
             stem = Path(result.name).stem
             left, right = st.columns(2)
             content = json.dumps(record, indent=2, ensure_ascii=False)
-            left.download_button("Download the scores (JSON)", content, f"{stem}.json", on_click="ignore", key=f"json-{id(result)}")
+            left.download_button(
+                "Download the scores (JSON)", content, f"{stem}.json", on_click="ignore", key=f"json-{id(result)}"
+            )
             if ".mp4" in files:
                 right.download_button(
                     "Download the annotated video",
@@ -186,7 +194,7 @@ def show(result: Result) -> None:
 
 
 def title_of(record: dict[str, Any]) -> str:
-    return words(record["verdict"], record.get("probability")).capitalize()
+    return verdict_text(record["verdict"], record.get("probability")).capitalize()
 
 
 def bounds(threshold: float, low: float, high: float) -> str:

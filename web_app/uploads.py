@@ -13,15 +13,18 @@ from typing import Any
 
 from pebble import ProcessFuture, ProcessPool
 
-from stages.faces.sources import name_videos
-from stages.faces.video import VideoError, probe
+from deepfake_detector.faces.sources import name_videos
+from deepfake_detector.faces.video import VideoError, probe
+from deepfake_detector.inference.task import PredictionSettings, PredictionTask
 from stages.params import App, Params
-from stages.scoring.job import Job, Settings
 
 PREFIX = "deepfake-uploads-"
 
 # Step as `judge_video` names it, to the words on the page and the share of all drawing before it and after it.
-STEPS = {"drawing the video": ("Drawing the annotated video", 0.0, 0.9), "drawing the timeline": ("Drawing the timeline", 0.9, 1.0)}
+STEPS = {
+    "drawing the video": ("Drawing the annotated video", 0.0, 0.9),
+    "drawing the timeline": ("Drawing the timeline", 0.9, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,12 @@ class Result:
 
 
 @dataclass
-class Case:
+class PendingUpload:
     """One video on its way: `name` as its owner calls it; `result` when it is done. Until then all of it is in `folder`."""
 
     name: str
     folder: Path
-    job: Job
+    job: PredictionTask
     result: Result | None = None
 
     def progress(self) -> tuple[str, float | None]:
@@ -68,7 +71,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class UploadPool:
     """Where and by whom uploads are judged. No more than one is made by a server."""
 
     pool: ProcessPool
@@ -81,7 +84,7 @@ class Workshop:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def open_workshop(app: App) -> Workshop:
+def open_upload_pool(app: App) -> UploadPool:
     """At least two processes, so that a short video need not wait for the end of a long one. It closes with the server.
 
     What a server that was killed could not delete is deleted first.
@@ -90,7 +93,7 @@ def open_workshop(app: App) -> Workshop:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     _lock(folder)
     workers = app.workers or max(2, len(os.sched_getaffinity(0)))
-    workshop = Workshop(ProcessPool(workers, context=multiprocessing.get_context("spawn")), folder)
+    workshop = UploadPool(ProcessPool(workers, context=multiprocessing.get_context("spawn")), folder)
     atexit.register(workshop.close)
     return workshop
 
@@ -115,14 +118,16 @@ def _lock(folder: Path) -> int:
     return handle
 
 
-def submit(workshop: Workshop, name: str, content: bytes, settings: Settings, device: str, app: App) -> Case:
+def submit(
+    workshop: UploadPool, name: str, content: bytes, settings: PredictionSettings, device: str, app: App
+) -> PendingUpload:
     """Store an upload in a folder of its own and have it judged. Its name is made fit for a path first."""
     folder = Path(tempfile.mkdtemp(dir=workshop.folder))
     upload = folder / "upload"
     upload.write_bytes(content)
-    job = Job(str(upload), name_videos([name])[0], str(folder / "results"), settings, device, sheet=True)
-    case = Case(name, folder, job)
-    workshop.pool.schedule(judge_upload, [job, app], timeout=app.timeout).add_done_callback(case.collect)
+    job = PredictionTask(str(upload), name_videos([name])[0], str(folder / "results"), settings, device, sheet=True)
+    case = PendingUpload(name, folder, job)
+    workshop.pool.schedule(predict_upload, [job, app], timeout=app.timeout).add_done_callback(case.collect)
     return case
 
 
@@ -130,14 +135,14 @@ def failure(name: str, message: str) -> Result:
     return Result(name, {"verdict": "error", "message": message}, {})
 
 
-def judge_upload(job: Job, app: App) -> dict[str, Any]:
+def predict_upload(job: PredictionTask, app: App) -> dict[str, Any]:
     """Runs in a process of the pool. Raises VideoError for a video that is none or is over the limits."""
     _tell(Path(job.place).parent, "looking for faces", 0.0)
     check_limits(Path(job.place), app)
-    from stages.scoring.judging import judge_video
+    from deepfake_detector.inference.predict import predict_video
 
     Path(job.output).mkdir()
-    return judge_video(job, lambda step, share: _tell(Path(job.place).parent, step, share))
+    return predict_video(job, lambda step, share: _tell(Path(job.place).parent, step, share))
 
 
 def check_limits(path: Path, app: App) -> None:
@@ -149,10 +154,12 @@ def check_limits(path: Path, app: App) -> None:
         size = f"{info.width} × {info.height} pixels"
         raise VideoError(f"Its pictures have {size}; at most {app.megapixels:g} megapixels are taken.")
     if info.times[-1] > app.seconds:
-        raise VideoError(f"It lasts {info.times[-1]:.0f} seconds; at most {app.seconds} are taken. Cut out the part in question.")
+        raise VideoError(
+            f"It lasts {info.times[-1]:.0f} seconds; at most {app.seconds} are taken. Cut out the part in question."
+        )
 
 
-def app_settings(params: Params, heatmap: bool = False) -> tuple[str, Settings] | None:
+def app_settings(params: Params, heatmap: bool = False) -> tuple[str, PredictionSettings] | None:
     """The newest detector, and how it judges; None where there is none."""
     files = [Path(params.infer.checkpoint), Path(params.export.output)]
     there = [path for path in files if path.is_file()]
@@ -160,7 +167,9 @@ def app_settings(params: Params, heatmap: bool = False) -> tuple[str, Settings] 
         return None
     newest = max(there, key=lambda path: path.stat().st_mtime)
     runtime = "onnx" if newest.suffix == ".onnx" else "torch"
-    settings = Settings.of(params.model_copy(update={"infer": params.infer.model_copy(update={"runtime": runtime})}))
+    settings = PredictionSettings.of(
+        params.model_copy(update={"infer": params.infer.model_copy(update={"runtime": runtime})})
+    )
     overlay = "heatmap" if heatmap and runtime == "torch" else "boxes"
     return str(newest), replace(settings, overlay=overlay, timeline=True)
 
@@ -171,7 +180,7 @@ def _tell(folder: Path, step: str, share: float) -> None:
     part.replace(folder / "progress.json")
 
 
-def _read(job: Job) -> dict[str, bytes]:
+def _read(job: PredictionTask) -> dict[str, bytes]:
     paths = {suffix: job.result(suffix) for suffix in (".mp4", ".png", ".faces.png")}
     return {suffix: path.read_bytes() for suffix, path in paths.items() if path.is_file()}
 
@@ -183,5 +192,7 @@ def _named(record: dict[str, Any], place: str, name: str) -> dict[str, Any]:
 
 def _explain(error: BaseException, place: str, name: str) -> str:
     if isinstance(error, TimeoutError):
-        return "It took too long and was stopped. Cut out the part in question, or judge it with: python -m stages.infer"
+        return (
+            "It took too long and was stopped. Cut out the part in question, or judge it with: python -m stages.infer"
+        )
     return str(error).replace(place, name)

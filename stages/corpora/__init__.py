@@ -1,1 +1,0 @@
-"""What a corpus is: the labels CSV, and the embedded sample corpus."""

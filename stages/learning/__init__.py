@@ -1,1 +1,0 @@
-"""From faces to a detector: network, data, training loop, checkpoint."""
