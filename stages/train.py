@@ -79,7 +79,8 @@ def check(faces: pd.DataFrame, params: Params, group: ProcessGroup) -> None:
         for label, word in ((0, "real"), (1, "fake")):
             if not ((faces["partition"] == name) & (faces["label"] == label)).any():
                 fail(
-                    f"the {name} partition has no {word} video with a face; see data/extract_report.csv and split.val_fraction"
+                    f"the {name} partition has no {word} video with a face; "
+                    f"see {params.data.extract_report} and split.val_fraction"
                 )
 
 
@@ -176,7 +177,7 @@ def finish(
     params: Params,
     group: ProcessGroup,
 ) -> None:
-    """Calibrate the detector of the best epoch and write it with its metrics. Then nothing is left to resume, and the state goes.
+    """Calibrate the detector of the best epoch and write it with its metrics. Then the state of training goes.
 
     All processes call it, since they share the validation faces. The main process writes.
     """

@@ -86,8 +86,10 @@ def reencode(crop: np.ndarray, qp: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _encoder(width: int, height: int, qp: int) -> av.VideoCodecContext:
-    """An encoder that gives each frame at once as a key frame, whatever came before it. To open one takes twenty times as long
-    as to encode a crop."""
+    """An encoder that gives each frame at once as a key frame, whatever came before it.
+
+    It stays open: to open one takes twenty times as long as to encode a crop.
+    """
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuv420p", Fraction(1, 25)
     encoder.thread_count = 1

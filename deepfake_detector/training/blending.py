@@ -39,7 +39,7 @@ def blend_other(face: np.ndarray, draw_donor: DrawDonor, margin: float, rng: np.
 
 
 def blend_self(face: np.ndarray, draw_donor: DrawDonor, margin: float, rng: np.random.Generator) -> np.ndarray:
-    """`face` with its own inner face, slightly changed (self-blended images, Shiohara & Yamasaki 2022, arXiv:2204.08376).
+    """`face` with its own inner face slightly changed (self-blended images; Shiohara & Yamasaki 2022).
 
     Half of them change only one part, as where an expression was altered. Arguments as for `blend_other`;
     `draw_donor` is not used.

@@ -85,7 +85,7 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     network = _create_backbone(backbone, weights == "imagenet", size)
     if weights not in ("none", "imagenet"):
         load_backbone(network, Path(weights))
-    for parameter in network.get_classifier().parameters():
+    for parameter in _classifier_parameters(network):
         nn.init.normal_(parameter, std=0.01)  # the start values of timm give some backbones logits of ±14
     config = timm.data.resolve_model_data_config(network)
     channels = _check_backbone(network, backbone, size or config["input_size"][-1], patch_head)
@@ -111,6 +111,12 @@ def _create_backbone(backbone: str, pretrained: bool, size: int) -> Any:
                 f"model.backbone = {backbone!r} cannot be made for crops of {size} pixels: {error}"
             ) from error
     raise ModelError(f"model.backbone = {backbone!r} cannot be made with one logit")
+
+
+def _classifier_parameters(network: Any) -> list[nn.Parameter]:
+    layers = network.get_classifier()
+    layers = layers if isinstance(layers, tuple) else (layers,)  # distilled transformers have two
+    return [parameter for layer in layers for parameter in layer.parameters()]
 
 
 @torch.no_grad()
@@ -143,7 +149,8 @@ def load_backbone(network: Any, path: Path) -> None:
         state = load_file(path)
     except Exception as error:
         raise ModelError(f"model.weights = {str(path)!r} is no safetensors file: {error}") from error
-    head = f"{network.pretrained_cfg['classifier']}."
+    names = network.pretrained_cfg["classifier"]
+    head = tuple(f"{name}." for name in (names if isinstance(names, tuple) else (names,)))
     state = {key: value for key, value in state.items() if not key.startswith(head)}
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)

@@ -78,7 +78,7 @@ def draw_manipulations(shares: Mapping[str, float], count: int, rng: np.random.G
 
 
 def match_originals(faces: pd.DataFrame) -> np.ndarray:
-    """For each row of a table of faces, the row of the face of its original that is nearest in time, or -1: int (n,)."""
+    """For each row of a table of faces, the row of its original's face that is nearest in time, or -1: int (n,)."""
     result = np.full(len(faces), -1)
     if "source_video" not in faces:
         return result

@@ -123,7 +123,7 @@ def _embed_clips(
 def paired_clips(
     faces: pd.DataFrame, seed: int, manipulations: dict[str, float], paired: bool
 ) -> list[list[SampleKey]]:
-    """CLIPS_PER_FAKE clips of each fake person: CLIP_LENGTH of their faces, then their original's faces at the same times.
+    """CLIPS_PER_FAKE clips of each fake person: CLIP_LENGTH faces, then their original's faces at the same times.
 
     As in training on single faces, manipulations of a real person replace a share of the fakes, and a fake without
     its original goes beside any real person. A short track repeats its faces. `faces` holds each track in order of
