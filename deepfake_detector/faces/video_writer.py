@@ -1,0 +1,5 @@
+"""Writing H.264."""
+
+from deepfake_detector.faces.video import VideoWriter
+
+__all__ = ["VideoWriter"]
