@@ -288,8 +288,8 @@ def test_check_reports_every_problem_of_a_table(tree, capsys):
 def test_a_folder_that_is_something_else_is_refused_with_what_is_there(name, tree, capsys):
     root = tree("holiday/beach.mp4")
     message = error_of(capsys, name, root, "--output", root / "labels.csv")
-    assert "looked for" in message and "found holiday/" in message and not (root / "labels.csv").exists()
-    assert "is no folder" in error_of(capsys, name, root / "none", "--output", root / "labels.csv")
+    assert "expected" in message and "found holiday/" in message and not (root / "labels.csv").exists()
+    assert "is not a folder" in error_of(capsys, name, root / "none", "--output", root / "labels.csv")
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_csv_that_cannot_be_mapped_is_refused(tree, capsys, table, options, said
     root = tree("a.mp4", **{"mine.csv": table})
     words = ["--table", root / "mine.csv", "--output", root / "x.csv", *(["--columns", *options] if options else [])]
     assert said in error_of(capsys, "csv", root, *words)
-    assert "none is no folder" in error_of(capsys, "csv", root / "none", *words) or "more than once" in said
+    assert "none is not a folder" in error_of(capsys, "csv", root / "none", *words) or "more than once" in said
     assert not list(root.glob("x.csv*"))
 
 
