@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def empty_folder(folder: Path) -> None:
-    """Make the folder, or delete what an earlier run wrote there. Fail on any other file: the folder may be a corpus."""
+    """Make the folder, or delete what an earlier run wrote there. Any other file ends the stage: it may be a corpus."""
     known = {LABELS, README, DEMONSTRATION} | {f"{clip.video_id}.mp4" for clip in sample_clips(seed=0)}
     foreign = sorted(path.name for path in folder.glob("*") if path.name not in known)
     if foreign:

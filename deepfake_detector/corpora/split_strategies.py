@@ -1,6 +1,7 @@
 """The strategies of a split: by groups, by the official partition, or by that partition with its leaks repaired."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from deepfake_detector.corpora.split_units import Units, first_known, make_units
 
 TRAIN, VAL, TEST = range(3)
 EXCLUDED = -1
+Strategy = Literal["grouped", "official", "repair"]
 
 
 class SplitError(Exception):
@@ -60,7 +62,7 @@ def assign_splits(
     labels: pd.DataFrame,
     links: Links,
     *,
-    strategy: str,
+    strategy: Strategy,
     seed: int,
     folds: int,
     fold: int,
