@@ -174,8 +174,3 @@ def _frame_detections(frame: Frame, tint: np.ndarray, faces: np.ndarray, geometr
 def index_rows(faces: list[Face]) -> list[list[object]]:
     """Rows of the face index for one video, as INDEX_COLUMNS has them but for the name of the video."""
     return [[f.track, f.frame, f.time, *map(float, f.detection), sharpness(f.crop), f.member] for f in faces]
-
-
-def read_geometry(index: Path | str) -> Geometry:
-    """The geometry that the faces of an index were extracted with."""
-    raise NotImplementedError(f"{index}: its own branch adds this")
