@@ -73,6 +73,3 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
 def sharpness(crop: np.ndarray) -> float:
     """Variance of the Laplacian of the grey crop (Pech-Pacheco et al. 2000): higher is sharper."""
     return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())
-
-
-landmark_template, fit_similarity, align_face = template, similarity, crop_face

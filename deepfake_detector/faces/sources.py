@@ -28,7 +28,6 @@ SUFFIXES = {
     ".ogv",
 }
 SUFFIXES |= {".asf", ".f4v", ".3g2", ".m2ts", ".vob", ".mxf", ".gif"}
-VIDEO_SUFFIXES = SUFFIXES
 LONGEST_NAME = 180  # bytes of a video_id: room for suffixes within the 255 that file systems allow
 RESERVED = {"predictions"}  # names that infer's own tables have
 
