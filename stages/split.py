@@ -24,7 +24,7 @@ from deepfake_detector.corpora.leakage import count_leaks, find_leaks
 from deepfake_detector.corpora.plots import plot_split
 from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitError, assign_splits, moved_videos
 from deepfake_detector.corpora.visual_links import COLUMNS, VisualLinksError, find_visual_links
-from deepfake_detector.faces.extraction import read_geometry
+from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
 from stages.params import Data, Split, fail, parse
 
@@ -45,7 +45,7 @@ def main() -> None:
         visual = compare_faces(labels, data, settings)
         all_links = links(labels, visual)
         assignment = assign(labels, all_links, settings, previous)
-    except (LabelsError, VisualLinksError, SplitError) as error:
+    except (LabelsError, FaceIndexError, VisualLinksError, SplitError) as error:
         fail(str(error))
     splits = assignment.table
     leaks = find_leaks(splits.set_index("video_id")["partition"], all_links)
@@ -75,7 +75,7 @@ def empty_report(folder: Path) -> None:
 
 
 def compare_faces(labels: pd.DataFrame, data: Data, settings: Split) -> pd.DataFrame | None:
-    """Links that the extracted faces show; None if there are no faces. Raises VisualLinksError."""
+    """Links that the extracted faces show; None if there are no faces. Raises VisualLinksError, FaceIndexError."""
     visual = None
     if Path(data.index).is_file():
         visual = find_visual_links(

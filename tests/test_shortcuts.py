@@ -64,7 +64,7 @@ def surroundings(path, detector):
     mask = face_mask((SIZE, SIZE), points, float(points[1, 0] - points[0, 0]), 1.6, 1.6) > 0
     crops = []
     for frame in read_frames(path, [10, 40]):
-        landmarks = detector.detect(frame.image)[0, 5:].reshape(5, 2)  # TEMP
+        landmarks = detector.detect(frame.image)[0].landmarks
         crop = cv2.cvtColor(align_face(frame.image, landmarks, SIZE, MARGIN), cv2.COLOR_BGR2GRAY)
         crop[mask] = 0
         crops.append(cv2.resize(crop, (24, 24), interpolation=cv2.INTER_AREA).ravel())

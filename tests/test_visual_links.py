@@ -17,7 +17,7 @@ from deepfake_detector.corpora.sample_corpus import partner, sample_clips, write
 from deepfake_detector.corpora.visual_links import VisualLinksError, find_visual_links, join_pairs
 from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.detectors import create_detector
-from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.extraction import Geometry, extract_faces, index_rows, write_index
 from deepfake_detector.faces.video_writer import VideoWriter
 from stages import split
 
@@ -55,8 +55,8 @@ def corpus(faces, in_project):
     (in_project / "faces").mkdir()
     for name, found in faces.items():
         write_archive(in_project / "faces" / f"{name}.zip", [(face.member, face.data) for face in found])
-    rows = [(name, face.track, face.member) for name, found in faces.items() for face in found]
-    pd.DataFrame(rows, columns=["video_id", "track", "member"]).to_parquet(in_project / "index.parquet")
+    rows = [[name, *row] for name, found in faces.items() for row in index_rows(found)]
+    write_index(in_project / "index.parquet", rows, GEOMETRY)
     return pd.DataFrame({"video_id": list(faces), "label": 0})
 
 
@@ -162,11 +162,10 @@ def test_visual_links_are_read_as_they_were_written(tmp_path):
 
 @pytest.fixture
 def stage(corpus, in_project, monkeypatch):
-    """The split stage on the corpus, whose index was extracted with GEOMETRY."""
+    """Runs the split stage on the corpus."""
     (in_project / "labels.csv").write_text(
         "video_id,filepath,label\n" + "".join(f"{name},{name}.mp4,real\n" for name in corpus["video_id"])
     )
-    monkeypatch.setattr(split, "read_geometry", lambda index: GEOMETRY)
 
     def run(*options):
         paths = ["--data.videos", ".", "--data.labels", "labels.csv", "--data.faces", "faces", "--data.splits", "s.csv"]
@@ -197,3 +196,10 @@ def test_stage_needs_faces_only_for_embeddings(stage, capsys):
     assert "none.parquet has no face of these videos; run the extract stage first" in capsys.readouterr().err
     stage("--data.index", "none.parquet", "--val-fraction", "0.3")
     assert "near-duplicates are not searched for" in capsys.readouterr().out
+
+
+def test_stage_names_an_index_without_geometry(stage, in_project, capsys):
+    pd.read_parquet(in_project / "index.parquet").to_parquet(in_project / "plain.parquet")
+    with pytest.raises(SystemExit):
+        stage("--data.index", "plain.parquet")
+    assert "plain.parquet does not say how its crops were made" in capsys.readouterr().err

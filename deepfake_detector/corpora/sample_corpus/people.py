@@ -40,9 +40,7 @@ class Person:
     def __init__(self, number: int) -> None:
         canvas = [widen(photo) for photo in photographs(number)]
         detector = create_detector("centerface", 0.3)
-        points = [
-            detector.detect(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))[0, 5:].reshape(5, 2) for image in canvas
-        ]  # TEMP
+        points = [detector.detect(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))[0].landmarks for image in canvas]
         mean = np.mean(points, axis=0)
         self.images: list[np.ndarray] = []
         self.landmarks: list[np.ndarray] = []
