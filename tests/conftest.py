@@ -11,7 +11,7 @@ import torch
 from deepfake_detector.corpora.sample_corpus import Person, SampleClip, partner, sample_clips, write_clip
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import Geometry
-from deepfake_detector.faces.video import VideoWriter
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.files import file_sha256
 from deepfake_detector.inference.backends import TorchBackend
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector

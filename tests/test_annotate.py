@@ -11,9 +11,10 @@ import pytest
 from deepfake_detector.corpora.sample_corpus import SampleClip, write_clip
 from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import Geometry, extract_faces
-from deepfake_detector.faces.video import VideoWriter, probe, read_frames
+from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.backends import TorchBackend
 from deepfake_detector.inference.box_tracks import track_boxes, track_scored_faces
 from deepfake_detector.inference.gradcam import face_heatmaps
@@ -73,12 +74,11 @@ def test_annotated_video_keeps_times_and_shows_a_box_on_each_face(two_people, ju
     plain, drawn = next(read_frames(two_people)).image, next(read_frames(target)).image
     assert drawn.shape[0] > plain.shape[0] and drawn.shape[1] == plain.shape[1]
     for person in judgement.people:
-        x1, y1, x2, _ = person.faces[0].detection[:4].round().astype(int)
+        x1, y1, x2, _ = person.faces[0].detection.box.round().astype(int)
         assert np.abs(drawn[y1, x1:x2].astype(int) - plain[y1, x1:x2]).mean() > 20
-    x = int(judgement.people[0].faces[0].detection[[0, 2]].mean())
-    middle = slice(
-        int(judgement.people[0].faces[0].detection[1]) + 20, int(judgement.people[0].faces[0].detection[3]) - 20
-    )
+    box = judgement.people[0].faces[0].detection.box
+    x = int(box[[0, 2]].mean())
+    middle = slice(int(box[1]) + 20, int(box[3]) - 20)
     assert np.abs(drawn[middle, x].astype(int) - plain[middle, x]).mean() < 8
 
 
@@ -94,10 +94,10 @@ def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
     people, followed = judgement.people, track_boxes(source, probe(source), judgement, detector)
     errors = {"straight": [], "followed": []}
     for frame in read_frames(source, list(range(8, 42, 3))):
-        boxes = detector.detect(frame.image)[:, :4]
+        boxes = detector.detect(frame.image).boxes
         for person in people:
             for name, path in (("straight", track_scored_faces(person)), ("followed", followed[person.track])):
-                errors[name].append(np.abs(boxes - path.at(frame.time)[:4]).mean(axis=1).min())
+                errors[name].append(np.abs(boxes - path.at(frame.time).box).mean(axis=1).min())
     assert np.mean(errors["followed"]) < 4 < np.mean(errors["straight"])
     assert np.mean(errors["followed"]) < np.mean(errors["straight"]) / 2
 
@@ -150,8 +150,8 @@ def test_heat_is_drawn_where_its_map_says_and_nowhere_else(two_people, judgement
     plain, heat = (next(read_frames(tmp_path / f"{name}.mp4", [face.frame])).image for name in ("plain", "heat"))
     changed = cv2.blur(np.abs(plain.astype(int) - heat).sum(axis=2).astype(np.float32), (9, 9))
     y, x = np.unravel_index(changed.argmax(), changed.shape)
-    eyes = face.detection[5:9].reshape(2, 2).mean(axis=0)
-    width = face.detection[2] - face.detection[0]
+    eyes = face.detection.landmarks[:2].mean(axis=0)
+    width = face.detection.box[2] - face.detection.box[0]
     assert np.hypot(x - eyes[0], y - eyes[1]) < 0.15 * width
     assert changed[: plain.shape[0] - 120, :200].max() < 30  # the other person
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from deepfake_detector.faces.archive import write_archive
-from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
 from deepfake_detector.faces.sources import find_videos
 from deepfake_detector.inference import overlay, timeline

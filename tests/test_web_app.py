@@ -19,7 +19,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
-from deepfake_detector.faces.video import VideoError, VideoWriter
+from deepfake_detector.faces.video_reader import VideoError
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.task import PredictionTask
 from stages.params import App
 from web_app.uploads import PREFIX, PendingUpload, Result, check_limits, open_upload_pool

@@ -14,7 +14,7 @@ from typing import Any
 from pebble import ProcessFuture, ProcessPool
 
 from deepfake_detector.faces.sources import name_videos
-from deepfake_detector.faces.video import VideoError, probe
+from deepfake_detector.faces.video_reader import VideoError, probe
 from deepfake_detector.inference.task import PredictionSettings, PredictionTask
 from stages.params import App, Params
 

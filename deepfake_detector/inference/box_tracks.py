@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors import Detector
-from deepfake_detector.faces.video import VideoInfo, choose_frames, read_frames
+from deepfake_detector.faces.sampling import choose_frames
+from deepfake_detector.faces.video_reader import VideoInfo, read_frames
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction
 
 RATE = 5  # times a second
@@ -17,32 +19,37 @@ MEMORY = 0.3  # seconds before and after a face was seen for which it is taken t
 
 @dataclass(frozen=True)
 class BoxTrack:
-    """Detections (n, 15) of one person at `times` (n,) seconds, ascending; `spans` (m, 2) from when to when it is there."""
+    """Detections of one person at `times` (n,) seconds, ascending; `spans` (m, 2) from when to when it is there."""
 
     times: np.ndarray
-    detections: np.ndarray
+    detections: Detections
     spans: np.ndarray
 
-    def at(self, time: float) -> np.ndarray:
-        """The detection (15,) at `time`: linear between those known, constant beyond."""
-        return interpolate(self.times, self.detections, time)
+    def at(self, time: float) -> Detection:
+        """The detection at `time`: linear between those known, constant beyond."""
+        known = self.detections
+        box, score, landmarks = (
+            interpolate(self.times, values, time) for values in (known.boxes, known.scores, known.landmarks)
+        )
+        return Detection(box, float(score), landmarks)
 
     def there(self, time: float) -> bool:
         return bool(((self.spans[:, 0] <= time) & (time <= self.spans[:, 1])).any())
 
-    def seen(self, time: float, detection: np.ndarray) -> "BoxTrack":
+    def seen(self, time: float, detection: Detection) -> "BoxTrack":
         """The same with one detection more."""
         i = int(np.searchsorted(self.times, time))
-        return BoxTrack(np.insert(self.times, i, time), np.insert(self.detections, i, detection, axis=0), self.spans)
+        detections = Detections.stack([*self.detections[:i], detection, *self.detections[i:]])
+        return BoxTrack(np.insert(self.times, i, time), detections, self.spans)
 
 
 @dataclass
 class SearchedFrame:
-    """A frame that was searched; `left` are the detections (15,) in it that are nobody's yet."""
+    """A frame that was searched; `left` are the detections in it that are nobody's yet."""
 
     number: int
     time: float
-    left: list[np.ndarray]
+    left: list[Detection]
 
 
 def interpolate(times: ArrayLike, values: ArrayLike, time: float) -> np.ndarray:
@@ -59,7 +66,7 @@ def track_scored_faces(person: PersonPrediction) -> BoxTrack:
     """The path through the scored faces alone, as if the person were there from the first of them to the last."""
     times = np.array([face.time for face in person.faces])
     spans = np.array([[times[0] - MEMORY, times[-1] + MEMORY]])
-    return BoxTrack(times, np.array([face.detection for face in person.faces]), spans)
+    return BoxTrack(times, Detections.stack([face.detection for face in person.faces]), spans)
 
 
 def track_boxes(source: Path, info: VideoInfo, judgement: Prediction, detector: Detector) -> dict[int, BoxTrack]:
@@ -86,9 +93,9 @@ def _follow(person: PersonPrediction, looks: list[SearchedFrame], step: float) -
     onward = [look for look in looks if first < look.number <= last + step and look.number not in known]
     back = [look for look in reversed(looks) if first - step <= look.number < first]
     for look in onward + back:
-        expected = path.at(look.time)
-        nearest = min(look.left, key=lambda detection: _apart(detection, expected), default=None)
-        if nearest is not None and _apart(nearest, expected) <= REACH:
+        expected = path.at(look.time).box
+        nearest = min(look.left, key=lambda detection: _apart(detection.box, expected), default=None)
+        if nearest is not None and _apart(nearest.box, expected) <= REACH:
             path = path.seen(look.time, nearest)
             look.left = [detection for detection in look.left if detection is not nearest]
     return BoxTrack(path.times, path.detections, np.stack([path.times - MEMORY, path.times + MEMORY], axis=1))

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces.alignment import similarity, template
+from deepfake_detector.faces.alignment import fit_similarity, landmark_template
+from deepfake_detector.faces.detections import Detection
 from deepfake_detector.faces.detectors import Detector
-from deepfake_detector.faces.video import VideoInfo, VideoWriter, probe, read_frames
+from deepfake_detector.faces.video_reader import VideoInfo, probe, read_frames
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.box_tracks import interpolate, track_boxes, track_scored_faces
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction
 from deepfake_detector.inference.task import verdict_text
@@ -68,7 +70,8 @@ def annotate_video(
                 writer = stack.enter_context(VideoWriter(target, info.rate, size, sound_from=sound))
             for person in reversed(judgement.people):  # the deciding one on top
                 if paths[person.track].there(frame.time):
-                    face = paths[person.track].at(frame.time) * scale
+                    found = paths[person.track].at(frame.time)
+                    face = Detection(found.box * scale, found.score, found.landmarks * scale)
                     if heatmaps:
                         _draw_heat(image, person, heatmaps, frame.time, face)
                     _draw_person(image, person, frame.time, face, calibration, several)
@@ -101,10 +104,10 @@ def fitting(text: str, size: int, width: int) -> int:
     return size
 
 
-def _draw_heat(image: np.ndarray, person: PersonPrediction, heatmaps: Heatmaps, time: float, face: np.ndarray) -> None:
+def _draw_heat(image: np.ndarray, person: PersonPrediction, heatmaps: Heatmaps, time: float, face: Detection) -> None:
     heat = interpolate([face.time for face in person.faces], heatmaps.maps[person.track], time)
     size = len(heat)
-    matrix = similarity(template(size, heatmaps.margin), face[5:].reshape(5, 2))
+    matrix = fit_similarity(landmark_template(size, heatmaps.margin), face.landmarks)
     corners = cv2.transform(np.array([[[0, 0], [size, 0], [0, size], [size, size]]], float), matrix)[0]
     left, top = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
     right, bottom = np.minimum(np.ceil(corners.max(axis=0)), (image.shape[1], image.shape[0])).astype(int)
@@ -119,9 +122,9 @@ def _draw_heat(image: np.ndarray, person: PersonPrediction, heatmaps: Heatmaps, 
 
 
 def _draw_person(
-    image: np.ndarray, person: PersonPrediction, time: float, face: np.ndarray, calibration: Calibration, several: bool
+    image: np.ndarray, person: PersonPrediction, time: float, face: Detection, calibration: Calibration, several: bool
 ) -> None:
-    box = [round(float(v)) for v in face[:4]]
+    box = [round(float(v)) for v in face.box]
     probability = float(calibration.probability(interpolate([face.time for face in person.faces], person.logits, time)))
     verdict = str(calibration.verdict(probability))
     colour = COLOURS[verdict]

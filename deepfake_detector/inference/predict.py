@@ -10,7 +10,7 @@ from typing import Any
 from deepfake_detector.faces.detectors import Detector, DetectorError, create_detector
 from deepfake_detector.faces.extraction import VideoFaces, extract_faces
 from deepfake_detector.faces.sources import local_file, printable
-from deepfake_detector.faces.video import VideoError, probe
+from deepfake_detector.faces.video_reader import VideoError, probe
 from deepfake_detector.files import file_sha256
 from deepfake_detector.inference.backends import Backend, open_backend
 from deepfake_detector.inference.contact_sheet import draw_contact_sheet

@@ -72,8 +72,8 @@ def _person_record(person: PersonPrediction, calibration: Calibration) -> dict[s
         {
             "time": round(face.time, 3),
             "frame": face.frame,
-            "box": [round(float(v), 1) for v in face.detection[:4]],
-            "detection_score": round(float(face.detection[4]), 3),
+            "box": [round(float(v), 1) for v in face.detection.box],
+            "detection_score": round(face.detection.score, 3),
             "logit": round(float(logit), 5),
             "probability": round(float(calibration.probability(logit)), 6),
         }

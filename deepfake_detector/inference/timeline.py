@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import PercentFormatter
 
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces.video import VideoInfo
+from deepfake_detector.faces.video_reader import VideoInfo
 from deepfake_detector.inference.prediction import Prediction
 from deepfake_detector.inference.task import verdict_text
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from deepfake_detector.faces.alignment import template
+from deepfake_detector.faces.alignment import landmark_template
 
 CLONED = 0.5  # share of blends with another person that are made in the gradient domain
 PARTS = 0.5  # share of self-blends that change only the neighbourhood of one landmark
@@ -66,13 +66,13 @@ def _composite(
 
 
 def _eye_distance(size: int, margin: float) -> float:
-    points = template(size, margin)
+    points = landmark_template(size, margin)
     return float(points[1, 0] - points[0, 0])
 
 
 def random_mask(size: int, margin: float, rng: np.random.Generator) -> np.ndarray:
     """The inner face with an irregular outline: uint8 0/1 (size, size)."""
-    points, eyes = template(size, margin), _eye_distance(size, margin)
+    points, eyes = landmark_template(size, margin), _eye_distance(size, margin)
     centre = (points[:2].mean(axis=0) + points[3:].mean(axis=0)) / 2 + rng.uniform(-0.08, 0.08, 2) * eyes
     axes = np.array([rng.uniform(0.7, 1.15), rng.uniform(0.85, 1.5)]) * eyes
     angle = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
@@ -89,7 +89,7 @@ def _warp_part(face: np.ndarray, margin: float, rng: np.random.Generator) -> tup
     This is what a change of expression or of the words on the lips leaves: one part is drawn anew.
     """
     size, eyes = face.shape[0], _eye_distance(face.shape[0], margin)
-    centre = template(size, margin)[rng.integers(5)] + rng.uniform(-0.25, 0.25, 2) * eyes
+    centre = landmark_template(size, margin)[rng.integers(5)] + rng.uniform(-0.25, 0.25, 2) * eyes
     axes = rng.uniform(0.25, 0.7, 2) * eyes
     mask = np.zeros((size, size), np.uint8)
     cv2.ellipse(mask, (centre.tolist(), (2 * axes).tolist(), rng.uniform(-20, 20)), 1, -1)
