@@ -28,7 +28,9 @@ from deepfake_detector.corpora.face_table import load_face_table
 from deepfake_detector.corpora.sample_corpus import Person, SampleClip, write_clip
 from deepfake_detector.evaluation.robustness import stored_crops
 from deepfake_detector.faces import detectors
-from deepfake_detector.faces.video import VideoWriter, evenly_spread, probe, read_frames
+from deepfake_detector.faces.sampling import evenly_spread
+from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.predict import predict_video
 from deepfake_detector.inference.task import PredictionSettings, PredictionTask

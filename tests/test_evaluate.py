@@ -14,7 +14,7 @@ import yaml
 from deepfake_detector.corpora.face_table import corpus_fingerprint
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import Geometry
-from deepfake_detector.faces.video import VideoWriter
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
 from deepfake_detector.training.device import make_deterministic
 from deepfake_detector.training.model import create_model

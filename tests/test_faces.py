@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from deepfake_detector.corpora.sample_corpus import transform
-from deepfake_detector.faces.alignment import crop_face, similarity, template
-from deepfake_detector.faces.archive import encode, read_crops, write_archive
-from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.alignment import align_face, fit_similarity, landmark_template
+from deepfake_detector.faces.archive import encode_crop, read_crops, write_archive
+from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import Geometry, extract_faces
 from deepfake_detector.faces.tracking import link_detections
-from deepfake_detector.faces.video import read_frames
+from deepfake_detector.faces.video_reader import read_frames
 
 GEOMETRY = Geometry(frames=6, size=96, margin=0.5, detector="centerface", threshold=0.5)
 
@@ -53,21 +53,21 @@ def test_two_people_are_both_found(detector, photo):
 def test_similarity_recovers_a_known_transform():
     points = np.random.default_rng(0).uniform(0, 100, (5, 2))
     matrix = cv2.getRotationMatrix2D((10, 20), 33, 1.7)
-    np.testing.assert_allclose(similarity(points, transform(points, matrix)), matrix, atol=1e-9)
+    np.testing.assert_allclose(fit_similarity(points, transform(points, matrix)), matrix, atol=1e-9)
 
 
 @pytest.mark.parametrize("scale", [0.4, 1, 4])
 def test_crop_brings_landmarks_to_the_template_at_any_size(detector, photo, scale):
     image = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     landmarks = detector.detect(photo)[0, 5:].reshape(5, 2) * scale
-    crop = crop_face(image, landmarks, 192, 0.5)
+    crop = align_face(image, landmarks, 192, 0.5)
     again = detector.detect(crop)[0, 5:].reshape(5, 2)
-    eyes = np.linalg.norm(template(192, 0.5)[1] - template(192, 0.5)[0])
-    assert np.abs(again - template(192, 0.5)).mean() < 0.12 * eyes
+    eyes = np.linalg.norm(landmark_template(192, 0.5)[1] - landmark_template(192, 0.5)[0])
+    assert np.abs(again - landmark_template(192, 0.5)).mean() < 0.12 * eyes
 
 
 def test_wider_margin_shows_a_smaller_face():
-    eyes = [np.linalg.norm(np.diff(template(100, margin)[:2], axis=0)) for margin in (0, 0.5, 1)]
+    eyes = [np.linalg.norm(np.diff(landmark_template(100, margin)[:2], axis=0)) for margin in (0, 0.5, 1)]
     assert eyes == sorted(eyes, reverse=True)
 
 
@@ -75,8 +75,8 @@ def test_shrinking_does_not_alias():
     """Fine stripes must become grey, not coarse stripes."""
     image = np.zeros((800, 800, 3), np.uint8)
     image[:, ::2] = 255
-    landmarks = template(100, 0.0) * 7.77
-    assert crop_face(image, landmarks, 100, 0.0)[10:-10, 10:-10].std() < 12
+    landmarks = landmark_template(100, 0.0) * 7.77
+    assert align_face(image, landmarks, 100, 0.0)[10:-10, 10:-10].std() < 12
 
 
 def box(x, y, size=50, score=0.9):
@@ -103,7 +103,7 @@ def test_no_faces_give_no_tracks():
 
 
 def test_archive_is_stored_whole_and_the_same_every_time(tmp_path, photo):
-    members = [("000_000000.jpg", encode(photo))]
+    members = [("000_000000.jpg", encode_crop(photo))]
     write_archive(tmp_path / "a.zip", members)
     write_archive(tmp_path / "b.zip", members)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()

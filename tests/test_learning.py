@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces.archive import encode, write_archive
+from deepfake_detector.faces.archive import encode_crop, write_archive
 from deepfake_detector.faces.extraction import Geometry
 from deepfake_detector.training import dataset, trainer
 from deepfake_detector.training.augmentation import augment, reencode
@@ -46,7 +46,7 @@ def faces(tmp_path_factory):
     rng = np.random.default_rng(0)
     rows = []
     for video, label, source in (("r1", 0, ""), ("r2", 0, ""), ("f1", 1, "r1"), ("f2", 1, "r2")):
-        members = [(f"{i}.jpg", encode(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))) for i in range(4)]
+        members = [(f"{i}.jpg", encode_crop(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))) for i in range(4)]
         write_archive(folder / f"{video}.zip", members)
         rows += [(video, 0, name, i / 10, label, source) for i, (name, _) in enumerate(members)]
     return pd.DataFrame(rows, columns=["video_id", "track", "member", "time", "label", "source_video"]), folder

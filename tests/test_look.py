@@ -18,7 +18,7 @@ from deepfake_detector.corpora.visual_links import find_visual_links, join_pairs
 from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.detectors import create_detector
 from deepfake_detector.faces.extraction import Geometry, extract_faces
-from deepfake_detector.faces.video import VideoWriter
+from deepfake_detector.faces.video_writer import VideoWriter
 from stages import evaluate
 from stages.params import parse
 

@@ -10,9 +10,10 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces import video
-from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import Geometry, extract_faces
-from deepfake_detector.faces.video import choose_frames, probe, read_frames
+from deepfake_detector.faces.sampling import choose_frames
+from deepfake_detector.faces.video_reader import probe, read_frames
 from deepfake_detector.inference.overlay import annotate_video
 from deepfake_detector.inference.prediction import predict_people
 
@@ -125,7 +126,7 @@ def test_annotated_video_of_a_turned_one_stands_upright(turned, faces, tmp_path)
     image = next(read_frames(tmp_path / "out.mp4")).image
     height, width = faces[0].shape[:2]
     assert image.shape[1] == width and image.shape[0] > height
-    x1, y1, x2, y2 = found.faces[0].detection[:4].astype(int)
+    x1, y1, x2, y2 = found.faces[0].detection.box.astype(int)
     inside = np.s_[y1 + 10 : y2 - 10, x1 + 10 : x2 - 10]
     assert np.abs(image[inside].astype(int) - faces[0][inside]).mean() < 6
     assert np.abs(image[y1, x1:x2].astype(int) - faces[0][y1, x1:x2]).mean() > 20

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from deepfake_detector.evaluation.robustness import PLANS, UNITS, distort, draw_videos, reencode, thin
-from deepfake_detector.faces.video import VideoError, probe, read_frames
+from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfake_detector.corpora.sample_corpus import SWAPS, face_mask, partner, sample_clips, write_clip
-from deepfake_detector.faces.video import probe, read_frames
+from deepfake_detector.faces.video_reader import probe, read_frames
 
 
 def test_forty_people_have_two_real_clips_and_a_fake_by_each_method():

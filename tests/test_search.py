@@ -12,7 +12,7 @@ from deepfake_detector.faces import detectors
 from deepfake_detector.faces.detectors import CenterFace, DetectorError, RetinaFace, create_detector, merge_detections
 from deepfake_detector.faces.extraction import Geometry, detect_frames
 from deepfake_detector.faces.tracking import color_histogram, link_detections, same_shot
-from deepfake_detector.faces.video import Frame, read_frames
+from deepfake_detector.faces.video_reader import Frame, read_frames
 
 PARTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}  # of YuNet's answer for a cell, and how many numbers each has
 GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)

@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from deepfake_detector.corpora.identity_graph import identity_groups
 from deepfake_detector.corpora.labels import read_labels
 from deepfake_detector.corpora.sample_corpus import face_mask
-from deepfake_detector.faces.alignment import crop_face, template
-from deepfake_detector.faces.detectors import CenterFace
-from deepfake_detector.faces.video import probe, read_frames
+from deepfake_detector.faces.alignment import align_face, landmark_template
+from deepfake_detector.faces.detectors.centerface import CenterFace
+from deepfake_detector.faces.video_reader import probe, read_frames
 from stages import sample
 
 SIZE, MARGIN = 96, 0.5
@@ -60,12 +60,12 @@ def picture_statistics(path):
 
 def surroundings(path, detector):
     """Aligned crops of two frames with all masked out that a swap may touch, small."""
-    points = template(SIZE, MARGIN)
+    points = landmark_template(SIZE, MARGIN)
     mask = face_mask((SIZE, SIZE), points, float(points[1, 0] - points[0, 0]), 1.6, 1.6) > 0
     views = []
     for frame in read_frames(path, [10, 40]):
         crop = cv2.cvtColor(
-            crop_face(frame.image, detector.detect(frame.image)[0, 5:].reshape(5, 2), SIZE, MARGIN), cv2.COLOR_BGR2GRAY
+            align_face(frame.image, detector.detect(frame.image)[0].landmarks, SIZE, MARGIN), cv2.COLOR_BGR2GRAY
         )
         crop[mask] = 0
         views.append(cv2.resize(crop, (24, 24), interpolation=cv2.INTER_AREA).ravel())

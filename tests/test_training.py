@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from deepfake_detector.faces.archive import encode, write_archive
+from deepfake_detector.faces.archive import encode_crop, write_archive
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.batching import batch_lengths
@@ -47,7 +47,7 @@ def project(in_project: Path) -> Path:
             video = f"{kind}{number}"
             noise = 40 if kind == "fake" else 0
             crops = [np.clip(c + rng.normal(0, noise + 1e-9, c.shape), 0, 255).astype(np.uint8) for c in smooth]
-            write_archive(Path(f"data/faces/{video}.zip"), [(f"{i}.jpg", encode(crop)) for i, crop in enumerate(crops)])
+            write_archive(Path(f"data/faces/{video}.zip"), [(f"{i}.jpg", encode_crop(crop)) for i, crop in enumerate(crops)])
             faces += [
                 {"video_id": video, "track": 0, "member": f"{i}.jpg", "time": i / 10, "frame": i} for i in range(FACES)
             ]

@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake_detector.faces.video import VideoError, VideoWriter, evenly_spread, probe, read_frames
+from deepfake_detector.faces.sampling import evenly_spread
+from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
+from deepfake_detector.faces.video_writer import VideoWriter
 
 
 def write_counter(path, frames=30, size=(160, 120), rate=25, times=None):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from deepfake_detector.faces.alignment import similarity, template
+from deepfake_detector.faces.alignment import fit_similarity, landmark_template
 
 SIZE = 150  # side of the picture that the network takes, in pixels
 EYES = np.array([[47.7, 47.1], [100.3, 47.1]])  # where it expects them: midpoints of the corners in dlib's mean face
@@ -36,7 +36,7 @@ def embed_faces(crops: list[np.ndarray], margin: float) -> np.ndarray:
     network = _network()
     chips = []
     for crop in crops:
-        matrix = similarity(template(len(crop), margin)[:2], EYES)
+        matrix = fit_similarity(landmark_template(len(crop), margin)[:2], EYES)
         chip = cv2.warpAffine(crop, matrix, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         chips.append(cv2.cvtColor(chip, cv2.COLOR_BGR2RGB))
     return np.array([network.compute_face_descriptor(chip) for chip in chips], np.float32).reshape(-1, 128)

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from deepfake_detector.faces.alignment import similarity, template
-from deepfake_detector.faces.detectors import CenterFace
-from deepfake_detector.faces.video import VideoWriter
+from deepfake_detector.faces.alignment import fit_similarity, landmark_template
+from deepfake_detector.faces.detectors.centerface import CenterFace
+from deepfake_detector.faces.video_writer import VideoWriter
 
 PEOPLE = range(1, 41)
 PHOTOS = 10
@@ -105,13 +105,13 @@ class Person:
         points = []
         for image in canvas:
             found = detector.detect(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
-            points.append(found[0, 5:].reshape(5, 2))
+            points.append(found[0].landmarks)
         mean = np.mean(points, axis=0)
         order = smooth_order(np.array(points))
         self.home = mean
         self.images, self.landmarks, self.matrices = [], [], []
         for i in order:
-            matrix = similarity(points[i], mean)
+            matrix = fit_similarity(points[i], mean)
             self.images.append(cv2.warpAffine(canvas[i], matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE))
             self.landmarks.append(transform(points[i], matrix))
             self.matrices.append(matrix)
@@ -140,7 +140,9 @@ def widen(photo: np.ndarray) -> np.ndarray:
 
 def smooth_order(points: np.ndarray) -> list[int]:
     """A path through poses (n, 5, 2) that starts at the most usual one and goes on to the nearest left."""
-    shape = np.array([transform(p, similarity(p, template(100, 0.0))) for p in points]).reshape(len(points), -1)
+    shape = np.array([transform(p, fit_similarity(p, landmark_template(100, 0.0))) for p in points]).reshape(
+        len(points), -1
+    )
     left = list(range(len(points)))
     path = [int(np.argmin(np.linalg.norm(shape - np.median(shape, axis=0), axis=1)))]
     left.remove(path[0])
@@ -198,7 +200,7 @@ def poses_of(take: int) -> list[int]:
 def matching_poses(target: Person, poses: list[int], donor: Person) -> list[int]:
     """The donor's photographs, all different, whose heads are turned most like those of the target at `poses`."""
     shape = [
-        np.array([transform(p, similarity(p, template(100, 0.0))).ravel() for p in points])
+        np.array([transform(p, fit_similarity(p, landmark_template(100, 0.0))).ravel() for p in points])
         for points in (np.array(target.landmarks)[poses], np.array(donor.landmarks))
     ]
     cost = np.linalg.norm(shape[0][:, None] - shape[1][None], axis=2)
@@ -232,7 +234,7 @@ class FaceSwap:
     ) -> np.ndarray:
         if self.method == "lowres":
             face = shrink_and_enlarge(face, self.resolution)
-        matrix = similarity(face_points, points)
+        matrix = fit_similarity(face_points, points)
         face = cv2.warpAffine(face, matrix, head.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         hard = face_mask(head.shape, points, eyes, self.wide, self.tall)
         face = match_light(face, head, hard)

@@ -28,7 +28,9 @@ from deepfake_detector.evaluation.tables import Bootstrap, Row
 from deepfake_detector.faces.archive import read_crops
 from deepfake_detector.faces.detectors import create_detector
 from deepfake_detector.faces.extraction import Face, Geometry, extract_faces
-from deepfake_detector.faces.video import VideoError, VideoWriter, evenly_spread, probe, read_frames
+from deepfake_detector.faces.sampling import evenly_spread
+from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
+from deepfake_detector.faces.video_writer import VideoWriter
 
 NEAR_LOSSLESS = 18  # CRF at which a video is written whose resolution alone is to change
 PRESET = "veryfast"

@@ -9,7 +9,7 @@ landmarks of its own.
 import cv2
 import numpy as np
 
-from deepfake_detector.faces.alignment import template
+from deepfake_detector.faces.alignment import landmark_template
 
 CLONED = 0.5  # share of blends with another person's face that are made in the gradient domain
 PARTS = 0.5  # share of self-blends that change only what is around one landmark
@@ -39,13 +39,13 @@ def blend(base: np.ndarray, donor: np.ndarray | None, margin: float, rng: np.ran
 
 
 def _eye_distance(size: int, margin: float) -> float:
-    points = template(size, margin)
+    points = landmark_template(size, margin)
     return float(points[1, 0] - points[0, 0])
 
 
 def random_mask(size: int, margin: float, rng: np.random.Generator) -> np.ndarray:
     """The inner face with an irregular outline: uint8 0/1 (size, size)."""
-    points, eyes = template(size, margin), _eye_distance(size, margin)
+    points, eyes = landmark_template(size, margin), _eye_distance(size, margin)
     centre = (points[:2].mean(axis=0) + points[3:].mean(axis=0)) / 2 + rng.uniform(-0.08, 0.08, 2) * eyes
     axes = np.array([rng.uniform(0.7, 1.15), rng.uniform(0.85, 1.5)]) * eyes
     angle = np.linspace(0, 2 * np.pi, BREAKS, endpoint=False)
@@ -62,7 +62,7 @@ def _part(face: np.ndarray, margin: float, rng: np.random.Generator) -> tuple[np
     As where a part only is drawn anew: another expression, another mouth to other words.
     """
     size, eyes = face.shape[0], _eye_distance(face.shape[0], margin)
-    centre = template(size, margin)[rng.integers(5)] + rng.uniform(-0.25, 0.25, 2) * eyes
+    centre = landmark_template(size, margin)[rng.integers(5)] + rng.uniform(-0.25, 0.25, 2) * eyes
     axes = rng.uniform(0.25, 0.7, 2) * eyes
     mask = np.zeros((size, size), np.uint8)
     cv2.ellipse(mask, (centre.tolist(), (2 * axes).tolist(), rng.uniform(-20, 20)), 1, -1)
