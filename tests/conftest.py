@@ -91,3 +91,16 @@ def exported(checkpoint: Path) -> Path:
     path = checkpoint.with_suffix(".onnx")
     export_onnx(TorchBackend(checkpoint, "cpu"), checkpoint, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def small_faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Path]:
+    """Two real and two fake videos with four random crops each: a table and the folder of archives."""
+    folder = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    rows = []
+    for video, label, source in (("r1", 0, ""), ("r2", 0, ""), ("f1", 1, "r1"), ("f2", 1, "r2")):
+        members = [(f"{i}.jpg", encode_crop(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))) for i in range(4)]
+        write_archive(folder / f"{video}.zip", members)
+        rows += [(video, 0, name, i / 10, label, source) for i, (name, _) in enumerate(members)]
+    return pd.DataFrame(rows, columns=["video_id", "track", "member", "time", "label", "source_video"]), folder
