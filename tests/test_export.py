@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from deepfake_detector.files import file_sha256
-from deepfake_detector.inference.backends import OnnxBackend, TorchBackend, onnx_providers, open_backend, torch_device
+from deepfake_detector.inference.backends import OnnxBackend, TorchBackend, onnx_providers, open_backend
 from deepfake_detector.inference.onnx_export import largest_difference, save_with_metadata
 from deepfake_detector.inference.task import DeviceError
 from deepfake_detector.training.checkpoint import load_detector
@@ -131,18 +131,16 @@ def test_suffix_decides_the_backend(tmp_path, checkpoint, exported):
         open_backend(str(tmp_path / "absent.onnx"))
 
 
-def test_torch_device_that_is_not_there_is_refused(monkeypatch):
+def test_pytorch_computes_on_the_device_asked_for_or_refuses(monkeypatch, checkpoint):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert str(torch_device("cuda:1")) == "cuda:1"
-    with pytest.raises(DeviceError, match="cuda:2 is not available: PyTorch finds 2 CUDA devices"):
-        torch_device("cuda:2")
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
-    assert torch_device("mps").type == "mps"
+    with pytest.raises(DeviceError, match="PyTorch finds 2 CUDA devices"):
+        TorchBackend(checkpoint, "cuda:2")
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    with pytest.raises(DeviceError, match="mps is not available"):
-        torch_device("mps")
-    with pytest.raises(DeviceError, match="'abacus' is unknown"):
-        torch_device("abacus")
+    with pytest.raises(DeviceError, match="PyTorch finds no Apple GPU"):
+        TorchBackend(checkpoint, "mps")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("deepfake_detector.training.model.FaceClassifier.to", lambda model, *_, **__: model)
+    assert TorchBackend(checkpoint, "mps").device.type == "mps"
 
 
 def test_onnx_runtime_computes_on_the_device_asked_for_or_refuses(monkeypatch):

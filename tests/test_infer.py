@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import torch
 
+from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
@@ -30,11 +31,11 @@ from deepfake_detector.inference.predict import predict_video
 from deepfake_detector.inference.task import PredictionSettings, PredictionTask, run_task, verdict_text
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
-from deepfake_detector.training.dataset import FaceDataset, SequentialBatches, make_loader
+from deepfake_detector.training.dataset import FaceDataset, make_loader
 from deepfake_detector.training.detector_config import CheckpointError
+from deepfake_detector.training.samplers import SequentialBatches
 from deepfake_detector.training.scoring import predict_logits
 from stages import infer
-from stages.evaluate import add_verdicts
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_PICTURES = ("--overlay", "none", "--timeline", "false")
@@ -297,13 +298,14 @@ def test_inference_gives_the_scores_that_evaluation_gives(tmp_path, checkpoint, 
     faces = faces.assign(label=0, partition="test", group=0)
     loader = make_loader(FaceDataset(faces, tmp_path), SequentialBatches(batch_lengths(track_ids(faces), 3, "mean")), 0)
     faces["logit"] = predict_logits(model, (crops for crops, _ in loader), torch.device("cpu"))
-    evaluated = add_verdicts(faces, pd.DataFrame({"video_id": ["clip"]}), config.calibration).iloc[0]
+    logit = aggregate_videos(faces, config.calibration.aggregate).loc["clip", "logit"]
+    probability = float(config.calibration.probability(logit))
     for path in (checkpoint, exported):
         record = run_task(
             PredictionTask(str(real_clip), "clip", str(tmp_path), settings(path, overlay="none", timeline=False))
         )
-        assert record["probability"] == pytest.approx(evaluated["probability"], abs=1.1e-6)
-        assert record["verdict"] == evaluated["verdict"]
+        assert record["probability"] == pytest.approx(probability, abs=1.1e-6)
+        assert record["verdict"] == str(config.calibration.verdict(probability))
         logits = [face["logit"] for face in record["people"][0]["faces"]]
         assert logits == pytest.approx(faces["logit"].tolist(), abs=2e-5)
 

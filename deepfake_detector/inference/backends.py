@@ -1,10 +1,9 @@
 """A trained detector that is ready to score face crops: on PyTorch, or on ONNX Runtime, which needs no torch."""
 
-import re
 from collections.abc import Hashable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -13,9 +12,6 @@ from pydantic import ValidationError
 from deepfake_detector.inference.task import DeviceError, backend_name
 from deepfake_detector.training.batching import batch_lengths
 from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
-
-if TYPE_CHECKING:
-    import torch
 
 BATCH_SIZE = 64  # crops scored at once
 
@@ -37,10 +33,14 @@ class TorchBackend:
 
     def __init__(self, path: Path | str, device: str = "auto") -> None:
         """Raises CheckpointError for a file that is no detector, DeviceError for a device that is not available."""
+        from deepfake_detector.training import device as devices
         from deepfake_detector.training.checkpoint import load_detector
 
+        try:
+            self.device = devices.pick_device(device)
+        except devices.DeviceError as error:
+            raise DeviceError(str(error)) from error
         self.model, self.config = load_detector(path)
-        self.device = torch_device(device)
         self.model.to(self.device)
 
     def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
@@ -97,37 +97,13 @@ def network_input(crops: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2))
 
 
-def torch_device(name: str) -> "torch.device":
-    """The PyTorch device of that name; `auto` is a GPU if there is one. Raises DeviceError if it is not available."""
-    import torch
-
-    from deepfake_detector.training.device import pick_device
-
-    if name == "auto":
-        return pick_device()
-    kind, number = _parse_device(name)
-    if kind == "cuda" and number >= torch.cuda.device_count():
-        raise DeviceError(f"device {name} is not available: PyTorch finds {torch.cuda.device_count()} CUDA devices")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device mps is not available: it needs macOS on an Apple GPU, and PyTorch finds none here")
-    return torch.device(name)
-
-
 def onnx_providers(name: str) -> list[Any]:
     """The execution providers of ONNX Runtime for a device; `auto` is a GPU if there is one. Raises DeviceError."""
     cpu = "CPUExecutionProvider"
-    kind, number = _parse_device(name)
+    kind, _, number = name.partition(":")
     if kind in ("auto", "cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        return [("CUDAExecutionProvider", {"device_id": number}), cpu]
+        return [("CUDAExecutionProvider", {"device_id": int(number or 0)}), cpu]
     if kind in ("auto", "cpu"):
         return [cpu]
     hint = "install onnxruntime-gpu" if kind == "cuda" else "use a .safetensors checkpoint, which PyTorch runs on mps"
     raise DeviceError(f"device {name} is not available to ONNX Runtime; {hint}, or choose cpu")
-
-
-def _parse_device(name: str) -> tuple[str, int]:
-    """`cuda:1` as ("cuda", 1); without a number it is 0."""
-    match = re.fullmatch(r"(auto|cpu|mps|cuda)(?::(\d+))?", name)
-    if not match:
-        raise DeviceError(f"device {name!r} is unknown; it must be auto, cpu, cuda, cuda:1 or mps")
-    return match[1], int(match[2] or 0)
