@@ -150,20 +150,21 @@ def compare_backends(backends: dict[str, Backend], faces: pd.DataFrame, folder: 
 def main() -> None:
     params = parse("infer", __doc__ or "")
     torch.set_num_threads(1)
-    faces = load_face_table(params.data)
+    data = params.data
+    faces = load_face_table(data.index, data.labels, data.videos, data.splits)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip, exported, quantized = make_clip(folder), folder / "float32.onnx", folder / "int8.onnx"
         original = TorchBackend(params.infer.checkpoint, "cpu")
         export_onnx(original, params.infer.checkpoint, exported)
-        quantize_onnx(exported, quantized, training_crops(faces, params.data, params.export.crops))
+        quantize_onnx(exported, quantized, training_crops(faces, data, params.export.crops))
         print("| what | clock seconds | processor seconds | clock against floor | processors against floor |")
         print("|---|---|---|---|---|")
         time_parts(clip, folder, exported)
         time_cold_start(clip, folder, exported)
         backends: dict[str, Backend] = {"PyTorch": original, "ONNX Runtime, float32": OnnxBackend(exported, "cpu")}
         backends["ONNX Runtime, INT8"] = OnnxBackend(quantized, "cpu")
-        compare_backends(backends, faces, Path(params.data.faces))
+        compare_backends(backends, faces, Path(data.faces))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import pandas as pd
 
 from deepfake_detector.corpora.face_table import load_face_table
 from deepfake_detector.corpora.labels import LabelsError
-from deepfake_detector.corpora.sample_corpus import PEOPLE, photographs
+from deepfake_detector.corpora.sample_corpus import PEOPLE
+from deepfake_detector.corpora.sample_corpus.people import ZOOM, photographs
 from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.evaluation.metrics import video_auc
 from deepfake_detector.faces.alignment import align_face
@@ -76,7 +77,7 @@ def comparison_crops(geometry: Geometry, photos: int) -> tuple[list[np.ndarray],
     crops: list[np.ndarray] = []
     people: list[Hashable] = []
     for person, photo in (photographed[i] for i in evenly_spread(len(photographed), photos)):
-        image = cv2.cvtColor(cv2.resize(photo, None, fx=2, fy=2), cv2.COLOR_GRAY2BGR)
+        image = cv2.cvtColor(cv2.resize(photo, None, fx=ZOOM, fy=ZOOM), cv2.COLOR_GRAY2BGR)
         for face in detector.detect(image):
             crops.append(align_face(image, face.landmarks, geometry.size, geometry.margin))
             people.append(person)
@@ -88,7 +89,7 @@ def comparison_crops(geometry: Geometry, photos: int) -> tuple[list[np.ndarray],
 def read_corpus(data: Data) -> pd.DataFrame:
     """The face table of the corpus; ends the program where it has no training face."""
     try:
-        faces = load_face_table(data)
+        faces = load_face_table(data.index, data.labels, data.videos, data.splits)
     except LabelsError as error:
         fail(f"export.int8 = true needs the training faces of a corpus: {error}")
     if not (faces["partition"] == "train").any():
