@@ -67,7 +67,7 @@ def check_agreement(backend: TorchBackend, exported: OnnxBackend, settings: Expo
 
 
 def comparison_crops(geometry: Geometry, photos: int) -> tuple[list[np.ndarray], list[Hashable]]:
-    """Faces of at most `photos` photographs of the sample corpus, then seeded noise; and whose face each crop is.
+    """Faces of at most `photos` photographs of the sample corpus, then seeded noise; and the person of each.
 
     The crops are uint8 BGR of the size that `geometry` gives. The default face detector serves for any checkpoint: it
     only decides where the crop is cut.

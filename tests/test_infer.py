@@ -152,6 +152,16 @@ def test_rewritten_video_and_other_settings_are_predicted_again(
     assert not batch.finished_rows([task])
 
 
+def test_only_temporary_files_of_the_run_are_deleted(tmp_path, exported):
+    task = PredictionTask("a.b.mp4", "a.b", str(tmp_path), settings(exported))
+    left = ["a.b.mp4.12.part", "a.b.faces.png.12.part", "predictions.csv.34.part"]
+    others = ["a.b.mp4", "a.b.mp4.part", "download.mp4.12.part", "predictions.csv.part"]
+    for name in left + others:
+        (tmp_path / name).touch()
+    batch.delete_partial_files([task], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == others
+
+
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass

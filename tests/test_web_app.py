@@ -325,14 +325,14 @@ def test_limits_are_checked_against_the_container(change, words, real_clip, tmp_
 
 
 @pytest.mark.parametrize(
-    "error, words", [(TimeoutError(), "took too long"), (VideoError("{place} is torn"), "mine.mp4 is torn")]
+    "error, words", [(TimeoutError(), "took too long"), (VideoError("{path} is torn"), "mine.mp4 is torn")]
 )
 def test_upload_is_deleted_whatever_ends_its_prediction(error, words, tmp_path):
     folder = tmp_path / "upload-1"
     folder.mkdir()
     (folder / "upload").write_bytes(b"private")
     task = PredictionTask(str(folder / "upload"), "mine", str(folder / "results"), settings=None)
-    error.args = tuple(str(text).replace("{place}", task.video) for text in error.args)
+    error.args = tuple(str(text).replace("{path}", task.video) for text in error.args)
     upload, future = PendingUpload("mine.mp4", folder, task), Future()
     future.set_exception(error)
     upload.collect(future)

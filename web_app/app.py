@@ -56,7 +56,7 @@ def upload_pool() -> UploadPool:
 
 
 def show_inputs(params: Params) -> None:
-    """Ways to give a video: drop or choose files, or take a sample clip."""
+    """The inputs: an uploader for files, and a button for each sample clip."""
     app = params.app
     has_gradients = Path(app.checkpoint).suffix == ".safetensors"
     heatmap = has_gradients and st.toggle("Show where in the faces the evidence lies (heat map; takes longer)")

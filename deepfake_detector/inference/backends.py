@@ -24,7 +24,7 @@ class Backend(Protocol):
     def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
         """Logits float32 (n,) of crops, each uint8 BGR (size, size, 3).
 
-        `people` (n,) says whose face each crop is. The crops of one person are adjacent and in order of time.
+        `people` (n,) names the person of each crop. The crops of one person are adjacent and in order of time.
         """
 
 

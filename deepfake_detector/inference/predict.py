@@ -65,14 +65,13 @@ def record_error(task: PredictionTask, message: str, sha256: str | None = None) 
 
 @lru_cache(maxsize=1)
 def _cached_backend(checkpoint: str, sha256: str, device: str) -> Backend:
-    """The detector, kept between the videos of one process for as long as the file has this SHA-256.
+    """The detector, kept between the videos of one process as long as their tasks name this SHA-256.
 
     The file is hashed after it was loaded. A task names the hash that the file had earlier, so equal hashes prove
     that this content was loaded.
     """
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # read when torch is imported: processes scale better, sums stay the same
+    # Torch reads this when it is imported. One thread for each process scales better, and sums stay the same.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     backend = open_backend(checkpoint, device)
     if file_sha256(checkpoint) != sha256:
         raise CheckpointError(f"{checkpoint} was replaced after this prediction was started; start it again")
