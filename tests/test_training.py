@@ -17,11 +17,11 @@ import yaml
 
 from deepfake_detector.faces.archive import encode_crop, write_archive
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
+from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.batching import batch_lengths
 from deepfake_detector.training.checkpoint import load_detector
 from deepfake_detector.training.model import TemporalHead
 from deepfake_detector.training.scoring import batch_crops, predict_logits
-from stages.export import export
 
 PROJECT = Path(__file__).parent.parent
 FACES, SIZE = 4, 32
@@ -140,7 +140,7 @@ def test_head_over_time_is_trained_alike_twice_and_served_alike_by_both_runtimes
     )  # its faces are learnt already: the head alone is made again
     assert results(project) == once
     scorer = TorchBackend("checkpoints/best.safetensors", "cpu")
-    export(scorer, project / "detector.onnx", {"detector": scorer.config.model_dump_json(), "checkpoint": ""})
+    export_onnx(scorer, "checkpoints/best.safetensors", project / "detector.onnx")
     onnx = OnnxBackend(project / "detector.onnx")
     crops = list(np.random.default_rng(1).integers(0, 256, (40, SIZE, SIZE, 3), dtype=np.uint8))
     people = ["a"] * 5 + ["b"] + ["c"] * 34

@@ -66,7 +66,7 @@ def crop_box(image: np.ndarray, box: np.ndarray, size: int, margin: float) -> np
     Returns:
         uint8 BGR (size, size, 3).
     """
-    center, longer_side = (box[:2] + box[2:4]) / 2, max(box[2] - box[0], box[3] - box[1])
+    center, longer_side = (box[:2] + box[2:]) / 2, max(box[2] - box[0], box[3] - box[1])
     return warp(image, window(center, size / (longer_side * (1 + margin)), size), size)
 
 

@@ -33,10 +33,7 @@ class FaceCache:
 
     def __init__(self, folder: Path | None, geometry: Geometry, max_people: int | str) -> None:
         self._folder = folder
-        params = asdict(geometry) | {
-            "detector_weights": weights_hash(geometry.detector_weights),
-            "max_people": max_people,
-        }
+        params = asdict(geometry) | {"detector_weights": weights_hash(geometry.detector_weights), "people": max_people}
         self._key_prefix = json.dumps([params, code_fingerprint(geometry.detector)], sort_keys=True)
 
     def keys(self, paths: Sequence[str]) -> list[str]:
@@ -57,9 +54,9 @@ class FaceCache:
 
     def get(self, key: str, archive: Path) -> Record | None:
         """The record under `key`, with its archive restored to the path `archive`; None if there is none."""
-        if not (key and self._folder):
+        entry = self._entry(key)
+        if entry is None:
             return None
-        entry = self._entry(self._folder, key)
         try:
             record: Record = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
             if record["report"]["faces"]:
@@ -70,17 +67,17 @@ class FaceCache:
 
     def put(self, key: str, archive: Path, record: Record) -> None:
         """Store a record, and its archive if that exists."""
-        if not (key and self._folder):
+        entry = self._entry(key)
+        if entry is None:
             return
-        entry = self._entry(self._folder, key)
         if archive.exists():
             with atomic_path(entry.with_suffix(".zip")) as part:
                 _link(archive, part)
         _write_json(entry.with_suffix(".json"), record)
 
-    @staticmethod
-    def _entry(folder: Path, key: str) -> Path:
-        return folder / key[:2] / key
+    def _entry(self, key: str) -> Path | None:
+        """The path of an entry without suffix; None without a key or a folder."""
+        return self._folder / key[:2] / key if key and self._folder else None
 
 
 def code_fingerprint(detector: str, root: Path = PACKAGE_ROOT) -> str:

@@ -1,7 +1,7 @@
 """Tracks: which detections in successive frames are the same person."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -24,9 +24,9 @@ class Track:
         indices: its index among the detections of its frame.
     """
 
-    frames: list[int] = field(default_factory=list)
-    detections: list[Detection] = field(default_factory=list)
-    indices: list[int] = field(default_factory=list)
+    frames: list[int]
+    detections: list[Detection]
+    indices: list[int]
 
     def add(self, frame: int, index: int, detection: Detection) -> None:
         self.frames.append(frame)
@@ -93,8 +93,8 @@ def box_distance(a: np.ndarray, b: np.ndarray) -> float:
     size of a box is the square root of its area.
     """
     size_a, size_b = (max(float(np.sqrt(max(x2 - x1, 0) * max(y2 - y1, 0))), 1e-3) for x1, y1, x2, y2 in (a, b))
-    centre_distance = np.hypot(*((a[:2] + a[2:]) - (b[:2] + b[2:]))) / 2
-    return float(centre_distance / ((size_a + size_b) / 2) + abs(np.log(size_a / size_b)))
+    center_distance = np.hypot(*((a[:2] + a[2:]) - (b[:2] + b[2:]))) / 2
+    return float(center_distance / ((size_a + size_b) / 2) + abs(np.log(size_a / size_b)))
 
 
 def color_histogram(image: np.ndarray) -> np.ndarray:

@@ -104,8 +104,7 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
 
 
 def probe(path: Path | str) -> VideoInfo:
-    """Read the times of all frames from the packets, without decoding. They are exact where the header is wrong or
-    silent.
+    """Read the times of all frames from the packets, without decoding. They are exact even where the header is wrong.
 
     Raises VideoError as `open_video` does, and if the stream holds no picture.
     """
@@ -184,11 +183,11 @@ def read_frames(path: Path | str, numbers: list[int] | None = None, info: VideoI
 def _decode_selected(path: Path | str, info: VideoInfo, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decode the frames `wanted` from as few packets as possible; yield their numbers and pictures."""
     needed = _needed_packets(info, wanted)
-    number_of = {timestamp: i for i, timestamp in enumerate(info.timestamps)}
+    number_of: dict[int | None, int] = {timestamp: i for i, timestamp in enumerate(info.timestamps)}
 
     def selected(pictures: list[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
         for picture in pictures:
-            number = number_of.get(picture.pts, -1) if picture.pts is not None else -1
+            number = number_of.get(picture.pts, -1)
             if number in wanted and not picture.is_corrupt:
                 yield number, picture
 

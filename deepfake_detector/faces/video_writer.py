@@ -88,7 +88,10 @@ class AudioCopy:
         if self._remux:
             self._target = container.add_stream_from_template(self._source)
         else:
-            self._target = container.add_stream("aac", rate=self._source.rate, layout=self._source.layout)
+            layout = self._source.layout.name
+            if layout.endswith("channels"):  # "2 channels": PCM often names no layout, and the encoder needs one
+                layout = "mono" if self._source.channels == 1 else "stereo"
+            self._target = container.add_stream("aac", rate=self._source.rate, layout=layout)
 
     def copy(self) -> None:
         """Write all packets, with times relative to the start of the pictures; leave out a damaged end."""

@@ -71,7 +71,7 @@ def decode(
     score = np.sqrt(np.clip(face[:, 0], 0, 1) * np.clip(objectness[:, 0], 0, 1))
     cell = np.flatnonzero(score > threshold)
     corner = np.stack([cell % columns, cell // columns], axis=1)
-    centre, half = corner + boxes[cell, :2], np.exp(boxes[cell, 2:]) / 2
-    corners = np.concatenate([centre - half, centre + half], axis=1) * stride
+    center, half = corner + boxes[cell, :2], np.exp(boxes[cell, 2:]) / 2
+    corners = np.concatenate([center - half, center + half], axis=1) * stride
     landmarks = (points[cell].reshape(-1, 5, 2) + corner[:, None]) * stride
     return corners.astype(np.float32), score[cell], landmarks.astype(np.float32)
