@@ -1,4 +1,4 @@
-"""Training must not die on a GPU: with deterministic algorithms on, PyTorch refuses some operations there, and only there."""
+"""With deterministic algorithms on, PyTorch refuses some operations on a GPU, and only there. Training must have none."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +8,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepfake_detector.training.losses import ClassifierWithLoss
-from deepfake_detector.training.model import TemporalHead, create_model
-from stages.params import Train
+from deepfake_detector.training.model import create_model
+from deepfake_detector.training.temporal_heads import create_temporal_head
 
 # What torch.use_deterministic_algorithms refuses on CUDA or MPS, by the operations that its documentation names
 # (PyTorch 2.15), as the dispatcher calls them. Backward operations are refused where only differentiating is.
@@ -22,7 +22,8 @@ REFUSED = {
     "aten.upsample_linear1d_backward", "aten.upsample_bilinear2d_backward", "aten._upsample_bilinear2d_aa_backward",
     "aten.upsample_bicubic2d_backward", "aten._upsample_bicubic2d_aa_backward", "aten.upsample_trilinear3d_backward",
     "aten.reflection_pad1d_backward", "aten.reflection_pad2d_backward", "aten.reflection_pad3d_backward",
-    "aten.nll_loss_forward", "aten.nll_loss2d_forward", "aten._ctc_loss_backward", "aten._embedding_bag_per_sample_weights_backward",
+    "aten.nll_loss_forward", "aten.nll_loss2d_forward", "aten._ctc_loss_backward",
+    "aten._embedding_bag_per_sample_weights_backward",
 }  # fmt: skip
 
 
@@ -45,52 +46,29 @@ def none_refused() -> Iterator[set[str]]:
     assert not mode.names & REFUSED
 
 
-def settings(**changes) -> Train:
-    values = {
-        "seed": 1,
-        "epochs": 1,
-        "batch_size": 4,
-        "lr": 1e-3,
-        "weight_decay": 0.01,
-        "warmup": 0.1,
-        "ema": 0.9,
-        "patience": 9,
-    }
-    values |= {
-        "precision": "float32",
-        "pairs": True,
-        "augment": True,
-        "blend": 0.3,
-        "self_blend": 0.2,
-        "rank": 0.5,
-        "mask": 1.0,
-    }
-    return Train(**{**values, "workers": 0, **changes})
-
-
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "mobilenetv2_100"])
 def test_training_step_has_no_operation_that_a_gpu_refuses(backbone):
-    lesson = ClassifierWithLoss(create_model(backbone, places=True), settings()).train()
-    optimizer = torch.optim.AdamW(lesson.parameters(), fused=True)
+    learner = ClassifierWithLoss(create_model(backbone, patch_head=True), 0.5, 1.0).train()
+    optimizer = torch.optim.AdamW(learner.parameters(), fused=True)
     crops = torch.randint(0, 255, (4, 3, 96, 96), dtype=torch.uint8)
     with none_refused() as seen:
-        lesson(crops, torch.tensor([1.0, 0.0] * 2)).backward()
-        torch.nn.utils.clip_grad_norm_(lesson.parameters(), 1.0)
+        learner(crops, torch.tensor([1.0, 0.0] * 2)).backward()
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
         optimizer.step()
     assert {"aten.convolution_backward", "aten._fused_adamw_"} <= seen  # the backward pass is looked at, too
 
 
 @pytest.mark.parametrize("kind", ["gru", "attention"])
 def test_temporal_head_has_no_operation_that_a_gpu_refuses(kind):
-    head = TemporalHead(kind, 512)
+    head = create_temporal_head(kind, 512)
     with none_refused():
         head(torch.randn(2, 16, 512)).sum().backward()
 
 
 @pytest.mark.parametrize("temporal", ["mean", "gru", "attention"])
 def test_scoring_has_no_operation_that_a_gpu_refuses(temporal):
-    model = create_model("resnet18", places=True).eval()
+    model = create_model("resnet18", patch_head=True).eval()
     if temporal != "mean":
-        model.temporal = TemporalHead(temporal, 512).eval()
+        model.temporal = create_temporal_head(temporal, 512).eval()
     with torch.no_grad(), none_refused():
         model(torch.randint(0, 255, (4, 3, 96, 96), dtype=torch.uint8))

@@ -11,8 +11,9 @@ from deepfake_detector.training.small_map_conv import SmallMapConv, use_small_ma
 
 BACKBONES = [
     "resnet10t", "mobilenetv2_050", "efficientnet_b0", "densenet121", "convnext_atto", "regnetx_002", "vgg11_bn",
-    "vit_tiny_patch16_224", "vit_tiny_patch16_224.augreg_in21k", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224",
-    "levit_128s", "mixer_s32_224", "mobilevit_xxs", "hrnet_w18_small", "xcit_nano_12_p16_224", "pit_ti_224", "maxvit_rmlp_pico_rw_256",
+    "vit_tiny_patch16_224", "vit_tiny_patch16_224.augreg_in21k", "deit_tiny_distilled_patch16_224",
+    "swin_tiny_patch4_window7_224", "levit_128s", "mixer_s32_224", "mobilevit_xxs", "hrnet_w18_small",
+    "xcit_nano_12_p16_224", "pit_ti_224", "maxvit_rmlp_pico_rw_256",
 ]  # fmt: skip
 
 

@@ -17,8 +17,8 @@ from deepfake_detector.training.trainer import fit
 ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 
 
-def train(faces, path, epochs=SCHEDULE.epochs, schedule=SCHEDULE, workers=0, fingerprint="f", losses=None):
-    """The final state; None if training is interrupted after `epochs`."""
+def train(faces, path, interrupt_after=0, schedule=SCHEDULE, workers=0, fingerprint="f", losses=None):
+    """The final state; None if training is interrupted after so many epochs."""
     table, folder = faces
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(3)
@@ -32,7 +32,7 @@ def train(faces, path, epochs=SCHEDULE.epochs, schedule=SCHEDULE, workers=0, fin
         return {"val_auc": 0.5, "val_face_auc": 0.5, "val_loss": loss, "val_loss_error": 0.05 if losses else 0.01}
 
     def stop_after(epoch, scores):
-        if epoch + 1 == epochs < schedule.epochs:
+        if epoch + 1 == interrupt_after:
             raise KeyboardInterrupt
 
     try:
@@ -53,13 +53,13 @@ def test_training_repeats_exactly_whatever_the_number_of_workers(small_faces, tm
 
 def test_interrupted_training_resumes_to_the_same_weights(small_faces, tmp_path):
     whole = train(small_faces, tmp_path / "whole.pt")
-    assert train(small_faces, tmp_path / "cut.pt", epochs=1) is None
+    assert train(small_faces, tmp_path / "cut.pt", interrupt_after=1) is None
     resumed = train(small_faces, tmp_path / "cut.pt")
     assert same(whole.model, resumed.model) and same(whole.best, resumed.best) and whole.history == resumed.history
 
 
 def test_state_of_another_training_is_not_continued(small_faces, tmp_path, caplog):
-    train(small_faces, tmp_path / "a.pt", epochs=1)
+    train(small_faces, tmp_path / "a.pt", interrupt_after=1)
     other = train(small_faces, tmp_path / "a.pt", fingerprint="other")
     assert "belongs to other params" in caplog.text
     assert len(other.history) == SCHEDULE.epochs

@@ -7,21 +7,25 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from deepfake_detector.faces.archive import encode_crop, write_archive
+from deepfake_detector.faces.extraction import Geometry
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx
-from deepfake_detector.training.batching import batch_lengths
 from deepfake_detector.training.checkpoint import load_detector
-from deepfake_detector.training.model import TemporalHead
 from deepfake_detector.training.scoring import batch_crops, predict_logits
+from deepfake_detector.training.temporal_heads import create_temporal_head
 
 PROJECT = Path(__file__).parent.parent
 FACES, SIZE = 4, 32
@@ -34,7 +38,6 @@ def project(in_project: Path) -> Path:
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["train"] |= SMALL
     params["model"] |= {"backbone": "resnet10t"}
-    params["extract"] |= {"size": SIZE}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     rng = np.random.default_rng(0)
     faces, labels, splits = [], [], []
@@ -47,7 +50,9 @@ def project(in_project: Path) -> Path:
             video = f"{kind}{number}"
             noise = 40 if kind == "fake" else 0
             crops = [np.clip(c + rng.normal(0, noise + 1e-9, c.shape), 0, 255).astype(np.uint8) for c in smooth]
-            write_archive(Path(f"data/faces/{video}.zip"), [(f"{i}.jpg", encode_crop(crop)) for i, crop in enumerate(crops)])
+            write_archive(
+                Path(f"data/faces/{video}.zip"), [(f"{i}.jpg", encode_crop(crop)) for i, crop in enumerate(crops)]
+            )
             faces += [
                 {"video_id": video, "track": 0, "member": f"{i}.jpg", "time": i / 10, "frame": i} for i in range(FACES)
             ]
@@ -56,7 +61,10 @@ def project(in_project: Path) -> Path:
             splits.append(
                 {"video_id": video, "partition": "train" if number < 4 else "val", "group": number, "fold": 0}
             )
-    pd.DataFrame(faces).to_parquet("data/faces.parquet")
+    table = pa.Table.from_pandas(pd.DataFrame(faces))
+    geometry = Geometry(frames=FACES, size=SIZE, margin=0.3, detector="centerface", threshold=0.5)
+    metadata = {**table.schema.metadata, b"geometry": json.dumps(asdict(geometry))}
+    pq.write_table(table.replace_schema_metadata(metadata), "data/faces.parquet")
     pd.DataFrame(splits).to_csv("data/splits.csv", index=False)
     Path("data/sample").mkdir()
     pd.DataFrame(labels).to_csv("data/sample/labels.csv", index=False)
@@ -85,24 +93,72 @@ def losses(folder: Path) -> list[float]:
     return pd.read_csv(folder / "plots/train/plots/metrics/loss.tsv", sep="\t")["loss"].tolist()
 
 
+def start_and_kill(project: Path, moment: float, *overrides: str) -> None:
+    """Start a training and kill it `moment` seconds after it wrote its state."""
+    state = project / "checkpoints/last.pt"
+    written = state.stat().st_mtime_ns if state.exists() else 0
+    process = start(project, overrides=overrides)
+    while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns > written):
+        time.sleep(0.002)
+    time.sleep(moment)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
 def test_training_killed_at_any_moment_ends_in_the_same_bytes(project, tmp_path_factory):
     once = tmp_path_factory.mktemp("once") / "project"
     shutil.copytree(project, once)
-    finish(start(once, overrides=("--ema", "0.9")))
-    state = project / "checkpoints/last.pt"
-    for moment in (0.0, 0.05):  # seconds after a state was written: between epochs, and within one
-        written = state.stat().st_mtime_ns if state.exists() else 0
-        process = start(project, overrides=("--ema", "0.9"))
-        while process.poll() is None and not (state.exists() and state.stat().st_mtime_ns > written):
-            time.sleep(0.002)
-        time.sleep(moment)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    output = finish(start(project, overrides=("--ema", "0.9")))
+    finish(start(once))
+    for moment in (0.0, 0.05):  # between epochs, and within one
+        start_and_kill(project, moment)
+    output = finish(start(project))
     assert "resuming after epoch" in output
     assert results(project) == results(once)
-    again = finish(start(project, overrides=("--ema", "0.9", "--lr", "1e-4")))
-    assert "belongs to other params" in again and results(project) != results(once)
+
+
+def test_finished_training_leaves_no_state_to_resume(project):
+    finish(start(project))
+    assert not (project / "checkpoints/last.pt").exists()
+    before = results(project)
+    output = finish(start(project))
+    assert "epoch 1:" in output and "resuming" not in output  # it trains again, and comes to the same bytes
+    assert results(project) == before
+
+
+def test_state_of_other_params_is_not_resumed(project):
+    start_and_kill(project, 0.0)
+    assert "belongs to other params" in finish(start(project, overrides=("--lr", "1e-4")))
+
+
+def test_state_of_fewer_processes_is_not_resumed(project):
+    start_and_kill(project, 0.0)
+    output = finish(start(project, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"))
+    assert "belongs to other params" in output
+
+
+def test_fingerprint_covers_what_shapes_the_weights_and_nothing_else(project):
+    from deepfake_detector.faces.extraction import read_geometry
+    from deepfake_detector.training.distributed import ProcessGroup
+    from stages.params import parse
+    from stages.train import training_fingerprint
+
+    def fingerprint(*argv: str, world_size: int = 1) -> str:
+        group = ProcessGroup(0, world_size, torch.device("cpu"))
+        return training_fingerprint(parse("train", "", list(argv)), read_geometry("data/faces.parquet"), group)
+
+    same = fingerprint()
+    assert fingerprint("--workers", "3", "--logs", "elsewhere") == same
+    tree = yaml.safe_load(Path("params.yaml").read_text())
+    tree["extract"] |= {"cache": False, "timeout": 5, "memory": 1}
+    tree["infer"] |= {"overlay": "none"}
+    Path("params.yaml").write_text(yaml.safe_dump(tree))
+    assert fingerprint() == same
+    others = [fingerprint("--lr", "1e-5"), fingerprint("--manipulations.blend", "0.1"), fingerprint(world_size=2)]
+    others.append(fingerprint("--model.backbone", "resnet18"))
+    splits = pd.read_csv("data/splits.csv")
+    splits.loc[0, "partition"] = "excluded"
+    splits.to_csv("data/splits.csv", index=False)
+    assert len({same, fingerprint(), *others}) == 6
 
 
 def test_two_processes_learn_as_one_does(project, tmp_path_factory):
@@ -114,17 +170,18 @@ def test_two_processes_learn_as_one_does(project, tmp_path_factory):
     shutil.copytree(project, alone)
     finish(start(alone))
     output = finish(start(project, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"))
-    assert output.count("epoch 1:") == 1  # the leader alone speaks
+    assert output.count("epoch 1:") == 1  # only the main process prints
     np.testing.assert_allclose(losses(project), losses(alone), rtol=2e-3)
     assert losses(project)[0] != losses(project)[-1]
-    assert json.loads((project / "metrics/train.json").read_text())["epochs"] == SMALL["epochs"]
+    assert len(losses(project)) == SMALL["epochs"]
+    assert set(json.loads((project / "metrics/train.json").read_text())) == {"best_epoch", "val_auc"}
 
 
 def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):
     from deepfake_detector.training.distributed import ProcessGroup
     from stages import train
 
-    monkeypatch.setattr(train, "init_process_group", lambda: ProcessGroup(0, 3, train.torch.device("cpu")))
+    monkeypatch.setattr(train, "init_process_group", lambda: ProcessGroup(0, 3, torch.device("cpu")))
     monkeypatch.setattr(sys, "argv", ["train"])
     with pytest.raises(SystemExit):
         train.main()
@@ -132,32 +189,23 @@ def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("kind", ["gru", "attention"])
-def test_head_over_time_is_trained_alike_twice_and_served_alike_by_both_runtimes(project, kind):
+def test_temporal_head_is_trained_alike_twice_and_gives_the_same_logits_on_both_backends(project, kind):
     finish(start(project, overrides=("--model.temporal", kind)))
     once = results(project)
-    finish(
-        start(project, overrides=("--model.temporal", kind))
-    )  # its faces are learnt already: the head alone is made again
+    finish(start(project, overrides=("--model.temporal", kind)))
     assert results(project) == once
-    scorer = TorchBackend("checkpoints/best.safetensors", "cpu")
-    export_onnx(scorer, "checkpoints/best.safetensors", project / "detector.onnx")
+    backend = TorchBackend("checkpoints/best.safetensors", "cpu")
+    export_onnx(backend, "checkpoints/best.safetensors", project / "detector.onnx")
     onnx = OnnxBackend(project / "detector.onnx")
     crops = list(np.random.default_rng(1).integers(0, 256, (40, SIZE, SIZE, 3), dtype=np.uint8))
-    people = ["a"] * 5 + ["b"] + ["c"] * 34
-    logits = scorer.score(crops, people)
-    np.testing.assert_allclose(onnx.score(crops, people), logits, atol=1e-4)
-    np.testing.assert_allclose(scorer.score(crops[:5], people[:5]), logits[:5], atol=1e-4)  # of others nothing is asked
-    alone = scorer.score(crops[:5], [1, 2, 3, 4, 5])
-    assert np.abs(alone - logits[:5]).max() > 1e-4  # but of the same person's other faces
+    tracks = ["a"] * 5 + ["b"] + ["c"] * 34
+    logits = backend.score(crops, tracks)
+    np.testing.assert_allclose(onnx.score(crops, tracks), logits, atol=1e-4)
+    np.testing.assert_allclose(backend.score(crops[:5], tracks[:5]), logits[:5], atol=1e-4)  # other tracks change nothing
+    alone = backend.score(crops[:5], [1, 2, 3, 4, 5])
+    assert np.abs(alone - logits[:5]).max() > 1e-4  # the person's other faces do
     base, _ = load_detector("checkpoints/best.safetensors")
-    base.temporal = TemporalHead(kind, base.backbone.num_features).eval()  # untrained
-    untrained = predict_logits(base, batch_crops(crops, [40]), scorer.device)
+    base.temporal = create_temporal_head(kind, base.backbone.num_features).eval()  # untrained
+    untrained = predict_logits(base, batch_crops(crops, [40]), backend.device)
     base.temporal = None
-    np.testing.assert_array_equal(untrained, predict_logits(base, batch_crops(crops, [40]), scorer.device))
-
-
-def test_batches_hold_one_person_only_where_a_head_sees_them_over_time():
-    people = ["a"] * 3 + ["b"] * 20 + ["a"]
-    assert batch_lengths(people, 10, "mean") == [10, 10, 4]
-    assert batch_lengths(people, 10, "gru") == [3, 16, 4, 1]
-    assert batch_lengths([], 10, "mean") == batch_lengths([], 10, "gru") == []
+    np.testing.assert_array_equal(untrained, predict_logits(base, batch_crops(crops, [40]), backend.device))
