@@ -34,7 +34,8 @@ from deepfake_detector.faces.detectors import Searching, create_detector
 from deepfake_detector.faces.extraction import Geometry, extract_faces
 from deepfake_detector.faces.sources import find_videos
 from deepfake_detector.faces.tracking import box_distance
-from deepfake_detector.faces.video import Frame, evenly_spread, probe, read_frames
+from deepfake_detector.faces.sampling import evenly_spread
+from deepfake_detector.faces.video_reader import Frame, probe, read_frames
 
 FRAMES, SIZE, MARGIN, THRESHOLD = 16, 96, 0.3, 0.5  # as in params.yaml
 

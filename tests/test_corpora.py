@@ -1,4 +1,4 @@
-"""Adapters: trees with the names that each corpus has become right labels CSVs."""
+"""Adapters: a folder with the file names of a corpus becomes a valid labels CSV."""
 
 import json
 
@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from deepfake_detector.corpora.__main__ import main
+from deepfake_detector.faces.sources import VIDEO_SUFFIXES
 
 
 @pytest.fixture
@@ -88,15 +89,15 @@ def test_faceforensics(tree, capsys):
     )
 
 
-def test_faceforensics_lists_of_true_size(tree, in_project, monkeypatch, capsys):
-    """1,000 sequences, five methods, the official sizes of partitions, 7 uploads across them: made up, but for the counts."""
+def test_faceforensics_with_lists_of_the_true_size(tree, in_project, monkeypatch, capsys):
+    """1,000 sequences, five methods, official partition sizes and 7 shared uploads. All but the counts is invented."""
     from stages import split
 
     names = [f"{i:03d}" for i in range(1000)]
     pairs = [[names[i], names[i + 1]] for i in range(0, 1000, 2)]
     lists = {"train": pairs[:360], "val": pairs[360:430], "test": pairs[430:]}
     uploads = {name: f"upload{name} 0" for name in names}
-    for i in range(15):  # as many uploads gave two sequences to train
+    for i in range(15):  # 15 uploads have two sequences in train
         uploads[names[4 * i]] = uploads[names[4 * i + 300]]
     for i in range(7):
         uploads[names[4 * i + 1]] = f"shared{i} 0"
@@ -120,7 +121,7 @@ def test_faceforensics_lists_of_true_size(tree, in_project, monkeypatch, capsys)
         "val": 140,
         "test": 140,
     }
-    places = [
+    options = [
         "--data.videos",
         str(root),
         "--data.labels",
@@ -128,12 +129,12 @@ def test_faceforensics_lists_of_true_size(tree, in_project, monkeypatch, capsys)
         "--data.splits",
         "splits.csv",
     ]
-    monkeypatch.setattr("sys.argv", ["split", *places, "--data.index", "none", "--strategy", "official"])
+    monkeypatch.setattr("sys.argv", ["split", *options, "--data.index", "none", "--strategy", "official"])
     with pytest.raises(SystemExit):
         split.main()
     message = capsys.readouterr().err
-    assert "7 ties cross partitions" in message and "upload 'shared0'" in message
-    monkeypatch.setattr("sys.argv", ["split", *places, "--data.index", "none", "--strategy", "repair"])
+    assert "7 links cross partitions" in message and "upload 'shared0'" in message
+    monkeypatch.setattr("sys.argv", ["split", *options, "--data.index", "none", "--strategy", "repair"])
     split.main()
     metrics = json.loads((in_project / "metrics/split.json").read_text())
     assert metrics["leaks"] == {
@@ -145,7 +146,8 @@ def test_faceforensics_lists_of_true_size(tree, in_project, monkeypatch, capsys)
 
 def test_celebdf(tree, capsys):
     root = tree(
-        "Celeb-real/id0_0000.mp4", "Celeb-real/id1_0003.mp4", "YouTube-real/00000.mp4", "Celeb-synthesis/id0_id1_0000.mp4",
+        "Celeb-real/id0_0000.mp4", "Celeb-real/id1_0003.mp4", "YouTube-real/00000.mp4",
+        "Celeb-synthesis/id0_id1_0000.mp4",
         "Celeb-synthesis/id1_id0_0009.mp4", "notes/clip.mp4",
     )  # fmt: skip
     (root / "List_of_testing_videos.txt").write_text(
@@ -164,13 +166,13 @@ def test_celebdf(tree, capsys):
 
 
 def test_celebdf_version_1(tree):
-    """Its names and list are those of version 2; it has 408 real and 795 fake videos instead of 890 and 5,639."""
+    """Names and list are as in version 2. It has 408 real and 795 fake videos instead of 890 and 5,639."""
     files = {
         "Celeb-real/id0_0000.mp4": 1, "Celeb-real/id4_0009.mp4": 1, "YouTube-real/00170.mp4": 1,
         "Celeb-synthesis/id0_id4_0000.mp4": 0, "Celeb-synthesis/id4_id0_0009.mp4": 0,
     }  # fmt: skip
-    tested = ["YouTube-real/00170.mp4", "Celeb-real/id4_0009.mp4", "Celeb-synthesis/id4_id0_0009.mp4"]
-    root = tree(*files, **{"List_of_testing_videos.txt": "".join(f"{files[name]} {name}\n" for name in tested)})
+    test_list = ["YouTube-real/00170.mp4", "Celeb-real/id4_0009.mp4", "Celeb-synthesis/id4_id0_0009.mp4"]
+    root = tree(*files, **{"List_of_testing_videos.txt": "".join(f"{files[name]} {name}\n" for name in test_list)})
     labels = labels_of("celebdf", root)
     assert labels["label"].tolist() == ["real"] * 3 + ["fake"] * 2
     assert labels["subset"].tolist() == ["train", "test", "test", "train", "test"]
@@ -178,9 +180,9 @@ def test_celebdf_version_1(tree):
     assert labels["donor"].tolist()[3:] == ["id4", "id0"]
 
 
-def test_celebdf_list_in_which_one_means_fake_is_refused(tree, capsys):
+def test_celebdf_list_in_which_1_means_fake_is_refused(tree, capsys):
     root = tree("Celeb-real/id0_0000.mp4", **{"List_of_testing_videos.txt": "0 Celeb-real/id0_0000.mp4\n"})
-    assert "calls Celeb-real/id0_0000.mp4 fake, its folder real" in error_of(
+    assert "says that Celeb-real/id0_0000.mp4 is fake; its folder says real" in error_of(
         capsys, "celebdf", root, "--output", root / "x.csv"
     )
 
@@ -200,7 +202,7 @@ def test_dfdc_parts(tree, capsys):
     assert labels["filepath"]["c"] == "dfdc_train_part_1/c.mp4" and labels["label"].tolist() == ["fake", "real", "fake"]
     out = capsys.readouterr().out
     assert "listed but missing: 1: dfdc_train_part_0/gone.mp4" in out and "unlisted: 1: dfdc_train_part_1/d.mp4" in out
-    assert "1 fakes were made from originals that are not here" in out
+    assert "the originals of 1 fakes are not here" in out
 
 
 def test_dfdc_preview(tree):
@@ -248,7 +250,7 @@ def test_deeperforensics(tree, capsys):
     assert "listed but missing: 1: 555_W001.mp4" in capsys.readouterr().out
 
 
-def test_folder_with_methods_and_names_that_meet(tree, capsys):
+def test_folder_with_methods_and_colliding_names(tree, capsys):
     root = tree("real/ä b.mp4", "fake/swap/a.mp4", "fake/swap_a.mp4", "fake/b.mov", "other/c.mp4")
     labels = labels_of("folder", root)
     assert labels["label"].tolist() == ["real", "fake", "fake", "fake"] and labels.index.is_unique
@@ -256,7 +258,12 @@ def test_folder_with_methods_and_names_that_meet(tree, capsys):
     assert "present but unlisted: 1: other/c.mp4" in capsys.readouterr().out
 
 
-def test_csv_with_other_names_keeps_what_it_has(tree, capsys):
+def test_adapters_take_every_kind_of_video(tree):
+    root = tree("real/a.mp4", *(f"fake/{suffix[1:]}/a{suffix.upper()}" for suffix in VIDEO_SUFFIXES))
+    assert set(labels_of("folder", root)["method"]) == {"", *(suffix[1:] for suffix in VIDEO_SUFFIXES)}
+
+
+def test_csv_with_other_column_names_keeps_further_columns(tree, capsys):
     root = tree("clips/a.mp4", "clips/b.mp4", "clips/extra.mp4")
     (root / "mine.csv").write_text(
         "clip;class;who;age\nclips/a.mp4;Genuine;x;30\nclips/b.mp4;spoof;y;40\nclips/c.mp4;spoof;;\n"
@@ -271,7 +278,7 @@ def test_csv_with_other_names_keeps_what_it_has(tree, capsys):
     assert "clip, class" in error_of(capsys, "csv", root, "--output", root / "x.csv", "--table", root / "mine.csv")
 
 
-def test_check_reports_every_problem_of_a_table(tree, capsys):
+def test_check_reports_every_problem_of_a_labels_csv(tree, capsys):
     root = tree("a.mp4")
     (root / "labels.csv").write_text("video_id,filepath,label\na,a.mp4,real\na,./a.mp4,fake\nb,b.mp4,odd\n")
     message = error_of(capsys, "check", root, "--table", root / "labels.csv")
@@ -285,33 +292,33 @@ def test_check_reports_every_problem_of_a_table(tree, capsys):
 
 
 @pytest.mark.parametrize("name", ["faceforensics", "celebdf", "dfdc", "deeperforensics", "folder"])
-def test_a_folder_that_is_something_else_is_refused_with_what_is_there(name, tree, capsys):
+def test_folder_of_something_else_is_refused_with_its_content(name, tree, capsys):
     root = tree("holiday/beach.mp4")
     message = error_of(capsys, name, root, "--output", root / "labels.csv")
-    assert "looked for" in message and "found holiday/" in message and not (root / "labels.csv").exists()
-    assert "is no folder" in error_of(capsys, name, root / "none", "--output", root / "labels.csv")
+    assert "expected" in message and "found holiday/" in message and not (root / "labels.csv").exists()
+    assert "is not a folder" in error_of(capsys, name, root / "none", "--output", root / "labels.csv")
 
 
 @pytest.mark.parametrize(
-    ("table", "options", "said"),
+    ("table", "options", "message"),
     [
         ("", [], "cannot be read as CSV"),
         ("filepath,label\n", [], "lists no video"),
         ("filepath,label\nb.mp4,0\n", [], "has none of the 1 files"),
         ("filepath,label\na.mp4,0,\n", [], "rows with more fields than the 2 columns"),
-        ("filepath,clip,label\nq.mp4,a.mp4,0\n", ["filepath=clip"], "has a column filepath of its own"),
-        ("x,y,label\na.mp4,a.mp4,0\n", ["filepath=x", "filepath=y"], "one name stands before = more than once"),
+        ("filepath,clip,label\nq.mp4,a.mp4,0\n", ["filepath=clip"], "itself has a column filepath"),
+        ("x,y,label\na.mp4,a.mp4,0\n", ["filepath=x", "filepath=y"], "a name is before = more than once"),
     ],
 )
-def test_csv_that_cannot_be_mapped_is_refused(tree, capsys, table, options, said):
+def test_csv_with_an_impossible_mapping_is_refused(tree, capsys, table, options, message):
     root = tree("a.mp4", **{"mine.csv": table})
     words = ["--table", root / "mine.csv", "--output", root / "x.csv", *(["--columns", *options] if options else [])]
-    assert said in error_of(capsys, "csv", root, *words)
-    assert "none is no folder" in error_of(capsys, "csv", root / "none", *words) or "more than once" in said
+    assert message in error_of(capsys, "csv", root, *words)
+    assert "none is not a folder" in error_of(capsys, "csv", root / "none", *words) or "more than once" in message
     assert not list(root.glob("x.csv*"))
 
 
-def test_long_lists_lie_beside_the_labels(tree, capsys):
+def test_long_lists_are_written_beside_the_labels_csv(tree, capsys):
     root = tree("real/a.mp4", "fake/b.mp4", *(f"other/{i:02d}.mp4" for i in range(11)))
     labels_of("folder", root)
     beside = root.parent / "labels.unlisted.txt"
@@ -320,7 +327,7 @@ def test_long_lists_lie_beside_the_labels(tree, capsys):
     assert not (root.parent / "labels.missing.txt").exists()
 
 
-def test_output_that_cannot_be_written_is_named(tree, capsys):
+def test_error_names_an_output_that_cannot_be_written(tree, capsys):
     root = tree("real/a.mp4", "fake/b.mp4")
     assert f"{root / 'real'} cannot be written" in error_of(capsys, "folder", root, "--output", root / "real")
     assert "cannot be written" in error_of(capsys, "folder", root, "--output", root / "real/a.mp4/labels.csv")
@@ -328,25 +335,25 @@ def test_output_that_cannot_be_written_is_named(tree, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "file", "lists", "said"),
+    ("name", "file", "lists", "message"),
     [
-        ("dfdc", "a.mp4", {"metadata.json": {"a.mp4": "FAKE"}}, "a.mp4 has 'FAKE', which is no table"),
-        ("faceforensics", FF[0], {"conversion_dict.json": ["033"]}, "is no table of sequences and their uploads"),
-        ("faceforensics", FF[0], {"conversion_dict.json": {"033": ""}}, "is no table of sequences and their uploads"),
+        ("dfdc", "a.mp4", {"metadata.json": {"a.mp4": "FAKE"}}, "the entry of a.mp4 is 'FAKE'"),
+        ("faceforensics", FF[0], {"conversion_dict.json": ["033"]}, "must map sequences to uploads"),
+        ("faceforensics", FF[0], {"conversion_dict.json": {"033": ""}}, "must map sequences to uploads"),
         (
             "faceforensics",
             FF[0],
             {"train.json": [["1", "2"]], "test.json": [["3", "2"]]},
-            "test.json lists 2, which train.json lists",
+            "test.json lists 2; train.json lists it, too",
         ),
     ],
 )
-def test_lists_of_another_form_are_refused(tree, capsys, name, file, lists, said):
+def test_lists_of_another_form_are_refused(tree, capsys, name, file, lists, message):
     root = tree(file, **lists)
-    assert said in error_of(capsys, name, root, "--output", root / "x.csv")
+    assert message in error_of(capsys, name, root, "--output", root / "x.csv")
 
 
-def test_broken_list_is_named(tree, capsys):
+def test_error_names_a_broken_list(tree, capsys):
     latin = tree("Celeb-real/id0_0000.mp4")
     (latin / "List_of_testing_videos.txt").write_bytes(b"1 Celeb-real/\xe4.mp4\n")
     assert "List_of_testing_videos.txt cannot be read as UTF-8" in error_of(

@@ -1,6 +1,8 @@
-"""What the extract stage promises of whole corpora: nothing twice, nothing lost, the same bytes whatever happened on the way."""
+"""Extraction from whole corpora: no video is processed twice or lost, and the bytes are always the same."""
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,23 +13,17 @@ import av
 import pandas as pd
 import pytest
 
-from deepfake_detector.faces import cache
+from deepfake_detector import files
+from deepfake_detector.faces import batch_extraction
+from deepfake_detector.faces.cache import code_fingerprint, crop_modules
+from deepfake_detector.faces.detectors import DETECTORS
+from deepfake_detector.faces.extraction import Geometry, read_geometry
 from deepfake_detector.parallel_map import parallel_map
 from stages import extract
-from stages.params import parse
 
 ROOT = Path(__file__).parent.parent
-ARGUMENTS = [
-    "--data.videos",
-    "videos",
-    "--data.labels",
-    "labels.csv",
-    "--data.faces",
-    "out",
-    "--data.index",
-    "out.parquet",
-]
-ARGUMENTS += ["--frames", "4", "--size", "64", "--workers", "1"]
+ARGUMENTS = ["--data.videos", "videos", "--data.labels", "labels.csv", "--data.faces", "out"]
+ARGUMENTS += ["--data.index", "out.parquet", "--frames", "4", "--size", "64", "--workers", "1"]
 
 
 @pytest.fixture
@@ -52,61 +48,56 @@ def run(monkeypatch, *more):
 
 
 def outputs(folder):
-    files = [
-        folder / "out.parquet",
-        folder / "extract_report.csv",
-        folder / "metrics/extract.json",
-        *(folder / "out").iterdir(),
-    ]
-    return {path.name: path.read_bytes() for path in files}
+    tables = [folder / "out.parquet", folder / "extract_report.csv", folder / "metrics/extract.json"]
+    return {path.name: path.read_bytes() for path in [*tables, *(folder / "out").iterdir()]}
 
 
 @pytest.fixture
-def worked_on(monkeypatch):
-    """The videos that were given to workers."""
+def processed(monkeypatch):
+    """The names of the videos that were given to workers."""
     names = []
 
-    def noted(function, items, *rest):
+    def recording_map(function, items, *rest):
         names.extend(name for name, _ in items)
         return parallel_map(function, items, *rest)
 
-    monkeypatch.setattr(extract, "parallel_map", noted)
+    monkeypatch.setattr(batch_extraction, "parallel_map", recording_map)
     return names
 
 
-def test_nothing_is_worked_on_twice_and_the_bytes_stay_the_same(corpus, monkeypatch, worked_on):
+def test_unchanged_videos_are_neither_read_nor_processed_again(corpus, monkeypatch, processed):
     run(monkeypatch)
     first = outputs(corpus)
-    assert len(worked_on) == len(list((corpus / "videos").iterdir()))
-    worked_on.clear()
-    monkeypatch.setattr(cache.hashlib, "file_digest", lambda *_: pytest.fail("an unchanged video was read"))
+    assert len(processed) == len(list((corpus / "videos").iterdir()))
+    processed.clear()
+    monkeypatch.setattr(files.hashlib, "file_digest", lambda *_: pytest.fail("an unchanged video was read"))
     run(monkeypatch)
-    assert not worked_on and outputs(corpus) == first
+    assert not processed and outputs(corpus) == first
 
 
-def test_new_and_renamed_videos_cost_only_themselves(corpus, monkeypatch, worked_on, clip_folder, faceless_clip):
+def test_new_videos_are_processed_and_renamed_ones_are_not(corpus, monkeypatch, processed, clip_folder, faceless_clip):
     run(monkeypatch)
-    worked_on.clear()
+    processed.clear()
     one = next((corpus / "videos").iterdir())
     one.rename(one.with_name("renamed.mp4"))
     (corpus / "videos/new.mp4").write_bytes(faceless_clip.read_bytes())
     list_videos(corpus)
     run(monkeypatch)
-    assert worked_on == ["new"]
+    assert processed == ["new"]
     assert (corpus / "out/renamed.zip").is_file() and not (corpus / f"out/{one.stem}.zip").exists()
     assert pd.read_csv(corpus / "extract_report.csv").set_index("video_id").loc["new", "status"] == "no_face"
 
 
-def test_other_params_are_worked_on_and_earlier_ones_cost_nothing(corpus, monkeypatch, worked_on):
+def test_other_params_are_processed_and_the_earlier_ones_stay_in_the_cache(corpus, monkeypatch, processed):
     run(monkeypatch)
     first = outputs(corpus)
-    worked_on.clear()
+    processed.clear()
     run(monkeypatch, "--size", 48, "--align", "box", "--format", "png")
-    assert worked_on and all(len(data) for data in outputs(corpus).values()) and outputs(corpus) != first
+    assert processed and all(len(data) for data in outputs(corpus).values()) and outputs(corpus) != first
     assert set(pd.read_parquet(corpus / "out.parquet")["member"].str[-4:]) == {".png"}
-    worked_on.clear()
+    processed.clear()
     run(monkeypatch)
-    assert not worked_on and outputs(corpus) == first
+    assert not processed and outputs(corpus) == first
 
 
 def test_bytes_are_the_same_without_a_cache(corpus, monkeypatch):
@@ -116,16 +107,16 @@ def test_bytes_are_the_same_without_a_cache(corpus, monkeypatch):
     assert outputs(corpus) == first
 
 
-def test_the_same_video_under_two_names_is_worked_on_once(corpus, monkeypatch, worked_on):
+def test_two_files_of_the_same_content_are_processed_once(corpus, monkeypatch, processed):
     one = next((corpus / "videos").iterdir())
     (corpus / "videos/twin.mp4").write_bytes(one.read_bytes())
     list_videos(corpus)
     run(monkeypatch)
-    assert len(worked_on) == len(list((corpus / "videos").iterdir())) - 1
+    assert len(processed) == len(list((corpus / "videos").iterdir())) - 1
     assert (corpus / "out/twin.zip").read_bytes() == (corpus / f"out/{one.stem}.zip").read_bytes()
 
 
-def test_killed_run_goes_on_to_the_same_bytes(corpus, monkeypatch):
+def test_run_after_a_kill_completes_with_the_same_bytes(corpus, monkeypatch):
     run(monkeypatch, "--cache", "false")
     expected = outputs(corpus)
     command = [sys.executable, "-m", "stages.extract", *ARGUMENTS, "--cache", "kept"]
@@ -139,7 +130,7 @@ def test_killed_run_goes_on_to_the_same_bytes(corpus, monkeypatch):
     assert not list(corpus.glob("*.part"))
 
 
-def test_folder_without_labels(corpus, monkeypatch, capsys):
+def test_folder_is_extracted_without_labels(corpus, monkeypatch, capsys):
     (corpus / "videos/notes.txt").write_text("no video")
     run(monkeypatch, "--data.labels", "none")
     report = pd.read_csv(corpus / "extract_report.csv")
@@ -147,8 +138,8 @@ def test_folder_without_labels(corpus, monkeypatch, capsys):
     assert "1 other files left out" in capsys.readouterr().out
 
 
-def test_video_that_takes_too_long_is_named_and_costs_itself_only(corpus, monkeypatch):
-    """Nobody is searched for in 3000 frames, which takes much longer than the clips."""
+def test_timeout_of_one_video_is_reported_and_leaves_the_others_alone(corpus, monkeypatch):
+    """Searching 3000 frames without a face takes much longer than the clips."""
     with av.open(str(corpus / "videos/long.mp4"), "w") as out:
         stream = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "crf": "40"})
         stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
@@ -167,26 +158,89 @@ def test_video_that_takes_too_long_is_named_and_costs_itself_only(corpus, monkey
 
 
 def act(order):
-    """What a worker does in the tests below."""
+    """What a worker does in the test below."""
     if order == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if order == "hang":
         time.sleep(600)
-    if order == "eat":
+    if order == "allocate":
         return len(bytearray(3 * 2**30))
     return order
 
 
-def test_worker_that_dies_hangs_or_eats_costs_its_own_item(in_project):
-    orders = ["fine", "die", "good", "hang", "well", "eat", "done"]
+def test_worker_that_dies_hangs_or_needs_too_much_memory_fails_for_its_own_item_only(in_project):
+    orders = ["first", "die", "second", "hang", "third", "allocate", "fourth"]
     outcomes = dict(parallel_map(act, orders, 2, "test", "order", timeout=4, memory=2))
-    settings = parse("extract", "", ["--timeout", "4", "--memory", "2"]).extract
-    assert [outcomes[i] for i in (0, 2, 4, 6)] == ["fine", "good", "well", "done"]
-    reports = {orders[i]: extract.record_of(outcomes[i], settings)["report"] for i in (1, 3, 5)}
-    assert {order: report["status"] for order, report in reports.items()} == {
-        "die": "crashed",
-        "hang": "timeout",
-        "eat": "crashed",
-    }
+    assert [outcomes[i] for i in (0, 2, 4, 6)] == ["first", "second", "third", "fourth"]
+    reports = {orders[i]: batch_extraction.record_of(outcomes[i], 4, 2)["report"] for i in (1, 3, 5)}
+    statuses = {order: report["status"] for order, report in reports.items()}
+    assert statuses == {"die": "crashed", "hang": "timeout", "allocate": "crashed"}
     assert "SIGKILL" in reports["die"]["reason"]
-    assert "extract.memory = 2" in reports["eat"]["reason"]
+    assert "extract.timeout = 4" in reports["hang"]["reason"]
+    assert "extract.memory = 2" in reports["allocate"]["reason"]
+
+
+def test_full_disk_ends_the_run_instead_of_failing_a_video():
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space left"):
+        batch_extraction.record_of(full, 4, 2)
+
+
+def test_folder_with_other_files_is_not_replaced(corpus, monkeypatch, capsys):
+    (corpus / "out").mkdir()
+    (corpus / "out/notes.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        run(monkeypatch)
+    assert "data.faces = out holds notes.txt" in capsys.readouterr().err
+    assert [path.name for path in (corpus / "out").iterdir()] == ["notes.txt"]
+
+
+def test_missing_detector_ends_the_stage_before_any_video_is_read(corpus, monkeypatch, capsys, processed):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--detector", "yunet")
+    assert "extract.detector_weights = 'none'" in capsys.readouterr().err
+    assert not processed and not (corpus / "out").exists() and not list(corpus.glob("*.part"))
+
+
+def test_index_holds_the_geometry_of_the_crops(corpus, monkeypatch):
+    run(monkeypatch)
+    assert read_geometry("out.parquet") == Geometry(4, 64, 0.3, "centerface", 0.5)
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A copy of the package whose modules may be changed."""
+    shutil.copytree(ROOT / "deepfake_detector", tmp_path / "deepfake_detector")
+    return tmp_path
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_crop_modules_are_those_that_extraction_imports(detector):
+    """Python itself lists the modules: those in memory once extraction and the detector are imported."""
+    modules = ["deepfake_detector.faces.extraction", DETECTORS[detector].partition(":")[0]]
+    code = (
+        f"import sys, {', '.join(modules)}; print(*(m for m in sys.modules if m.startswith('deepfake_detector.faces')))"
+    )
+    imported = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split()
+    assert set(crop_modules(detector)) == set(imported)
+
+
+def test_comments_and_docstrings_do_not_change_the_fingerprint(package):
+    before = code_fingerprint("centerface", package)
+    assert before == code_fingerprint("centerface")
+    path = package / "deepfake_detector/faces/tracking.py"
+    text = path.read_text().replace('"""Pairs of rows', '"""Other words for pairs of rows')
+    path.write_text('"""Another docstring."""\n' + text.partition("\n")[2].replace("\n\n\n", "\n\n\n# A comment\n"))
+    assert code_fingerprint("centerface", package) == before
+
+
+def test_code_changes_the_fingerprint_where_extraction_imports_it(package):
+    before = code_fingerprint("centerface", package)
+    changed = set()
+    for path in sorted((package / "deepfake_detector/faces").rglob("*.py")):
+        text = path.read_text()
+        path.write_text(text + "\nADDED = 1\n")
+        if code_fingerprint("centerface", package) != before:
+            changed.add(path)
+        path.write_text(text)
+    assert changed == set(crop_modules("centerface", package).values())

@@ -1,38 +1,44 @@
-"""Judging videos from the command line: one row each, whatever they are."""
+"""The infer stage: one row for each video, whatever it is."""
 
 import csv
 import functools
 import http.server
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pandas as pd
 import pytest
 import torch
 
+from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.faces.archive import write_archive
-from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
 from deepfake_detector.faces.sources import find_videos
-from deepfake_detector.inference import overlay, timeline
+from deepfake_detector.files import file_sha256
+from deepfake_detector.inference import batch, overlay, timeline
+from deepfake_detector.inference.onnx_export import save_with_metadata
 from deepfake_detector.inference.predict import predict_video
-from deepfake_detector.inference.task import PredictionSettings, PredictionTask, run_task
+from deepfake_detector.inference.task import PredictionSettings, PredictionTask, run_task, verdict_text
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
-from deepfake_detector.training.dataset import FaceDataset, SequentialBatches, make_loader
+from deepfake_detector.training.dataset import FaceDataset, make_loader
+from deepfake_detector.training.detector_config import CheckpointError
+from deepfake_detector.training.samplers import SequentialBatches
 from deepfake_detector.training.scoring import predict_logits
 from stages import infer
-from stages.evaluate import add_verdicts
-from stages.params import parse
 
 ROOT = Path(__file__).parent.parent
-PLAIN = ("--runtime", "onnx", "--overlay", "none", "--timeline", "false")
+WITHOUT_PICTURES = ("--overlay", "none", "--timeline", "false")
 
 
 def run(monkeypatch, *argv):
@@ -48,17 +54,12 @@ def rows(path):
 
 
 def settings(checkpoint, **changes):
-    return PredictionSettings(
-        **{
-            "checkpoint": str(checkpoint), "exported": "", "runtime": "onnx" if checkpoint.suffix == ".onnx" else "torch",
-            "detector": "0", "faces": "all", "overlay": "boxes", "timeline": True,
-        } | changes
-    )  # fmt: skip
+    return PredictionSettings.with_checkpoint(str(checkpoint), **changes)
 
 
 @pytest.fixture
 def mixed(in_project, real_clip, faceless_clip):
-    """A hundred files: good ones under difficult names, damaged ones, and such as are no videos at all."""
+    """A hundred files: good ones under difficult names, damaged ones, and files that are no videos."""
     folder = in_project / "mixed folder"
     (folder / "below").mkdir(parents=True)
     good, faceless = real_clip.read_bytes(), faceless_clip.read_bytes()
@@ -98,8 +99,8 @@ def test_a_hundred_mixed_files_get_one_row_each_and_the_same_after_a_kill(
     mixed, in_project, monkeypatch, exported, capsys
 ):
     folder, good = mixed
-    assert run(monkeypatch, folder, "--checkpoint", exported, "--output", "out", *PLAIN) == 3
-    assert "1 files in folders are no videos" in capsys.readouterr().out
+    assert run(monkeypatch, folder, "--checkpoint", exported, "--output", "out", *WITHOUT_PICTURES) == 3
+    assert "1 files in folders do not have the suffix of a video" in capsys.readouterr().out
     table = rows(in_project / "out/predictions.csv")
     assert len(table) == 100 == len({row["video_id"].casefold() for row in table})
     by_kind = {}
@@ -116,17 +117,8 @@ def test_a_hundred_mixed_files_get_one_row_each_and_the_same_after_a_kill(
         json.loads((in_project / "out/predictions.json").read_text())["videos"][0]["video_id"] == table[0]["video_id"]
     )
 
-    command = [
-        sys.executable,
-        "-m",
-        "stages.infer",
-        str(folder),
-        "--checkpoint",
-        str(exported),
-        "--output",
-        "again",
-        *PLAIN,
-    ]
+    command = [sys.executable, "-m", "stages.infer", str(folder), "--checkpoint", str(exported)]
+    command += ["--output", "again", *WITHOUT_PICTURES]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     part = in_project / "again/predictions.csv.part"
@@ -138,24 +130,36 @@ def test_a_hundred_mixed_files_get_one_row_each_and_the_same_after_a_kill(
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in (in_project / "again").glob("nobody*.json")}
     assert part.exists() and not (in_project / "again/predictions.csv").exists()
-    assert run(monkeypatch, folder, "--checkpoint", exported, "--output", "again", *PLAIN) == 3
-    assert "were judged before" in capsys.readouterr().out
+    assert run(monkeypatch, folder, "--checkpoint", exported, "--output", "again", *WITHOUT_PICTURES) == 3
+    assert "were finished before" in capsys.readouterr().out
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in before.items())
+    assert not list((in_project / "again").glob("*.part"))
     for name in ("predictions.csv", "predictions.json"):
         assert (in_project / "again" / name).read_bytes() == (in_project / "out" / name).read_bytes()
 
 
-def test_a_rewritten_video_or_other_settings_are_judged_again(
+def test_rewritten_video_and_other_settings_are_predicted_again(
     in_project, monkeypatch, exported, faceless_clip, real_clip
 ):
     clip = in_project / "clip.mp4"
     clip.write_bytes(faceless_clip.read_bytes())
-    job = PredictionTask(str(clip), "clip", str(in_project), settings(exported, overlay="none", timeline=False))
-    predict_video(job)
-    assert set(infer.finished([job])) == {0}
-    assert not infer.finished([PredictionTask(str(clip), "clip", str(in_project), settings(exported, timeline=False))])
+    task = PredictionTask(str(clip), "clip", str(in_project), settings(exported, overlay="none", timeline=False))
+    predict_video(task)
+    assert set(batch.finished_rows([task])) == {0}
+    other = replace(task, settings=settings(exported, timeline=False))
+    assert not batch.finished_rows([other])
     clip.write_bytes(real_clip.read_bytes())
-    assert not infer.finished([job])
+    assert not batch.finished_rows([task])
+
+
+def test_only_temporary_files_of_the_run_are_deleted(tmp_path, exported):
+    task = PredictionTask("a.b.mp4", "a.b", str(tmp_path), settings(exported))
+    left = ["a.b.mp4.12.part", "a.b.faces.png.12.part", "predictions.csv.34.part"]
+    others = ["a.b.mp4", "a.b.mp4.part", "download.mp4.12.part", "predictions.csv.part"]
+    for name in left + others:
+        (tmp_path / name).touch()
+    batch.delete_partial_files([task], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == others
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -172,7 +176,8 @@ def test_lists_globs_urls_and_what_is_missing(in_project, monkeypatch, exported,
     (in_project / "list.txt").write_text(
         f"\ufeff# a comment\none.mp4\n\nmissing.mp4\n{host}/three.mp4\n{host}/gone.mp4\n"
     )
-    assert run(monkeypatch, "list.txt", "t*.mp4", "one.mp4", "--checkpoint", exported, "--output", "out", *PLAIN) == 3
+    arguments = ["--checkpoint", exported, "--output", "out", *WITHOUT_PICTURES]
+    assert run(monkeypatch, "list.txt", "t*.mp4", "one.mp4", *arguments) == 3
     server.shutdown()
     table = {row["filepath"]: row for row in rows(in_project / "out/predictions.csv")}
     assert list(table) == ["one.mp4", "missing.mp4", f"{host}/three.mp4", f"{host}/gone.mp4", "three.mp4", "two.mp4"]
@@ -195,8 +200,8 @@ def test_pictures_and_tables_are_the_same_whatever_the_number_of_processes(
     contents = []
     for workers in (1, 2):
         output = f"out{workers}"
-        assert run(monkeypatch, real_clip, faceless_clip, "--checkpoint", exported, "--runtime", "onnx",
-                   "--output", output, "--workers", workers) == 0  # fmt: skip
+        arguments = ["--checkpoint", exported, "--output", output, "--workers", workers]
+        assert run(monkeypatch, real_clip, faceless_clip, *arguments) == 0
         contents.append({path.name: path.read_bytes() for path in (in_project / output).iterdir()})
     assert contents[0] == contents[1] and len(contents[0]) == 8
     record = json.loads(contents[0][f"{real_clip.stem}.json"])
@@ -208,7 +213,7 @@ def test_pictures_and_tables_are_the_same_whatever_the_number_of_processes(
 @pytest.mark.parametrize(
     "module, function, suffix", [(overlay, "annotate_video", ".mp4"), (timeline, "draw_timeline", ".png")]
 )
-def test_a_picture_that_fails_costs_the_picture_not_the_verdict(
+def test_picture_that_fails_does_not_cost_the_verdict(
     module, function, suffix, tmp_path, monkeypatch, exported, real_clip
 ):
     def broken(target, *_):
@@ -220,12 +225,12 @@ def test_a_picture_that_fails_costs_the_picture_not_the_verdict(
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".mp4", ".png"} - {suffix}
 
 
-def test_a_process_that_dies_costs_its_own_video(tmp_path, monkeypatch, exported):
-    jobs = [PredictionTask(f"{name}.mp4", name, str(tmp_path), settings(exported)) for name in ("a", "b")]
+def test_process_that_dies_costs_only_its_own_video(tmp_path, monkeypatch, exported):
+    tasks = [PredictionTask(f"{name}.mp4", name, str(tmp_path), settings(exported)) for name in ("a", "b")]
     monkeypatch.setattr(
-        infer, "parallel_map", lambda *_: iter([(1, OSError("Abnormal termination")), (0, TimeoutError())])
+        batch, "parallel_map", lambda *_: iter([(1, OSError("Abnormal termination")), (0, TimeoutError())])
     )
-    table = infer.predict_all(jobs, tmp_path, 1, 60)
+    table = infer.predict_all(tasks, tmp_path, 1, 60)
     assert [row["verdict"] for row in table] == ["error", "error"]
     assert "infer.timeout = 60" in table[0]["message"] and "Abnormal termination" in table[1]["message"]
 
@@ -237,43 +242,64 @@ def test_mistakes_in_the_command_end_it_at_once(in_project, monkeypatch, checkpo
 
     (in_project / "none").mkdir()
     assert "no video in none" in complaint("none", "--checkpoint", checkpoint)
-    assert "none.safetensors does not exist" in complaint("a.mp4", "--checkpoint", "none.safetensors")
-    assert "python -m stages.export" in complaint("a.mp4", "--checkpoint", checkpoint, "--runtime", "onnx")
-    assert "--runtime onnx" in complaint("a.mp4", "--checkpoint", exported)
-    assert "heatmap" in complaint("a.mp4", "--checkpoint", exported, "--runtime", "onnx", "--overlay", "heatmap")
+    assert "none.safetensors does not exist; make it with: dvc repro" in complaint(
+        "a.mp4", "--checkpoint", "none.safetensors"
+    )
+    assert "none.onnx does not exist; make it with: python -m stages.export" in complaint(
+        "a.mp4", "--checkpoint", "none.onnx"
+    )
+    assert "must be .safetensors or .onnx" in complaint("a.mp4", "--checkpoint", "params.yaml")
+    assert "only a .safetensors checkpoint" in complaint("a.mp4", "--checkpoint", exported, "--overlay", "heatmap")
+    assert "device cuda:64 is not available" in complaint("a.mp4", "--checkpoint", exported, "--device", "cuda:64")
     assert "infer.device" in complaint("a.mp4", "--checkpoint", checkpoint, "--device", "abacus")
     (in_project / "clip.mp4").write_bytes(real_clip.read_bytes())
     assert "choose another" in complaint("clip.mp4", "--checkpoint", checkpoint, "--output", ".")
     assert (in_project / "clip.mp4").read_bytes() == real_clip.read_bytes()
 
 
-def test_an_export_of_an_older_training_is_refused(in_project, monkeypatch, checkpoint, exported, capsys):
-    (in_project / "best.safetensors").write_bytes(checkpoint.read_bytes() + b"\0")
-    arguments = [
-        "--checkpoint",
-        "best.safetensors",
-        "--runtime",
-        "onnx",
-        "--export.output",
-        exported,
-        "--output",
-        "out",
-    ]
-    assert run(monkeypatch, "a.mp4", *arguments) == 2
-    assert "exported from another detector" in capsys.readouterr().err
+def test_worker_loads_a_detector_that_replaced_the_one_it_holds(tmp_path, exported, real_clip):
+    """A long-lived process must neither score with the old network nor put the new hash beside its scores."""
+    checkpoint = tmp_path / "best.onnx"
+
+    def predict(chosen):
+        return predict_video(PredictionTask(str(real_clip), "clip", str(tmp_path), chosen))
+
+    checkpoint.write_bytes(exported.read_bytes())
+    first = settings(checkpoint, overlay="none", timeline=False)
+    before = predict(first)
+    model = onnx.load(exported)
+    config = json.loads({entry.key: entry.value for entry in model.metadata_props}["detector"])
+    config["calibration"]["bias"] = 3.0
+    save_with_metadata(model, checkpoint, {"detector": json.dumps(config), "checkpoint": ""})
+    after = predict(settings(checkpoint, overlay="none", timeline=False))
+    assert after["settings"]["checkpoint_sha256"] == file_sha256(checkpoint) != first.checkpoint_sha256
+    assert after["probability"] == pytest.approx(1 / (1 + math.exp(-after["people"][0]["logit"] - 3)), abs=1e-4)
+    assert after["probability"] > before["probability"]
+    with pytest.raises(CheckpointError, match="was replaced after this prediction was started"):
+        predict(first)
 
 
-def test_onnx_runtime_judges_without_torch_and_what_is_slow_to_import(tmp_path, exported, real_clip):
-    job = PredictionTask(str(real_clip), "clip", str(tmp_path), settings(exported))
-    barred = ["torch", "torchvision", "timm", "pandas", "sklearn"]
-    code = f"import sys; sys.modules.update(dict.fromkeys({barred}))\nfrom deepfake_detector.inference.task import *\nrun_task({job})"
+def test_onnx_inference_imports_neither_torch_nor_pandas(tmp_path, exported, real_clip):
+    """Nor other packages that take seconds to import and serve training and evaluation only."""
+    task = PredictionTask(str(real_clip), "clip", str(tmp_path), settings(exported))
+    slow = ["torch", "torchvision", "timm", "pandas", "sklearn"]
+    code = f"import sys\nfrom deepfake_detector.inference.task import *\nrun_task({task})\n"
+    code += f"assert not set({slow}) & set(sys.modules), set({slow}) & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     record = json.loads((tmp_path / "clip.json").read_text())
     assert record["verdict"] != "error" and record["message"] == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.json", "clip.mp4", "clip.png"]
 
 
-def test_judging_gives_the_scores_that_evaluation_gives(tmp_path, checkpoint, exported, real_clip):
+def test_command_that_distributes_tasks_imports_neither_torch_nor_pandas():
+    code = "import sys\nfrom stages import infer\n"
+    code += (
+        "slow = {'torch', 'pandas', 'sklearn', 'matplotlib', 'onnxruntime'} & set(sys.modules)\nassert not slow, slow"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_inference_gives_the_scores_that_evaluation_gives(tmp_path, checkpoint, exported, real_clip):
     """The same faces, through the archive and the data loader of training, and straight from the video."""
     model, config = load_detector(checkpoint)
     found = extract_faces(real_clip, config.geometry, CenterFace(config.geometry.threshold), "all")
@@ -282,18 +308,38 @@ def test_judging_gives_the_scores_that_evaluation_gives(tmp_path, checkpoint, ex
     faces = faces.assign(label=0, partition="test", group=0)
     loader = make_loader(FaceDataset(faces, tmp_path), SequentialBatches(batch_lengths(track_ids(faces), 3, "mean")), 0)
     faces["logit"] = predict_logits(model, (crops for crops, _ in loader), torch.device("cpu"))
-    evaluated = add_verdicts(faces, pd.DataFrame({"video_id": ["clip"]}), config.calibration).iloc[0]
+    logit = aggregate_videos(faces, config.calibration.aggregate).loc["clip", "logit"]
+    probability = float(config.calibration.probability(logit))
     for path in (checkpoint, exported):
         record = run_task(
             PredictionTask(str(real_clip), "clip", str(tmp_path), settings(path, overlay="none", timeline=False))
         )
-        assert record["probability"] == pytest.approx(evaluated["probability"], abs=1.1e-6)
-        assert record["verdict"] == evaluated["verdict"]
+        assert record["probability"] == pytest.approx(probability, abs=1.1e-6)
+        assert record["verdict"] == str(config.calibration.verdict(probability))
         logits = [face["logit"] for face in record["people"][0]["faces"]]
         assert logits == pytest.approx(faces["logit"].tolist(), abs=2e-5)
 
 
-def test_settings_are_read_from_params(in_project, checkpoint):
-    params = parse("infer", "", ["--checkpoint", str(checkpoint), "--overlay", "none", "--faces", "2"])
-    chosen = PredictionSettings.of(params)
-    assert (chosen.overlay, chosen.faces, chosen.runtime, len(chosen.detector)) == ("none", 2, "torch", 64)
+def test_record_names_the_backend_and_the_hash_of_the_detector(checkpoint, exported):
+    for path, backend in ((checkpoint, "torch"), (exported, "onnx")):
+        record = settings(path, max_people=2).record()
+        assert (record["backend"], record["checkpoint_sha256"]) == (backend, file_sha256(path))
+        assert record["max_people"] == 2 and str(path) not in str(record)
+
+
+@pytest.mark.parametrize(
+    "verdict, probability, thresholds, text",
+    [
+        ("fake", 0.42, (0.4, 0.4, 0.4), "flagged (fake probability 42 %, threshold 40 %)"),
+        ("real", 0.55, (0.64, 0.64, 0.64), "not flagged (fake probability 55 %, threshold 64 %)"),
+        ("real", 0.547, (0.552, 0.552, 0.552), "not flagged (fake probability 54.7 %, threshold 55.2 %)"),
+        ("uncertain", 0.45, (0.37, 0.3, 0.46), "uncertain (fake probability 45 %, between 30 % and 46 %)"),
+        ("no_face", None, (0.37, 0.3, 0.46), "no face found"),
+        ("error", None, None, "not processed"),
+    ],
+)
+def test_verdict_text_gives_a_probability_only_with_its_threshold(verdict, probability, thresholds, text):
+    """The threshold may lie on either side of one half."""
+    bounds = thresholds and dict(zip(("threshold", "low", "high"), thresholds, strict=True))
+    assert verdict_text(verdict, probability, bounds) == text
+    assert verdict_text(verdict, probability) == verdict_text(verdict)

@@ -1,4 +1,4 @@
-"""The labels CSV contract."""
+"""Reading and checking the labels CSV."""
 
 import pytest
 
@@ -45,30 +45,30 @@ def test_every_problem_is_reported_with_its_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("video_id,label\na,real\n", "lacks the column filepath"),
+        ("video_id,label\na,real\n", "has no column filepath"),
         ("video_id,filepath,label\n", "lists no video"),
         ("", "not a CSV table"),
         ('video_id,filepath,label\na,"a.mp4,real\n', "not a CSV table"),
     ],
 )
-def test_malformed_file_is_named(tmp_path, text, said):
-    with pytest.raises(LabelsError, match=said):
+def test_error_names_the_malformed_file(tmp_path, text, message):
+    with pytest.raises(LabelsError, match=message):
         read_labels(write(tmp_path, text), tmp_path)
 
 
 @pytest.mark.parametrize(
     "rows", ["a,a.mp4,real,\nb,b.mp4,fake,\n", "1,a.mp4,b.mp4,real\nb,b.mp4,fake,\n", "a,a.mp4,real\n1,b,c,d\n"]
 )
-def test_rows_longer_than_the_header_are_numbered(tmp_path, rows):
+def test_error_numbers_rows_that_are_longer_than_the_header(tmp_path, rows):
     with pytest.raises(
         LabelsError, match=r"has 3 columns, but . row\(s\) with more fields.*\n(  row 2: 4 fields\n)?  row 3: 4 fields"
     ):
         read_labels(write(tmp_path, "video_id,filepath,label\n" + rows), tmp_path)
 
 
-def test_every_row_in_another_encoding_is_reported_among_the_other_problems(tmp_path):
+def test_rows_in_another_encoding_are_reported_with_the_other_problems(tmp_path):
     rows = "ä,ä.mp4,real\na,a.mp4,odd\nö,ö.mp4,fake\n"
     with pytest.raises(LabelsError) as error:
         read_labels(write(tmp_path, "video_id,filepath,label\n" + rows, "latin-1"), tmp_path)
@@ -77,24 +77,24 @@ def test_every_row_in_another_encoding_is_reported_among_the_other_problems(tmp_
         read_labels(write(tmp_path, "video_id,filepath,label,größe\na,a.mp4,real,1\n", "latin-1"), tmp_path)
 
 
-def test_a_folder_is_no_table(tmp_path):
+def test_folder_instead_of_a_file_is_refused(tmp_path):
     with pytest.raises(LabelsError, match="cannot be read: Is a directory"):
         read_labels(tmp_path, tmp_path)
 
 
-def test_missing_file_says_what_to_do(tmp_path):
+def test_error_for_a_missing_labels_csv_names_the_setting(tmp_path):
     with pytest.raises(LabelsError, match=r"data\.labels"):
         read_labels(tmp_path / "none.csv", tmp_path)
 
 
-def test_empty_lines_count_in_the_numbering_but_are_no_rows(tmp_path):
+def test_empty_lines_are_skipped_but_counted(tmp_path):
     path = write(tmp_path, "video_id,filepath,label\n\na,a.mp4,real\n\nb,b.mp4,odd\n")
     with pytest.raises(LabelsError, match=r"1 problem.*\n  row 5: label 'odd'"):
         read_labels(path, tmp_path)
     assert len(read_labels(write(tmp_path, "video_id,filepath,label\n\na,a.mp4,real\n\n"), tmp_path)) == 1
 
 
-def test_one_file_by_two_spellings_with_two_labels_is_said_to_be_that(tmp_path):
+def test_one_file_in_two_spellings_is_a_duplicate_and_its_labels_are_compared(tmp_path):
     rows = [
         "a,x/é.mp4,real",
         "b,x\\e\u0301.mp4,1",
@@ -112,7 +112,7 @@ def test_one_file_by_two_spellings_with_two_labels_is_said_to_be_that(tmp_path):
     assert "'é' is in row 6 already" in message and "3 problem(s)" in message
 
 
-def test_missing_files_are_problems_only_if_asked(tmp_path):
+def test_missing_files_are_reported_only_on_request(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")
     path = write(tmp_path, "video_id,filepath,label\na,a.mp4,real\nb,b.mp4,fake\nc,s3://bucket/c.mp4,fake\n")
     assert read_labels(path, tmp_path)["path"].tolist()[2] == "s3://bucket/c.mp4"
@@ -121,11 +121,11 @@ def test_missing_files_are_problems_only_if_asked(tmp_path):
 
 
 @pytest.mark.parametrize("filepath", ["../x.mp4", "a/../../x.mp4", "a\\..\\..\\x.mp4"])
-def test_paths_that_climb_out_are_refused(tmp_path, filepath):
-    with pytest.raises(LabelsError, match="climbs out"):
+def test_paths_outside_the_folder_of_the_videos_are_refused(tmp_path, filepath):
+    with pytest.raises(LabelsError, match="leaves the folder"):
         read_labels(write(tmp_path, f"video_id,filepath,label\na,{filepath},real\nb,a/../b..mp4,real\n"), tmp_path)
 
 
-def test_odd_subsets_are_refused(tmp_path):
+def test_unknown_subset_is_refused(tmp_path):
     with pytest.raises(LabelsError, match="row 3: subset 'dev' is none of train, val, test"):
         read_labels(write(tmp_path, "video_id,filepath,label,subset\na,a.mp4,0,Train\nb,b.mp4,0,dev\n"), tmp_path)

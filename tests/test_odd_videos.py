@@ -1,4 +1,4 @@
-"""Videos as they come: each oddity is made here, and must cost no more than it has to."""
+"""Unusual and damaged videos: each is made here, and no more frames may be lost than the file makes necessary."""
 
 from fractions import Fraction
 
@@ -9,10 +9,11 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces import video
-from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces import video_reader
+from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import Geometry, extract_faces
-from deepfake_detector.faces.video import choose_frames, probe, read_frames
+from deepfake_detector.faces.sampling import choose_frames
+from deepfake_detector.faces.video_reader import probe, read_frames
 from deepfake_detector.inference.overlay import annotate_video
 from deepfake_detector.inference.prediction import predict_people
 
@@ -22,35 +23,38 @@ GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", thresh
 def write(
     path, images, codec="libx264", form="yuv420p", options=None, times=None, tags=(None, None), convert=(None, None)
 ):
-    """Encode uint8 BGR images at 25 frames a second; `tags` are colour matrix and range as stated, `convert` as applied."""
+    """Encode uint8 BGR images at 25 frames a second.
+
+    `tags` are the colour matrix and the range that the stream states, `convert` those that are applied.
+    """
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(
-            codec, rate=25, options={"crf": "10", **(options or {})} if "264" in codec else options or {}
-        )
+        quality = {"crf": "10"} if "264" in codec else {}
+        stream = out.add_stream(codec, rate=25, options=quality | (options or {}))
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = form
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
-        space, spread = tags
-        if space is not None:
-            stream.codec_context.colorspace, stream.codec_context.color_range = space, spread
+        matrix, color_range = tags
+        if matrix is not None:
+            stream.codec_context.colorspace, stream.codec_context.color_range = matrix, color_range
         for i, image in enumerate(images):
             picture = av.VideoFrame.from_ndarray(image, format="bgr24")
             picture = picture.reformat(format=form, dst_colorspace=convert[0], dst_color_range=convert[1])
-            picture.pts, picture.time_base = (
-                (i, Fraction(1, 25)) if times is None else (round(times[i] * 1000), Fraction(1, 1000))
-            )
+            picture.pts, picture.time_base = i, Fraction(1, 25)
+            if times is not None:
+                picture.pts, picture.time_base = round(times[i] * 1000), Fraction(1, 1000)
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
     return path
 
 
 def counter(frames=60, size=(160, 120)):
-    """Images of which the i-th is uniformly 4 * i + 3 bright (what it loses to rounding is about 3)."""
+    """Images in which the i-th has the uniform brightness 4 * i + 3; conversion to YUV and back loses about 3."""
     return [np.full((size[1], size[0], 3), 4 * i + 3, np.uint8) for i in range(frames)]
 
 
-def shown(frames):
+def numbers_in(frames):
+    """The numbers that frames of `counter` show."""
     return [round(frame.image.mean() / 4) for frame in frames]
 
 
@@ -63,21 +67,24 @@ def faces(real_clip):
 def decoded_packets(monkeypatch):
     """Sizes of the packets that are given to the decoder."""
     sizes = []
-    decode = video._decoded
-    monkeypatch.setattr(
-        video, "_decoded", lambda stream, packet: (sizes.append(packet and packet.size), decode(stream, packet))[1]
-    )
+    decode = video_reader._decode
+
+    def record_size(stream, packet):
+        sizes.append(packet and packet.size)
+        return decode(stream, packet)
+
+    monkeypatch.setattr(video_reader, "_decode", record_size)
     return sizes
 
 
 @pytest.mark.parametrize(
     "options", [{"g": "10"}, {"g": "10", "x264-params": "open-gop=1:bframes=3"}, {"g": "250"}, {"bf": "0"}]
 )
-def test_frames_are_exact_however_they_are_reached(tmp_path, options):
+def test_frames_and_times_are_exact_for_any_group_of_pictures(tmp_path, options):
     path = write(tmp_path / "a.mp4", counter(), options=options)
     for wanted in ([3, 4, 29, 58], [0, 59], [31], list(range(60))):
         frames = list(read_frames(path, wanted, probe(path)))
-        assert [frame.number for frame in frames] == shown(frames) == wanted
+        assert [frame.number for frame in frames] == numbers_in(frames) == wanted
         assert [frame.time for frame in frames] == pytest.approx([n / 25 for n in wanted])
 
 
@@ -87,7 +94,7 @@ def test_no_more_is_decoded_than_the_wanted_frames_need(tmp_path, decoded_packet
     assert len([size for size in decoded_packets if size]) == 3 + 4
 
 
-def test_rates_and_keyframes_choose_by_the_video_alone(tmp_path):
+def test_frames_are_chosen_by_rate_or_by_keyframes(tmp_path):
     times = [0, 0.04, 0.1, 0.5, 0.52, 1.3]
     varying = probe(write(tmp_path / "a.mp4", counter(6), times=times))
     assert choose_frames(varying, 4, fps=2) == [2, 4]  # shown at 0.25 and 0.75 seconds
@@ -97,12 +104,12 @@ def test_rates_and_keyframes_choose_by_the_video_alone(tmp_path):
 
 
 @pytest.fixture
-def turned(tmp_path, faces):
-    """A clip as phones write it: lying on its side, with a note in the header to turn it upright."""
+def rotated(tmp_path, faces):
+    """A clip as phones write it: pictures that lie on their side, and a matrix in the header that turns them upright."""
     path = write(tmp_path / "a.mp4", [cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE) for image in faces[:20]])
     data = bytearray(path.read_bytes())
-    place = data.find(b"tkhd") + 44
-    data[place : place + 36] = (
+    matrix = data.find(b"tkhd") + 44  # offset of the display matrix
+    data[matrix : matrix + 36] = (
         np.array([0, 1, 0, -1, 0, 0, 0, 0, 2**14], ">i4")
         .tobytes()
         .replace(b"\0\0\0\1", b"\0\1\0\0")
@@ -112,41 +119,41 @@ def turned(tmp_path, faces):
     return path
 
 
-def test_rotation_in_the_header_turns_the_picture(turned, faces):
-    image = next(read_frames(turned)).image
+def test_rotation_in_the_header_is_applied(rotated, faces):
+    image = next(read_frames(rotated)).image
     assert np.abs(image.astype(int) - faces[0]).mean() < 4
 
 
-def test_annotated_video_of_a_turned_one_stands_upright(turned, faces, tmp_path):
+def test_annotated_video_of_a_rotated_video_is_upright(rotated, faces, tmp_path):
     calibration = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
-    found = extract_faces(turned, Geometry(4, 64, 0.5, "centerface", 0.5), CenterFace(0.5), 1)
+    found = extract_faces(rotated, Geometry(4, 64, 0.5, "centerface", 0.5), CenterFace(0.5), 1)
     judgement = predict_people(found, np.full(4, 2, np.float32), calibration)
-    annotate_video(turned, tmp_path / "out.mp4", judgement, calibration)
+    annotate_video(rotated, tmp_path / "out.mp4", judgement, calibration)
     image = next(read_frames(tmp_path / "out.mp4")).image
     height, width = faces[0].shape[:2]
     assert image.shape[1] == width and image.shape[0] > height
-    x1, y1, x2, y2 = found.faces[0].detection[:4].astype(int)
+    x1, y1, x2, y2 = found.faces[0].detection.box.astype(int)
     inside = np.s_[y1 + 10 : y2 - 10, x1 + 10 : x2 - 10]
     assert np.abs(image[inside].astype(int) - faces[0][inside]).mean() < 6
     assert np.abs(image[y1, x1:x2].astype(int) - faces[0][y1, x1:x2]).mean() > 20
 
 
-@pytest.mark.parametrize("space", [Colorspace.ITU601, Colorspace.ITU709])
-@pytest.mark.parametrize("spread", [ColorRange.MPEG, ColorRange.JPEG])
-def test_colours_are_those_the_video_names(tmp_path, space, spread):
+@pytest.mark.parametrize("matrix", [Colorspace.ITU601, Colorspace.ITU709])
+@pytest.mark.parametrize("color_range", [ColorRange.MPEG, ColorRange.JPEG])
+def test_stated_colour_matrix_and_range_are_applied(tmp_path, matrix, color_range):
     image = np.full((120, 160, 3), (40, 90, 200), np.uint8)
-    path = write(tmp_path / "a.mp4", [image] * 3, tags=(space, spread), convert=(space, spread))
+    path = write(tmp_path / "a.mp4", [image] * 3, tags=(matrix, color_range), convert=(matrix, color_range))
     assert np.abs(next(read_frames(path)).image.astype(int) - (40, 90, 200)).max() <= 4
 
 
-@pytest.mark.parametrize(("size", "space"), [((320, 240), Colorspace.ITU601), ((1280, 720), Colorspace.ITU709)])
-def test_colours_that_no_one_names_are_those_of_the_size(tmp_path, size, space):
+@pytest.mark.parametrize(("size", "matrix"), [((320, 240), Colorspace.ITU601), ((1280, 720), Colorspace.ITU709)])
+def test_colour_matrix_that_is_not_stated_follows_from_the_height(tmp_path, size, matrix):
     image = np.full((size[1], size[0], 3), (40, 90, 200), np.uint8)
-    path = write(tmp_path / "a.mp4", [image] * 2, convert=(space, ColorRange.MPEG))
+    path = write(tmp_path / "a.mp4", [image] * 2, convert=(matrix, ColorRange.MPEG))
     assert np.abs(next(read_frames(path)).image.astype(int) - (40, 90, 200)).max() <= 4
 
 
-def test_ten_bits_and_odd_sizes(tmp_path, faces):
+def test_pixel_formats_and_odd_sizes_are_read(tmp_path, faces):
     odd = [np.ascontiguousarray(image[:-1, :-1]) for image in faces[:20]]
     for name, codec, form in (
         ("a.mkv", "ffv1", "yuv420p10le"),
@@ -160,7 +167,7 @@ def test_ten_bits_and_odd_sizes(tmp_path, faces):
 
 
 def test_interlaced_video_shows_no_combs(tmp_path, faces):
-    """Two moments woven into one frame, as a camera of old writes them."""
+    """Each frame holds the lines of two moments, as interlacing cameras write them."""
     woven = []
     for a, b in zip(faces[:40:2], faces[1:40:2], strict=False):
         image = a.copy()
@@ -174,15 +181,13 @@ def test_interlaced_video_shows_no_combs(tmp_path, faces):
     assert len(extract_faces(path, GEOMETRY, CenterFace(0.5), 1).faces) == 6
 
 
-def test_picture_is_found_among_several_streams(tmp_path, faces):
-    """A cover picture first, then sound, then the video."""
+def test_video_stream_is_found_among_several_streams(tmp_path, faces):
+    """A cover picture comes first, then audio, then the video."""
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as out:
-        cover, sound, main = (
-            out.add_stream("mjpeg"),
-            out.add_stream("aac", rate=44100),
-            out.add_stream("libx264", rate=25),
-        )
+        cover = out.add_stream("mjpeg")
+        audio = out.add_stream("aac", rate=44100)
+        main = out.add_stream("libx264", rate=25)
         cover.width = cover.height = 64
         cover.pix_fmt = "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic
@@ -193,17 +198,17 @@ def test_picture_is_found_among_several_streams(tmp_path, faces):
         out.mux(cover.encode(picture))
         samples = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
         samples.sample_rate, samples.pts = 44100, 0
-        out.mux(sound.encode(samples))
+        out.mux(audio.encode(samples))
         for i, image in enumerate(faces[:20]):
             picture = av.VideoFrame.from_ndarray(image, format="bgr24")
             picture.pts, picture.time_base = i, Fraction(1, 25)
             out.mux(main.encode(picture))
-        out.mux([*cover.encode(None), *sound.encode(None), *main.encode(None)])
+        out.mux([*cover.encode(None), *audio.encode(None), *main.encode(None)])
     assert probe(path).frames == 20
     assert next(read_frames(path)).image.shape == faces[0].shape
 
 
-def test_header_without_duration_or_count(tmp_path, faces):
+def test_frames_are_spread_over_a_video_whose_header_states_no_length(tmp_path, faces):
     path = write(tmp_path / "a.mpg", faces[:30], "mpeg1video", options={"b": "2M", "g": "12", "bf": "2"})
     with av.open(str(path)) as container:
         assert container.streams.video[0].frames == 0
@@ -212,16 +217,16 @@ def test_header_without_duration_or_count(tmp_path, faces):
     assert [face.frame for face in video.faces] == [2, 7, 12, 17, 22, 27]
 
 
-def test_file_cut_short_gives_what_is_there_and_says_what_is_not(tmp_path, faces):
+def test_truncated_file_gives_its_frames_and_reports_the_missing_ones(tmp_path, faces):
     path = write(tmp_path / "a.avi", faces[:40], "mpeg4", options={"b": "2M", "g": "5"})
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 6 // 10])
     video = extract_faces(path, GEOMETRY, CenterFace(0.5), 1)
     assert video.status == "partial" and len(video.faces) >= 3
-    assert "of the 40 frames that its header promises" in video.reason
+    assert "of the 40 frames that its header states" in video.reason
 
 
-def test_damage_in_the_middle_costs_the_frames_it_hits(tmp_path, faces):
+def test_damage_in_the_middle_costs_only_the_frames_around_it(tmp_path, faces):
     path = write(tmp_path / "a.ts", faces[:50], options={"g": "10", "bf": "0"})
     data = bytearray(path.read_bytes())
     rng = np.random.default_rng(0)

@@ -1,13 +1,24 @@
-"""The embedded corpus: what it promises of itself."""
+"""The sample corpus: its people, clips and labels, and the stage that writes it."""
 
 from collections import Counter
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from deepfake_detector.corpora.sample_corpus import SWAPS, face_mask, partner, sample_clips, write_clip
-from deepfake_detector.faces.video import probe, read_frames
+from deepfake_detector.corpora.sample_corpus import (
+    SWAPS,
+    FaceSwap,
+    face_mask,
+    matching_poses,
+    partner,
+    sample_clips,
+    write_clip,
+)
+from deepfake_detector.corpora.sample_corpus.clips import poses_of
+from deepfake_detector.faces.video_reader import probe, read_frames
+from stages import sample
 
 
 def test_forty_people_have_two_real_clips_and_a_fake_by_each_method():
@@ -31,7 +42,7 @@ def test_people_are_swapped_within_pairs_only():
     assert all(partner(partner(person)) == person != partner(person) for person in range(1, 41))
 
 
-def test_clip_is_the_same_bytes_every_time(pair, recipes, clip_folder, tmp_path):
+def test_clip_has_the_same_bytes_every_time(pair, recipes, clip_folder, tmp_path):
     for clip in (recipes["real"], recipes["poisson"]):
         write_clip(clip, pair, tmp_path)
         name = f"{clip.video_id}.mp4"
@@ -46,15 +57,69 @@ def test_clips_last_two_to_four_seconds_and_move(real_clip):
 
 @pytest.mark.parametrize("method", SWAPS)
 def test_swap_changes_the_face_and_leaves_the_rest(pair, recipes, method):
-    from deepfake_detector.corpora.sample_corpus import FaceSwap, matching_poses, poses_of
-
     clip = recipes[method]
     target, donor = pair[clip.person], pair[clip.donor]
     poses = poses_of(clip.take)
-    head, points, _ = target.moving(poses).at(0.3)
-    face, face_points, _ = donor.moving(matching_poses(target, poses, donor)).at(0.3)
+    head, points, _ = target.head_motion(poses).at(0.3)
+    face, face_points, _ = donor.head_motion(
+        matching_poses(np.array(target.landmarks)[poses], np.array(donor.landmarks))
+    ).at(0.3)
     swapped = FaceSwap(method, np.random.default_rng(0))(head, points, face, face_points)
     eyes = float(np.linalg.norm(points[1] - points[0]))
-    inner, outer = (face_mask(head.shape, points, eyes, share, share) > 0 for share in (0.7, 1.6))
+    inner, outer = (face_mask(head.shape, points, eyes, size, size) > 0 for size in (0.7, 1.6))
     assert np.abs(swapped - head)[inner].mean() > 4
     assert np.abs(swapped - head)[~outer].max() < 1
+
+
+@pytest.fixture
+def stage(in_project, monkeypatch):
+    """Runs the sample stage without rendering and returns the names of the files in data/sample."""
+    monkeypatch.setattr(sample, "write_corpus", lambda settings, folder: written(folder))
+
+    def written(folder):
+        (folder / "labels.csv").write_text("")
+        return pd.DataFrame({"label": ["real", "fake"], "identity": ["s01", "s02"]})
+
+    def run(*options):
+        monkeypatch.setattr("sys.argv", ["sample", *options])
+        sample.main()
+        return sorted(path.name for path in (in_project / "data/sample").iterdir())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--data.labels", "mine.csv"],
+        ["--infer.videos", "mine"],
+        ["--data.labels", "mine.csv", "--infer.videos", "mine,data/sample/infer/nobody.mp4"],
+    ],
+)
+def test_stage_writes_the_corpus_if_labels_or_videos_lie_in_its_folder(stage, options):
+    assert stage(*options) == ["labels.csv"]
+
+
+@pytest.mark.parametrize("labels", ["mine.csv", "none", "data/sample2/labels.csv", "data/labels.csv"])
+def test_stage_leaves_a_note_if_nothing_needs_the_corpus(stage, in_project, labels):
+    assert stage() == ["labels.csv"]
+    assert stage("--data.labels", labels, "--infer.videos", "mine") == ["README.txt"]
+    assert (in_project / "data/sample/README.txt").read_text().count("\n") == 1
+    assert stage() == ["labels.csv"]
+
+
+def test_stage_writes_to_its_output(stage, in_project):
+    stage()
+    assert stage("--output", "other", "--data.labels", "other/labels.csv") == ["labels.csv"]
+    assert [path.name for path in (in_project / "other").iterdir()] == ["labels.csv"]
+
+
+def test_stage_deletes_no_file_of_another_corpus(stage, in_project, capsys):
+    (in_project / "data/sample").mkdir(parents=True)
+    for name in ("s01_a.mp4", "holiday.mp4"):
+        (in_project / "data/sample" / name).write_bytes(b"")
+    with pytest.raises(SystemExit):
+        stage()
+    assert "sample.output = data/sample contains holiday.mp4" in capsys.readouterr().err
+    assert (in_project / "data/sample/holiday.mp4").exists() and (in_project / "data/sample/s01_a.mp4").exists()

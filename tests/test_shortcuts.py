@@ -1,4 +1,4 @@
-"""Nothing but the face tells fake from real clips of the embedded corpus: every other way of telling them stays at chance."""
+"""The sample corpus has no shortcuts: nothing but the face separates fake from real clips better than chance."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from deepfake_detector.corpora.identity_graph import identity_groups
 from deepfake_detector.corpora.labels import read_labels
 from deepfake_detector.corpora.sample_corpus import face_mask
-from deepfake_detector.faces.alignment import crop_face, template
-from deepfake_detector.faces.detectors import CenterFace
-from deepfake_detector.faces.video import probe, read_frames
+from deepfake_detector.faces.alignment import align_face, landmark_template
+from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.video_reader import probe, read_frames
 from stages import sample
 
 SIZE, MARGIN = 96, 0.5
@@ -41,7 +41,7 @@ def corpus(tmp_path_factory):
 
 
 def codec_figures(path):
-    """Bytes, frames, and size of packets by kind: what a file tells without being looked at."""
+    """Bytes, frames, and sizes of packets by kind: the features of a file that is not decoded."""
     with av.open(path) as container:
         sizes = [(packet.is_keyframe, packet.size) for packet in container.demux(video=0) if packet.size]
     key, rest = (np.array([size for is_key, size in sizes if is_key == wanted]) for wanted in (True, False))
@@ -49,27 +49,26 @@ def codec_figures(path):
 
 
 def picture_statistics(path):
-    """Brightness, contrast, sharpness and noise of whole frames, and how they change."""
+    """Brightness, contrast, sharpness and noise of whole frames, and their changes over time."""
     rows = []
     for frame in read_frames(path, [5, 25, 45]):
-        grey = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
-        edges, fine = cv2.Laplacian(grey, cv2.CV_64F), grey - cv2.GaussianBlur(grey, (0, 0), 1.0).astype(float)
-        rows.append([grey.mean(), grey.std(), np.log(edges.var()), fine.std(), *np.percentile(grey, [5, 50, 95])])
+        gray = cv2.cvtColor(frame.image, cv2.COLOR_BGR2GRAY)
+        edges, fine = cv2.Laplacian(gray, cv2.CV_64F), gray - cv2.GaussianBlur(gray, (0, 0), 1.0).astype(float)
+        rows.append([gray.mean(), gray.std(), np.log(edges.var()), fine.std(), *np.percentile(gray, [5, 50, 95])])
     return [*np.mean(rows, axis=0), *np.std(rows, axis=0)]
 
 
 def surroundings(path, detector):
-    """Aligned crops of two frames with all masked out that a swap may touch, small."""
-    points = template(SIZE, MARGIN)
+    """Small aligned crops of two frames, in which everything that a swap may change is masked."""
+    points = landmark_template(SIZE, MARGIN)
     mask = face_mask((SIZE, SIZE), points, float(points[1, 0] - points[0, 0]), 1.6, 1.6) > 0
-    views = []
+    crops = []
     for frame in read_frames(path, [10, 40]):
-        crop = cv2.cvtColor(
-            crop_face(frame.image, detector.detect(frame.image)[0, 5:].reshape(5, 2), SIZE, MARGIN), cv2.COLOR_BGR2GRAY
-        )
+        landmarks = detector.detect(frame.image)[0].landmarks
+        crop = cv2.cvtColor(align_face(frame.image, landmarks, SIZE, MARGIN), cv2.COLOR_BGR2GRAY)
         crop[mask] = 0
-        views.append(cv2.resize(crop, (24, 24), interpolation=cv2.INTER_AREA).ravel())
-    return np.concatenate(views).astype(float)
+        crops.append(cv2.resize(crop, (24, 24), interpolation=cv2.INTER_AREA).ravel())
+    return np.concatenate(crops).astype(float)
 
 
 def cross_validated_auc(model, features, labels):
@@ -80,7 +79,7 @@ def cross_validated_auc(model, features, labels):
 
 
 def chance(labels):
-    """The AUC that a score without any information stays below in 97.5 of 100 corpora of this size (Hanley & McNeil 1982)."""
+    """The AUC that a random score stays below in 97.5 % of corpora of this size (Hanley & McNeil 1982)."""
     real, fake = (labels["label"] == 0).sum(), (labels["label"] == 1).sum()
     return 0.5 + 1.96 * np.sqrt((real + fake + 1) / (12 * real * fake))
 
@@ -92,26 +91,26 @@ MODELS = {
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_file_and_frame_statistics_tell_nothing(corpus, model):
+def test_file_and_frame_statistics_do_not_separate_fakes(corpus, model):
     features = np.array([[*codec_figures(path), *picture_statistics(path)] for path in corpus["path"]])
     assert cross_validated_auc(MODELS[model], features, corpus) < chance(corpus)
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_what_surrounds_the_face_tells_nothing(corpus, model):
-    detector = CenterFace(0.2)
+def test_surroundings_of_the_face_do_not_separate_fakes(corpus, model):
+    detector = create_detector("centerface", 0.2)
     features = np.array([surroundings(path, detector) for path in corpus["path"]])
     assert cross_validated_auc(MODELS[model], features, corpus) < chance(corpus)
 
 
-def test_the_same_test_finds_a_shortcut_where_there_is_one(corpus):
-    """Had the fakes been encoded more strongly, as in some real corpora, this would not pass."""
+def test_a_planted_shortcut_is_found(corpus):
+    """Stronger compression of the fakes, as in some real corpora, separates them."""
     features = np.array([codec_figures(path) for path in corpus["path"]])
     features[corpus["label"] == 1, 1:] *= 0.4
     assert cross_validated_auc(MODELS["forest"], features, corpus) > chance(corpus)
 
 
-def test_clips_are_as_long_whatever_their_label(corpus):
+def test_a_fake_is_as_long_as_its_original(corpus):
     frames = corpus.assign(frames=[probe(path).frames for path in corpus["path"]])
     originals = frames.set_index("video_id")["frames"]
     fakes = frames[frames["label"] == 1]

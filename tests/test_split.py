@@ -1,7 +1,6 @@
-"""Groups that share a face, folds, partitions and their audit."""
+"""Links, groups, folds, partitions and the audit of a split."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfake_detector.corpora.identity_graph import identity_groups, links
-from deepfake_detector.corpora.leakage import find_leaks
-from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitError, moved_videos
+from deepfake_detector.corpora.leakage import already_seen, find_leaks, link_digests
+from deepfake_detector.corpora.plots import plot_split
+from deepfake_detector.corpora.split_strategies import SplitError, assign_splits, moved_videos
 from stages import split
 
 COLUMNS = ["video_id", "label", "identity", "donor", "source_video"]
@@ -21,28 +21,20 @@ def corpus(rows, columns=COLUMNS):
     return pd.DataFrame(rows, columns=columns)
 
 
-def asked(**changes):
-    defaults = {
+def divide(labels, previous=None, allow_leaks=(), **changes):
+    settings = {
         "seed": 1,
         "strategy": "grouped",
         "folds": 5,
         "fold": 0,
-        "val": 0.18,
-        "largest": 0.5,
-        "keep": "none",
-        "allow_leaks": [],
+        "val_fraction": 0.18,
+        "max_group_share": 0.5,
     }
-    return SimpleNamespace(**(defaults | changes))
+    binding = {kind: tokens for kind, tokens in links(labels).items() if kind not in allow_leaks}
+    return assign_splits(labels, binding, previous=previous, **(settings | changes))
 
 
-def divide(labels, kept=None, **changes):
-    kinds = links(labels)
-    return SplitAssignment(
-        labels, {k: v for k, v in kinds.items() if k not in changes.get("allow_leaks", [])}, asked(**changes), kept
-    )
-
-
-def crossing(labels, table):
+def leaks(labels, table):
     return find_leaks(table.set_index("video_id")["partition"], links(labels))
 
 
@@ -85,7 +77,7 @@ def swapped_with_everyone(seed, people=59, real=590, fakes=5639):
     return corpus(rows)
 
 
-def test_person_donor_and_original_each_tie():
+def test_person_donor_and_original_link_videos():
     rows = [
         ("a", 0, "p1", "", ""),
         ("b", 0, "p2", "", ""),
@@ -99,12 +91,12 @@ def test_person_donor_and_original_each_tie():
     assert len({groups[0], groups[3], groups[5]}) == 3
 
 
-def test_one_upload_ties_two_clips():
+def test_an_upload_links_two_clips():
     labels = corpus([("a", 0, "u"), ("b", 0, "u"), ("c", 0, "")], ["video_id", "label", "upload"])
     assert identity_groups(labels).tolist() == [0, 0, 1]
 
 
-def test_columns_that_a_corpus_lacks_tie_nothing():
+def test_missing_columns_link_nothing():
     labels = pd.DataFrame({"video_id": ["a", "b"], "label": [0, 1]})
     assert len(set(identity_groups(labels))) == 2
 
@@ -122,11 +114,11 @@ def test_no_corpus_leaks_or_loses_a_video(seed, people, density, reach, fold):
     try:
         division = divide(labels, fold=fold, seed=seed % 1000)
     except SplitError:
-        return  # too few groups; that they are, is another test's matter
+        return  # too few groups: another test covers the error
     table = division.table
     assert table["video_id"].tolist() == labels["video_id"].tolist()
     assert set(table["partition"]) <= {"train", "val", "test", "excluded"}
-    assert not naive_leaks(labels, table) and crossing(labels, table).empty
+    assert not naive_leaks(labels, table) and leaks(labels, table).empty
     excluded = table["partition"] == "excluded"
     assert ((division.reason != "") == excluded).all()
     assert (labels.loc[excluded, "label"] == 1).all()
@@ -139,9 +131,9 @@ def test_no_corpus_leaks_or_loses_a_video(seed, people, density, reach, fold):
     reach=st.integers(1, 3),
     val=st.sampled_from([0.1, 0.18, 0.3]),
 )
-def test_shares_are_those_asked_where_groups_are_small(seed, people, reach, val):
+def test_partitions_have_the_requested_sizes_and_equal_mixtures_if_groups_are_small(seed, people, reach, val):
     labels = random_corpus(np.random.default_rng(seed), people, people * 4, reach)
-    table = labels.assign(partition=divide(labels, val=val, seed=seed % 1000).table["partition"])
+    table = labels.assign(partition=divide(labels, val_fraction=val, seed=seed % 1000).table["partition"])
     share = table["partition"].value_counts(normalize=True)
     assert share["test"] == pytest.approx(0.2, abs=0.02)
     assert share["val"] == pytest.approx(0.8 * val, abs=0.02)
@@ -156,7 +148,7 @@ def test_every_video_is_tested_in_exactly_one_fold():
     assert (tested == 1).all()
 
 
-def test_where_everyone_is_swapped_with_everyone_people_are_kept_apart():
+def test_people_are_separated_if_everyone_is_swapped_with_everyone():
     labels = swapped_with_everyone(0)
     assert len(set(identity_groups(labels))) == 1
     division = divide(labels)
@@ -170,19 +162,19 @@ def test_where_everyone_is_swapped_with_everyone_people_are_kept_apart():
     )
     excluded = (table["partition"] == "excluded").sum() / 5639
     by_chance = 1 - ((people / 59) ** 2).sum()
-    assert 0.4 < excluded < by_chance  # nearer: benchmarks/split_optimum.py
+    assert 0.4 < excluded < by_chance  # benchmarks/split_optimum.py compares with the optimum
     assert table["group"].nunique() == 59  # the bootstrap needs more than one
 
 
-def test_a_few_large_groups_are_divided_when_they_are_fewer_than_the_folds():
+def test_groups_are_divided_if_they_are_fewer_than_the_folds():
     labels = random_corpus(np.random.default_rng(0), 90, 500, 29)
     assert len(set(identity_groups(labels))) == 3
     division = divide(labels)
     assert not naive_leaks(labels, division.table) and set(division.fold) == set(range(5))
 
 
-def test_a_pair_of_communities_is_cut_where_fewest_are_lost():
-    """Two circles of people with two fakes between them, and too large a group to stay together."""
+def test_two_communities_are_cut_where_the_fewest_fakes_are_lost():
+    """Two communities with two fakes between them form a group that is too large to stay together."""
     rng = np.random.default_rng(0)
     rows = [(f"r{p}", 0, f"p{p}", "", "") for p in range(20)]
     for i in range(400):
@@ -190,13 +182,13 @@ def test_a_pair_of_communities_is_cut_where_fewest_are_lost():
         rows.append((f"f{i}", 1, f"p{a}", f"p{b}", f"r{a}"))
     rows += [("x", 1, "p0", "p10", "r0"), ("y", 1, "p11", "p1", "r11")]
     labels = corpus(rows)
-    division = divide(labels, folds=2, val=0.2)
+    division = divide(labels, folds=2, val_fraction=0.2)
     test = set(labels.loc[division.side == 2, "identity"])
     assert test in ({f"p{i}" for i in range(10)}, {f"p{i}" for i in range(10, 20)})
     assert {"x", "y"} <= set(labels.loc[division.side < 0, "video_id"])
 
 
-def test_added_videos_move_no_group_that_is_kept():
+def test_added_videos_move_no_previous_group():
     rng = np.random.default_rng(3)
     labels = random_corpus(rng, 90, 400, 2)
     before = divide(labels).table
@@ -216,7 +208,7 @@ def test_added_videos_move_no_group_that_is_kept():
     grown = pd.concat([others, labels, more, joining], ignore_index=True).sample(
         frac=1, random_state=1, ignore_index=True
     )
-    division = divide(grown, kept=before)
+    division = divide(grown, previous=before)
     after = division.table
     both = before.merge(after, on="video_id", suffixes=("", "_after"))
     assert len(both) == len(before)
@@ -230,20 +222,20 @@ def test_added_videos_move_no_group_that_is_kept():
     assert set(after.loc[after["video_id"].isin(fresh), "partition"]) == {"train", "val", "test"}
 
 
-def test_growing_a_divided_corpus_moves_nobody():
+def test_adding_to_a_divided_corpus_moves_no_video():
     labels = swapped_with_everyone(1, people=20, real=60, fakes=500)
     before = divide(labels).table
     grown = pd.concat(
         [labels, swapped_with_everyone(2, people=25, real=75, fakes=200).assign(video_id=lambda t: "n" + t["video_id"])]
     )
-    after = divide(grown.reset_index(drop=True), kept=before).table
+    after = divide(grown.reset_index(drop=True), previous=before).table
     both = before.merge(after, on="video_id", suffixes=("", "_after"))
     assert (both["partition"] == both["partition_after"]).all()
     assert not naive_leaks(grown, after)
 
 
 def any_corpus(seed, prefix=""):
-    """People of whom many are on screen in fakes only, or are donors only; some fakes of unknown people or originals."""
+    """Many people are on screen only in fakes, or are only donors; some fakes have unknown people or originals."""
     rng = np.random.default_rng(seed)
     people, reach = int(rng.integers(12, 80)), int(rng.integers(1, 60))
     rows = [
@@ -262,7 +254,7 @@ def any_corpus(seed, prefix=""):
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), fold=st.integers(0, 4))
-def test_what_is_kept_stays_whoever_is_added(seed, fold):
+def test_previous_videos_stay_whatever_is_added(seed, fold):
     labels = any_corpus(seed)
     try:
         before = divide(labels, fold=fold).table
@@ -289,13 +281,24 @@ def test_audit_finds_planted_leaks_of_each_kind_and_counts_pairs():
     ]
     labels = corpus(rows, [*COLUMNS, "upload"])
     table = labels.assign(partition=["train", "test", "val", "train", "excluded"])
-    found = crossing(labels, table).set_index("kind")
+    found = leaks(labels, table).set_index("kind")
     assert found["pairs"].to_dict() == {"person": 1, "donor": 2, "original": 1, "upload": 1}
     assert found.loc["upload", "token"] == "u1" and found.loc["upload", "example"] == "a (train) and c (val)"
 
 
+def test_tokens_that_a_detector_was_trained_on_are_found_by_their_digests():
+    columns = ["video_id", "identity", "donor", "source_video"]
+    trained = pd.DataFrame([("a", "p1", "", ""), ("b", "p2", "p1", "a")], columns=columns)
+    digests = link_digests(links(trained))
+    assert not any("p1" in words for words in digests["person"])
+    clean = pd.DataFrame([("c", "p3", "", ""), ("d", "p3", "p4", "c")], columns=columns)
+    assert not any(already_seen(links(clean), digests).values())
+    leaking = pd.DataFrame([("e", "p5", "p2", "b2")], columns=columns)
+    assert already_seen(links(leaking), digests) == {"person": [], "donor": ["p2"], "original": [], "upload": []}
+
+
 def official_corpus(leaking=7, pairs=(360, 70, 70), methods=5):
-    """Pairs of sequences faked both ways, as FaceForensics++ is; `leaking` uploads gave a sequence to two partitions each."""
+    """Pairs of sequences swapped in both directions, as in FaceForensics++; `leaking` uploads are in two partitions."""
     sequences = [(f"{i:03d}", name) for i, name in enumerate(np.repeat(["train", "val", "test"], np.array(pairs) * 2))]
     upload = {name: f"u{name}" for name, _ in sequences}
     for i in range(leaking):
@@ -307,20 +310,20 @@ def official_corpus(leaking=7, pairs=(360, 70, 70), methods=5):
     return corpus(rows, [*COLUMNS, "method", "subset", "upload"])
 
 
-def test_official_partition_is_taken_and_its_seven_shared_uploads_are_found():
+def test_official_partition_is_kept_and_its_seven_shared_uploads_are_found():
     labels = official_corpus()
     division = divide(labels, strategy="official", allow_leaks=["upload"])
     real = labels["label"] == 0
     assert division.table.loc[real, "partition"].value_counts().to_dict() == {"train": 720, "val": 140, "test": 140}
-    found = crossing(labels, division.table)
+    found = leaks(labels, division.table)
     assert set(found["kind"]) == {"upload"} and len(found) == 7
     assert (found["pairs"] == 36).all()  # an original and five fakes on each side
 
 
-def test_repair_moves_the_leaking_groups_and_lists_them():
+def test_repair_moves_and_lists_the_leaking_groups():
     labels = official_corpus()
     division = divide(labels, strategy="repair")
-    assert crossing(labels, division.table).empty
+    assert leaks(labels, division.table).empty
     changed = moved_videos(labels, division)
     assert set(changed["official"]) == {"test"} and set(changed["partition"]) == {"train"}
     assert changed["video_id"].str.startswith("original").sum() == 14  # seven pairs of sequences
@@ -338,10 +341,10 @@ def test_official_partition_without_validation_gets_one_from_train():
     division = divide(labels, strategy="official")
     assert (division.side[labels["subset"] == "test"] == 2).all()
     assert (division.side == 1).sum() / (division.side < 2).sum() == pytest.approx(0.18, abs=0.03)
-    assert division.reason[-1] == "has no official partition" and crossing(labels, division.table).empty
+    assert division.reason[-1] == "has no official partition" and leaks(labels, division.table).empty
 
 
-def test_repair_of_a_partition_in_which_everyone_is_tied_excludes_the_fakes_between():
+def test_repair_excludes_the_fakes_between_partitions_if_all_videos_are_linked():
     labels = swapped_with_everyone(4, people=20, real=200, fakes=600)
     number = labels["identity"].str[2:].astype(int)
     labels["subset"] = np.where((number < 6) & (labels["video_id"].str.len() % 2 == 0) | (number < 3), "test", "train")
@@ -350,32 +353,45 @@ def test_repair_of_a_partition_in_which_everyone_is_tied_excludes_the_fakes_betw
     assert (labels.loc[division.side < 0, "label"] == 1).all()
 
 
-def test_repair_excludes_nothing_of_a_partition_without_leaks():
-    """Ten of forty people are donors only, and so much is swapped that people are divided."""
+def test_repair_changes_nothing_without_leaks():
+    """Ten of forty people are only donors, and so many are swapped that the group is divided."""
     labels = swapped_with_everyone(0, people=40, real=200, fakes=1500)
     target, donor = (labels[name].str[2:].replace("", None).astype(float) for name in ("identity", "donor"))
     side = lambda number: np.select([number % 10 < 7, number % 10 < 8], ["train", "val"], "test")  # noqa: E731
     labels["subset"] = side(target)
     clean = labels[(target >= 10) & (donor.isna() | (side(donor) == labels["subset"]))].reset_index(drop=True)
-    division = divide(clean, strategy="repair", largest=0.3)
+    division = divide(clean, strategy="repair", max_group_share=0.3)
     assert moved_videos(clean, division).empty and (division.side >= 0).all()
 
 
-def test_repair_says_who_has_no_official_partition():
+def test_repair_reports_videos_without_an_official_partition():
     labels = official_corpus(leaking=0, pairs=(20, 5, 5))
     more = corpus([("x", 1, "000", "else", "", "m0", "", ""), ("y", 0, "else", "", "", "", "", "")], labels.columns)
     more.loc[len(more)] = ("z", 1, "else", "000", "", "m0", "", "")
     labels = pd.concat([labels, more], ignore_index=True)
-    division = divide(labels, strategy="repair", largest=0.01)
+    division = divide(labels, strategy="repair", max_group_share=0.01)
     assert set(division.reason[-3:]) == {"has no official partition"} and (division.side[:-3] >= 0).all()
 
 
 @pytest.mark.parametrize(("only", "name"), [(0, "val"), (1, "train")])
-def test_a_train_or_val_of_one_kind_is_refused(only, name):
+def test_train_or_val_with_one_label_is_refused(only, name):
     labels = official_corpus(leaking=0, pairs=(20, 5, 5))
     labels = labels[(labels["subset"] != name) | (labels["label"] == only)].reset_index(drop=True)
-    with pytest.raises(SplitError, match=f"{name} has {('real videos', 'fakes')[only]} only"):
+    with pytest.raises(SplitError, match=f"{name} has only {('real videos', 'fakes')[only]}"):
         divide(labels, strategy="official")
+
+
+def test_videos_without_any_link_stay_in_a_group_of_their_own():
+    labels = corpus([(f"v{i}", i % 2, "", "", "") for i in range(40)])
+    assignment = divide(labels, max_group_share=0.01)
+    assert assignment.group.tolist() == list(range(40)) and (assignment.side >= 0).all()
+
+
+def test_methods_are_drawn_as_plain_text(tmp_path):
+    """As mathematical text, this method would be an error."""
+    labels = pd.DataFrame({"label": [0, 1], "method": ["", r"$\frac$"], "partition": ["train", "test"]})
+    plot_split(tmp_path / "a.png", labels, {"person": 0, "upload": None})
+    assert (tmp_path / "a.png").stat().st_size > 5000
 
 
 # The stage
@@ -386,9 +402,9 @@ def stage(in_project, monkeypatch):
     def run(labels, *options):
         (in_project / "videos").mkdir(exist_ok=True)
         labels.assign(filepath=labels["video_id"] + ".mp4").to_csv(in_project / "labels.csv", index=False)
-        places = ["--data.videos", "videos", "--data.labels", "labels.csv", "--data.splits", "splits.csv"]
+        paths = ["--data.videos", "videos", "--data.labels", "labels.csv", "--data.splits", "splits.csv"]
         monkeypatch.setattr(
-            "sys.argv", ["split", *places, "--data.faces", "none", "--data.index", "none.parquet", *options]
+            "sys.argv", ["split", *paths, "--data.faces", "none", "--data.index", "none.parquet", *options]
         )
         split.main()
         return pd.read_csv(in_project / "splits.csv", dtype={"video_id": str})
@@ -396,7 +412,7 @@ def stage(in_project, monkeypatch):
     return run
 
 
-def test_a_leaking_official_split_fails_with_the_pairs(stage, in_project, capsys):
+def test_a_leaking_official_split_fails_and_lists_the_pairs(stage, in_project, capsys):
     with pytest.raises(SystemExit) as stop:
         stage(official_corpus(leaking=2, pairs=(20, 5, 5)), "--strategy", "official")
     message = capsys.readouterr().err
@@ -405,29 +421,29 @@ def test_a_leaking_official_split_fails_with_the_pairs(stage, in_project, capsys
         and "upload 'u000': 36 pair(s), such as original_000 (train) and original_059 (test)" in message
     )
     assert "split.strategy: repair" in message and not (in_project / "splits.csv").exists()
-    assert "split.allow_leaks: [upload] in params.yaml" in message
+    assert "In params.yaml" in message and "split.allow_leaks: [upload] accepts the leaks" in message
     assert len(pd.read_csv(in_project / "split_report/leaks.csv")) == 2
     assert json.loads((in_project / "metrics/split.json").read_text())["leaks"]["upload"] == 72
     assert (in_project / "plots/split/partitions.png").exists()
 
 
-def test_a_leak_that_is_allowed_by_name_is_counted_and_said(stage, in_project, capsys):
+def test_an_allowed_leak_is_counted_and_reported(stage, in_project, capsys):
     stage(official_corpus(leaking=2, pairs=(20, 5, 5)), "--strategy", "official", "--allow-leaks", "upload")
     metrics = json.loads((in_project / "metrics/split.json").read_text())
     assert (
         metrics["leaks"]["upload"] == 72 and metrics["leaks"]["person"] == 0 and metrics["leaks"]["embedding"] is None
     )
-    assert "too good" in capsys.readouterr().out
+    assert "too optimistic" in capsys.readouterr().out
     assert (in_project / "plots/split/partitions.png").stat().st_size > 5000
 
 
-def test_a_test_set_of_one_kind_is_said(stage, capsys):
+def test_a_test_set_with_one_label_gives_a_warning(stage, capsys):
     labels = official_corpus(leaking=0, pairs=(20, 5, 5))
     stage(labels[(labels["subset"] != "test") | (labels["label"] == 0)], "--strategy", "official")
-    assert "WARNING: test has real videos only" in capsys.readouterr().out
+    assert "WARNING: test has only real videos" in capsys.readouterr().out
 
 
-def test_the_order_of_the_rows_decides_nothing(stage, in_project):
+def test_the_order_of_the_rows_does_not_matter(stage, in_project):
     labels = swapped_with_everyone(0, people=20, real=60, fakes=300)
     table = stage(labels)
     backwards = stage(labels.iloc[::-1])
@@ -444,7 +460,7 @@ def test_excluded_videos_are_listed_with_their_reason(stage, in_project):
     assert metrics["excluded_fakes"] == pytest.approx(len(listed) / 300) and metrics["fakes"]["excluded"] == len(listed)
 
 
-def test_same_split_tomorrow_and_kept_by_its_file(stage, in_project):
+def test_a_repeated_split_is_the_same_and_a_previous_split_is_kept(stage, in_project):
     labels = random_corpus(np.random.default_rng(0), 60, 300, 2)
     contents = []
     for _ in range(2):
@@ -454,24 +470,34 @@ def test_same_split_tomorrow_and_kept_by_its_file(stage, in_project):
         )
     assert contents[0] == contents[1]
     (in_project / "splits.csv").rename(in_project / "before.csv")
-    table = stage(labels.iloc[::-1], "--keep", "before.csv", "--seed", "9").set_index("video_id")
+    table = stage(labels.iloc[::-1], "--previous-splits", "before.csv", "--seed", "9").set_index("video_id")
     before = pd.read_csv(in_project / "before.csv").set_index("video_id")
     assert table.loc[before.index, "partition"].equals(before["partition"])
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--strategy", "official"], "column subset"),
-        (["--keep", "nothing.csv"], "split.keep = 'nothing.csv'"),
-        (["--keep", "labels.csv"], "split.keep = 'labels.csv'"),
+        (["--previous-splits", "nothing.csv"], "split.previous_splits = 'nothing.csv'"),
+        (["--previous-splits", "labels.csv"], "split.previous_splits = 'labels.csv'"),
         (["--allow-leaks", "people"], "split.allow_leaks"),
-        (["--keep", "folds.csv"], "split.keep = 'folds.csv': its folds must be"),
+        (["--previous-splits", "folds.csv"], "split.previous_splits = 'folds.csv': its folds must be"),
         (["--folds", "70"], "too few for split.folds = 70"),
     ],
 )
-def test_what_cannot_be_is_said(stage, in_project, capsys, options, said):
+def test_error_names_the_setting_that_does_not_fit(stage, in_project, capsys, options, message):
     (in_project / "folds.csv").write_text("video_id,partition,group,fold\na,train,0,-1\n")
     with pytest.raises(SystemExit):
         stage(random_corpus(np.random.default_rng(0), 60, 30, 2), *options)
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def test_each_output_goes_to_its_setting(stage, in_project):
+    options = ["--data.split_report", "a/report", "--data.metrics", "b/metrics", "--data.plots", "c/plots"]
+    stage(random_corpus(np.random.default_rng(0), 60, 30, 2), *options)
+    files = {str(path.relative_to(in_project)) for path in in_project.rglob("*.*") if path.is_file()}
+    reports = {f"a/report/{name}.csv" for name in ("excluded", "leaks", "moved", "visual_links")}
+    assert files == reports | {
+        "b/metrics/split.json", "c/plots/split/partitions.png", "splits.csv", "labels.csv", "params.yaml",
+    }  # fmt: skip

@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from deepfake_detector.faces.archive import encode, write_archive
+from deepfake_detector.faces.archive import encode_crop, write_archive
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
+from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.batching import batch_lengths
 from deepfake_detector.training.checkpoint import load_detector
 from deepfake_detector.training.model import TemporalHead
 from deepfake_detector.training.scoring import batch_crops, predict_logits
-from stages.export import export
 
 PROJECT = Path(__file__).parent.parent
 FACES, SIZE = 4, 32
@@ -47,7 +47,7 @@ def project(in_project: Path) -> Path:
             video = f"{kind}{number}"
             noise = 40 if kind == "fake" else 0
             crops = [np.clip(c + rng.normal(0, noise + 1e-9, c.shape), 0, 255).astype(np.uint8) for c in smooth]
-            write_archive(Path(f"data/faces/{video}.zip"), [(f"{i}.jpg", encode(crop)) for i, crop in enumerate(crops)])
+            write_archive(Path(f"data/faces/{video}.zip"), [(f"{i}.jpg", encode_crop(crop)) for i, crop in enumerate(crops)])
             faces += [
                 {"video_id": video, "track": 0, "member": f"{i}.jpg", "time": i / 10, "frame": i} for i in range(FACES)
             ]
@@ -140,7 +140,7 @@ def test_head_over_time_is_trained_alike_twice_and_served_alike_by_both_runtimes
     )  # its faces are learnt already: the head alone is made again
     assert results(project) == once
     scorer = TorchBackend("checkpoints/best.safetensors", "cpu")
-    export(scorer, project / "detector.onnx", {"detector": scorer.config.model_dump_json(), "checkpoint": ""})
+    export_onnx(scorer, "checkpoints/best.safetensors", project / "detector.onnx")
     onnx = OnnxBackend(project / "detector.onnx")
     crops = list(np.random.default_rng(1).integers(0, 256, (40, SIZE, SIZE, 3), dtype=np.uint8))
     people = ["a"] * 5 + ["b"] + ["c"] * 34

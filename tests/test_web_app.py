@@ -1,4 +1,4 @@
-"""The web page in headless Chromium, as somebody uses it: with a mouse, with a keyboard alone, on a phone."""
+"""The web page in headless Chromium: with a mouse, with a keyboard alone, on a phone."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 import urllib.request
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,25 +20,35 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
-from deepfake_detector.faces.video import VideoError, VideoWriter
+from deepfake_detector.faces.video_reader import VideoError
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.task import PredictionTask
 from stages.params import App
-from web_app.uploads import PREFIX, PendingUpload, Result, check_limits, open_upload_pool
+from web_app.uploads import PREFIX, PendingUpload, Result, _lock, check_limits, open_upload_pool
 
 ROOT = Path(__file__).parent.parent
-LIMITS = App(megabytes=20, seconds=60, megapixels=8.3, timeout=300, waiting=3, workers=2)
-PATIENCE = 120_000  # milliseconds that a busy machine is given
+LIMITS = App(
+    checkpoint="checkpoints/best.onnx",
+    device="cpu",
+    megabytes=20,
+    seconds=60,
+    megapixels=8.3,
+    timeout=300,
+    waiting=3,
+    workers=2,
+)
+TIMEOUT = 120_000  # milliseconds, enough for a busy machine
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, exported, real_clip):
-    """A folder with a detector, a sample clip, and a place for uploads that can be looked into."""
+    """A folder with a detector, a sample clip, and a folder for uploads."""
     folder = tmp_path_factory.mktemp("project")
     params = (ROOT / "params.yaml").read_text().split("\napp:")[0]
     (folder / "params.yaml").write_text(params + "\napp: " + LIMITS.model_dump_json() + "\n")
     for name in ("checkpoints", "data/sample/infer", "uploads"):
         (folder / name).mkdir(parents=True)
-    shutil.copy(exported, folder / "checkpoints/detector.onnx")
+    shutil.copy(exported, folder / "checkpoints/best.onnx")
     shutil.copy(real_clip, folder / "data/sample/infer/one_person.mp4")
     shutil.copytree(ROOT / ".streamlit", folder / ".streamlit")
     return folder
@@ -86,7 +97,7 @@ def browser():
 
 def visit(browser: Browser, address: str, width: int = 1200) -> Page:
     page = browser.new_page(viewport={"width": width, "height": 900})
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(TIMEOUT)
     page.goto(address)
     page.get_by_role("button", name="One person").wait_for()
     return page
@@ -97,8 +108,8 @@ def upload(page: Page, *paths: Path) -> None:
 
 
 def working(page: Page) -> Locator:
-    """What says that a video is under way."""
-    return page.get_by_text(re.compile("Waiting for its turn|Looking for faces|Drawing the"))
+    """The lines that show a video in progress."""
+    return page.get_by_text(re.compile("Waiting|Detecting faces|Annotating the|Drawing the"))
 
 
 def verdict(page: Page, text: str = "") -> str:
@@ -111,7 +122,7 @@ def test_upload_gets_a_verdict_a_playing_video_and_downloads_and_is_deleted(brow
     page = visit(browser, address)
     assert "evidence, not proof" in page.locator("body").inner_text()
     upload(page, real_clip)
-    assert re.search("(Flagged|Not flagged|Uncertain): [0-9]+% fake", verdict(page))
+    assert re.search(r"(Flagged|Not flagged|Uncertain) \(fake probability [0-9.]+ %, .* [0-9.]+ %\)", verdict(page))
     page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
     page.evaluate(
         "async () => { const video = document.querySelector('video'); video.muted = true; await video.play() }"
@@ -129,24 +140,37 @@ def test_upload_gets_a_verdict_a_playing_video_and_downloads_and_is_deleted(brow
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the annotated video").click()
     assert Path(download.value.path()).read_bytes()[4:8] == b"ftyp"
-    assert not list((project / "uploads").glob(f"{PREFIX}*/*"))
+    assert [path.name for path in (project / "uploads").glob(f"{PREFIX}*/*")] == ["lock"]
     page.close()
 
 
-def test_files_that_are_no_videos_get_a_friendly_answer_each(browser, address, project, faceless_clip, tmp_path):
+def test_each_file_that_is_no_video_gets_a_plain_answer(browser, address, project, faceless_clip, tmp_path):
     (tmp_path / "letter *to* [me].mp4").write_text("words")
     (tmp_path / "nothing.mp4").write_bytes(b"")
     page = visit(browser, address)
     upload(page, tmp_path / "letter *to* [me].mp4", tmp_path / "nothing.mp4", faceless_clip)
-    expect(page.get_by_role("heading", name="Not judged")).to_have_count(2, timeout=PATIENCE)
+    expect(page.get_by_role("heading", name="Not processed")).to_have_count(2, timeout=TIMEOUT)
     verdict(page, "No face found")
-    expect(working(page)).to_have_count(0, timeout=PATIENCE)
+    expect(working(page)).to_have_count(0, timeout=TIMEOUT)
     assert page.get_by_role("heading", level=3).count() == 3
     text = page.locator("body").inner_text()
     assert "letter *to* [me].mp4 cannot be opened as a video: Invalid data" in text
-    assert text.count("This file was not judged.") == 2
+    assert text.count("This file got no verdict.") == 2
     assert str(project) not in text and "Traceback" not in text
     page.close()
+
+
+def test_page_fetches_nothing_from_other_hosts(browser, address):
+    page = browser.new_page()
+    urls = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.goto(address)
+    page.get_by_role("button", name="One person").click()
+    verdict(page)
+    page.wait_for_load_state("networkidle")
+    page.close()
+    assert len(urls) > 10
+    assert not [url for url in urls if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))]
 
 
 def test_page_fits_a_phone(browser, address):
@@ -162,7 +186,7 @@ def test_page_fits_a_phone(browser, address):
     page.close()
 
 
-def test_keyboard_and_screen_reader_get_everything(browser, address):
+def test_keyboard_and_screen_reader_reach_everything(browser, address):
     page = visit(browser, address)
     reached = []
     while "One person" not in reached and len(reached) < 12:
@@ -175,9 +199,9 @@ def test_keyboard_and_screen_reader_get_everything(browser, address):
     page.locator("video").wait_for()
     assert "One person" not in page.locator("video").get_attribute("aria-label")
     assert "one_person.mp4" in page.locator("video").get_attribute("aria-label")
-    page.get_by_text("All faces that were scored").click()
+    page.get_by_text("All scored faces").click()
     page.get_by_role("img", name="Faces of one_person.mp4").wait_for()
-    page.get_by_role("img", name="Probability of being fake over time of one_person.mp4").wait_for()
+    page.get_by_role("img", name="Scores of one_person.mp4 over time").wait_for()
     assert all(name.strip() for name in page.locator("button:visible").evaluate_all(
         "buttons => buttons.map(b => b.getAttribute('aria-label') || b.innerText || b.title)"))  # fmt: skip
     assert page.locator("h1").count() == 1 and page.locator("html").get_attribute("lang") == "en"
@@ -195,7 +219,7 @@ def slow_clip(tmp_path_factory):
     return slow
 
 
-def test_a_slow_video_does_not_hold_up_another_visitor(browser, address, slow_clip, real_clip):
+def test_slow_video_does_not_delay_another_visitor(browser, address, slow_clip, real_clip):
     one, two = visit(browser, address), visit(browser, address)
     upload(one, slow_clip)
     working(one).wait_for()
@@ -207,11 +231,11 @@ def test_a_slow_video_does_not_hold_up_another_visitor(browser, address, slow_cl
     two.close()
 
 
-def test_a_server_that_is_stopped_leaves_no_upload(browser, project, slow_clip, tmp_path):
+def test_stopped_server_leaves_no_upload(browser, project, slow_clip, tmp_path):
     with serving(project, tmp_path) as (server, address):
         page = visit(browser, address)
         upload(page, slow_clip)
-        page.get_by_text("Looking for faces").wait_for()
+        page.get_by_text("Detecting faces").wait_for()
         assert len(list(tmp_path.glob(f"{PREFIX}*/*/upload"))) == 1
         server.terminate()
         server.wait(60)
@@ -219,44 +243,67 @@ def test_a_server_that_is_stopped_leaves_no_upload(browser, project, slow_clip, 
     assert not list(tmp_path.glob(f"{PREFIX}*"))
 
 
-def test_what_a_killed_server_left_is_deleted_by_the_next_and_nothing_else(tmp_path, monkeypatch):
+def test_uploads_of_a_killed_server_are_deleted_and_no_others(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    living = open_upload_pool(LIMITS)
+    running = open_upload_pool(LIMITS)
     (tmp_path / f"{PREFIX}killed").mkdir()
     (tmp_path / f"{PREFIX}killed/upload").write_bytes(b"private")
     newest = open_upload_pool(LIMITS)
-    assert set(tmp_path.iterdir()) == {living.folder, newest.folder}
-    for workshop in (living, newest):
-        workshop.close()
+    assert set(tmp_path.iterdir()) == {running.folder, newest.folder}
+    for upload_pool in (running, newest):
+        upload_pool.close()
     assert not list(tmp_path.iterdir())
 
 
+def test_lock_on_windows_is_that_of_msvcrt(tmp_path, monkeypatch):
+    """msvcrt is replaced by a module that locks a file once."""
+    locked = []
+
+    def locking(handle, mode, length):
+        if os.fstat(handle).st_ino in locked:
+            raise OSError("another process holds it")
+        locked.append(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
+    _lock(tmp_path).close()
+    assert locked == [(tmp_path / "lock").stat().st_ino]
+    with pytest.raises(OSError, match="another process"):
+        _lock(tmp_path)
+
+
 @pytest.mark.parametrize(
-    "kind, title, bounds",
+    "verdict, title, thresholds",
     [
-        ("fake", "Flagged: 49% fake", (0.37, 0.3, 0.46)),
-        ("real", "Not flagged: 55% fake", (0.6, 0.6, 0.6)),
-        ("uncertain", "Uncertain: 45% fake", (0.37, 0.3, 0.46)),
+        ("fake", "Flagged (fake probability 49 %, threshold 37 %)", (0.37, 0.3, 0.46)),
+        ("real", "Not flagged (fake probability 55 %, threshold 60 %)", (0.6, 0.6, 0.6)),
+        ("uncertain", "Uncertain (fake probability 45 %, between 30 % and 46 %)", (0.37, 0.3, 0.46)),
     ],
 )
-def test_each_verdict_agrees_with_its_probability_and_bounds(kind, title, bounds, in_project, exported):
+def test_page_shows_a_probability_with_its_thresholds(verdict, title, thresholds, in_project, checkpoint):
     (in_project / "checkpoints").mkdir()
-    shutil.copy(exported, in_project / "checkpoints/detector.onnx")
-    threshold = dict(zip(("threshold", "low", "high"), bounds, strict=True))
-    record = {"verdict": kind, "probability": int(title[-8:-6]) / 100, "message": "", "person": 1, "people": [{}]}
+    shutil.copy(checkpoint, in_project / "checkpoints")
+    threshold = dict(zip(("threshold", "low", "high"), thresholds, strict=True))
+    record = {
+        "verdict": verdict,
+        "probability": int(title.split(" %")[0][-2:]) / 100,
+        "message": "",
+        "person": 1,
+        "people": [{}],
+    }
     record |= {"threshold": threshold, "frames": 16, "frames_with_face": 16}
     app = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60)
     app.session_state["results"] = [Result("mine.mp4", record, {})]
     app.run()
     assert not app.exception and title in app.subheader[0].value
     text = " ".join(part.value for part in app.markdown)
-    if kind == "real":
-        assert "A video is flagged from 60.0% on." in text
+    if verdict == "real":
+        assert "The threshold is 60.0 %. " in text
     else:
-        assert "from 46.0% on and not flagged below 30.0%; between these, it is left open" in text
+        assert "The threshold is 37.0 %; between 30.0 % and 46.0 % the verdict is uncertain." in text
 
 
-def test_without_a_detector_the_page_says_how_to_make_one(in_project):
+def test_page_without_a_detector_tells_how_to_make_one(in_project):
     app = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60).run()
     assert not app.exception and "no detector yet" in app.error[0].value and app.code[0].value == "make repro"
 
@@ -264,12 +311,12 @@ def test_without_a_detector_the_page_says_how_to_make_one(in_project):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"megabytes": 1}, "at most 1 MB"),
-        ({"seconds": 1}, r"lasts \d seconds; at most 1"),
+        ({"megabytes": 1}, "limit is 1 MB"),
+        ({"seconds": 1}, r"lasts \d seconds; the limit is 1"),
         ({"megapixels": 0.05}, "288 × 288 pixels"),
     ],
 )
-def test_limits_are_those_of_the_container_itself(change, words, real_clip, tmp_path):
+def test_limits_are_checked_against_the_container(change, words, real_clip, tmp_path):
     clip = tmp_path / "upload"
     clip.write_bytes(real_clip.read_bytes() + b"\0" * (2_000_000 if "megabytes" in change else 0))
     check_limits(clip, LIMITS)
@@ -278,16 +325,16 @@ def test_limits_are_those_of_the_container_itself(change, words, real_clip, tmp_
 
 
 @pytest.mark.parametrize(
-    "error, words", [(TimeoutError(), "took too long"), (VideoError("{place} is torn"), "mine.mp4 is torn")]
+    "error, words", [(TimeoutError(), "took too long"), (VideoError("{path} is torn"), "mine.mp4 is torn")]
 )
-def test_whatever_ends_judging_the_upload_is_deleted(error, words, tmp_path):
+def test_upload_is_deleted_whatever_ends_its_prediction(error, words, tmp_path):
     folder = tmp_path / "upload-1"
     folder.mkdir()
     (folder / "upload").write_bytes(b"private")
-    job = PredictionTask(str(folder / "upload"), "mine", str(folder / "results"), settings=None)
-    error.args = tuple(str(text).replace("{place}", job.place) for text in error.args)
-    case, future = PendingUpload("mine.mp4", folder, job), Future()
+    task = PredictionTask(str(folder / "upload"), "mine", str(folder / "results"), settings=None)
+    error.args = tuple(str(text).replace("{path}", task.video) for text in error.args)
+    upload, future = PendingUpload("mine.mp4", folder, task), Future()
     future.set_exception(error)
-    case.collect(future)
-    assert case.result.record["verdict"] == "error" and words in case.result.record["message"]
+    upload.collect(future)
+    assert upload.result.record["verdict"] == "error" and words in upload.result.record["message"]
     assert not folder.exists()

@@ -1,1 +1,1 @@
-"""Give it a video in the browser, get an answer that you can look at."""
+"""A web page on which visitors upload videos and get a verdict for each."""

@@ -1,35 +1,37 @@
-"""Uploads judged in processes of their own: a page only looks on, so that one slow video holds up nobody's page."""
+"""Uploads, predicted in worker processes: the page only watches, so a slow video delays no other visitor."""
 
 import atexit
-import fcntl
 import json
 import multiprocessing
-import os
 import shutil
+import sys
 import tempfile
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from pebble import ProcessFuture, ProcessPool
+from pebble import ProcessPool
 
 from deepfake_detector.faces.sources import name_videos
-from deepfake_detector.faces.video import VideoError, probe
+from deepfake_detector.faces.video_reader import VideoError, probe
+from deepfake_detector.files import atomic_path
 from deepfake_detector.inference.task import PredictionSettings, PredictionTask
-from stages.params import App, Params
+from deepfake_detector.parallel_map import cpu_count
+from stages.params import App
 
 PREFIX = "deepfake-uploads-"
 
-# Step as `judge_video` names it, to the words on the page and the share of all drawing before it and after it.
+# A step of `predict_video`: the words on the page, and where it starts and ends on the progress bar.
 STEPS = {
-    "drawing the video": ("Drawing the annotated video", 0.0, 0.9),
+    "annotating the video": ("Annotating the video", 0.0, 0.9),
     "drawing the timeline": ("Drawing the timeline", 0.9, 1.0),
 }
 
 
 @dataclass(frozen=True)
 class Result:
-    """`record` as `stages.infer` writes it; `files` by suffix: .mp4, .png, .faces.png, as far as there are any."""
+    """`record` is what the infer stage writes as JSON; `files` has .mp4, .png and .faces.png, where they exist."""
 
     name: str
     record: dict[str, Any]
@@ -38,33 +40,34 @@ class Result:
 
 @dataclass
 class PendingUpload:
-    """One video on its way: `name` as its owner calls it; `result` when it is done. Until then all of it is in `folder`."""
+    """An upload until its result is fetched: `name` is the visitor's name for it, `folder` holds all its files."""
 
     name: str
     folder: Path
-    job: PredictionTask
+    task: PredictionTask
     result: Result | None = None
 
     def progress(self) -> tuple[str, float | None]:
-        """What is being done, in words, and the share of it that is done; None where that is not known."""
+        """The current step in words and the fraction that is done, 0 to 1; None where it is not known."""
         try:
-            step, share = json.loads((self.folder / "progress.json").read_text())
+            step, fraction = json.loads((self.folder / "progress.json").read_text())
         except FileNotFoundError:
-            return "Waiting for its turn", None
+            return "Waiting", None
         if step not in STEPS:
-            return "Looking for faces", None
+            return "Detecting faces", None
         words, start, end = STEPS[step]
-        return words, start + share * (end - start)
+        return words, start + fraction * (end - start)
 
-    def collect(self, future: ProcessFuture) -> None:
-        """Called when judging is over, whether anybody still looks on or not: the upload and its results leave the disk."""
+    def collect(self, future: Future[dict[str, Any]]) -> None:
+        """Read the result and delete the folder. Called when prediction ends, even if no page waits for it any more."""
         result = failure(self.name, "Its results could not be read.")
         try:
             error = future.exception()
             if error is None:
-                result = Result(self.name, _named(future.result(), self.job.place, self.name), _read(self.job))
+                record = _with_visitors_name(future.result(), self.task.video, self.name)
+                result = Result(self.name, record, _read_files(self.task))
             else:
-                result = failure(self.name, _explain(error, self.job.place, self.name))
+                result = failure(self.name, _describe(error, self.task.video, self.name))
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.result = result
@@ -72,127 +75,122 @@ class PendingUpload:
 
 @dataclass(frozen=True)
 class UploadPool:
-    """Where and by whom uploads are judged. No more than one is made by a server."""
+    """The worker processes of a server and the folder of its uploads, which `lock` holds (see `_lock`)."""
 
     pool: ProcessPool
     folder: Path
+    lock: IO[str]
 
     def close(self) -> None:
-        """Stop judging and delete all uploads."""
-        self.pool.stop()
+        """Stop all predictions and delete all uploads."""
+        self.pool.stop()  # type: ignore[no-untyped-call]
         self.pool.join()
+        self.lock.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def open_upload_pool(app: App) -> UploadPool:
-    """At least two processes, so that a short video need not wait for the end of a long one. It closes with the server.
+    """Delete uploads that a killed server left, and start the workers. The pool closes when the server ends.
 
-    What a server that was killed could not delete is deleted first.
+    There are at least two workers, so that a short video does not wait for the end of a long one.
     """
     _delete_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    _lock(folder)
-    workers = app.workers or max(2, len(os.sched_getaffinity(0)))
-    workshop = UploadPool(ProcessPool(workers, context=multiprocessing.get_context("spawn")), folder)
-    atexit.register(workshop.close)
-    return workshop
+    lock = _lock(folder)
+    workers = app.workers or max(2, cpu_count())
+    upload_pool = UploadPool(ProcessPool(workers, context=multiprocessing.get_context("spawn")), folder, lock)
+    atexit.register(upload_pool.close)
+    return upload_pool
 
 
 def _delete_leftovers() -> None:
     for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
         try:
-            os.close(_lock(folder))
+            _lock(folder).close()
         except OSError:
-            continue  # its server lives, or it is somebody else's
+            continue  # its server still runs, or the folder belongs to another user
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lock(folder: Path) -> int:
-    """Hold `folder` until this process ends, however it ends, or closes what is returned. Raises OSError if another holds it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _lock(folder: Path) -> IO[str]:
+    """Lock `folder` until the returned file is closed or this process ends, however it ends.
+
+    Raises OSError if another process holds the lock.
+    """
+    file = (folder / "lock").open("w")
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        os.close(handle)
+        file.close()
         raise
-    return handle
+    return file
 
 
-def submit(
-    workshop: UploadPool, name: str, content: bytes, settings: PredictionSettings, device: str, app: App
-) -> PendingUpload:
-    """Store an upload in a folder of its own and have it judged. Its name is made fit for a path first."""
-    folder = Path(tempfile.mkdtemp(dir=workshop.folder))
-    upload = folder / "upload"
-    upload.write_bytes(content)
-    job = PredictionTask(str(upload), name_videos([name])[0], str(folder / "results"), settings, device, sheet=True)
-    case = PendingUpload(name, folder, job)
-    workshop.pool.schedule(predict_upload, [job, app], timeout=app.timeout).add_done_callback(case.collect)
-    return case
+def submit(upload_pool: UploadPool, name: str, content: bytes, settings: PredictionSettings, app: App) -> PendingUpload:
+    """Store an upload in a folder of its own and schedule its prediction."""
+    folder = Path(tempfile.mkdtemp(dir=upload_pool.folder))
+    video = folder / "upload"
+    video.write_bytes(content)
+    task = PredictionTask(
+        str(video), name_videos([name])[0], str(folder / "results"), settings, app.device, contact_sheet=True
+    )
+    upload = PendingUpload(name, folder, task)
+    upload_pool.pool.schedule(predict_upload, [task, app], timeout=app.timeout).add_done_callback(upload.collect)
+    return upload
 
 
 def failure(name: str, message: str) -> Result:
     return Result(name, {"verdict": "error", "message": message}, {})
 
 
-def predict_upload(job: PredictionTask, app: App) -> dict[str, Any]:
-    """Runs in a process of the pool. Raises VideoError for a video that is none or is over the limits."""
-    _tell(Path(job.place).parent, "looking for faces", 0.0)
-    check_limits(Path(job.place), app)
+def predict_upload(task: PredictionTask, app: App) -> dict[str, Any]:
+    """Runs in a worker process. Raises VideoError for a file that is no video or exceeds the limits."""
+    folder = Path(task.video).parent
+    _write_progress(folder, "detecting faces", 0.0)
+    check_limits(Path(task.video), app)
     from deepfake_detector.inference.predict import predict_video
 
-    Path(job.output).mkdir()
-    return predict_video(job, lambda step, share: _tell(Path(job.place).parent, step, share))
+    Path(task.output).mkdir()
+    return predict_video(task, lambda step, fraction: _write_progress(folder, step, fraction))
 
 
 def check_limits(path: Path, app: App) -> None:
-    """Ask the container itself, whatever its name says, before anything is decoded. Raises VideoError."""
-    if path.stat().st_size > app.megabytes * 1_000_000:
-        raise VideoError(f"The file has {path.stat().st_size / 1e6:.0f} MB; at most {app.megabytes} MB are taken.")
+    """Check size and length as the container gives them, before anything is decoded. Raises VideoError."""
+    size = path.stat().st_size
+    if size > app.megabytes * 1_000_000:
+        raise VideoError(f"The file has {size / 1e6:.0f} MB; the limit is {app.megabytes} MB.")
     info = probe(path)
     if info.width * info.height > app.megapixels * 1_000_000:
-        size = f"{info.width} × {info.height} pixels"
-        raise VideoError(f"Its pictures have {size}; at most {app.megapixels:g} megapixels are taken.")
+        pixels = f"{info.width} × {info.height} pixels"
+        raise VideoError(f"A frame has {pixels}; the limit is {app.megapixels:g} megapixels.")
     if info.times[-1] > app.seconds:
-        raise VideoError(
-            f"It lasts {info.times[-1]:.0f} seconds; at most {app.seconds} are taken. Cut out the part in question."
-        )
+        seconds = f"{info.times[-1]:.0f} seconds"
+        raise VideoError(f"The video lasts {seconds}; the limit is {app.seconds}. Cut out the part in question.")
 
 
-def app_settings(params: Params, heatmap: bool = False) -> tuple[str, PredictionSettings] | None:
-    """The newest detector, and how it judges; None where there is none."""
-    files = [Path(params.infer.checkpoint), Path(params.export.output)]
-    there = [path for path in files if path.is_file()]
-    if not there:
-        return None
-    newest = max(there, key=lambda path: path.stat().st_mtime)
-    runtime = "onnx" if newest.suffix == ".onnx" else "torch"
-    settings = PredictionSettings.of(
-        params.model_copy(update={"infer": params.infer.model_copy(update={"runtime": runtime})})
-    )
-    overlay = "heatmap" if heatmap and runtime == "torch" else "boxes"
-    return str(newest), replace(settings, overlay=overlay, timeline=True)
+def _write_progress(folder: Path, step: str, fraction: float) -> None:
+    with atomic_path(folder / "progress.json") as part:
+        part.write_text(json.dumps([step, fraction]))
 
 
-def _tell(folder: Path, step: str, share: float) -> None:
-    part = folder / "progress.json.part"
-    part.write_text(json.dumps([step, share]))
-    part.replace(folder / "progress.json")
-
-
-def _read(job: PredictionTask) -> dict[str, bytes]:
-    paths = {suffix: job.result(suffix) for suffix in (".mp4", ".png", ".faces.png")}
+def _read_files(task: PredictionTask) -> dict[str, bytes]:
+    paths = {suffix: task.result_path(suffix) for suffix in (".mp4", ".png", ".faces.png")}
     return {suffix: path.read_bytes() for suffix, path in paths.items() if path.is_file()}
 
 
-def _named(record: dict[str, Any], place: str, name: str) -> dict[str, Any]:
-    """The record with the owner's name of the video in place of ours."""
-    return {**record, "filepath": name, "message": record["message"].replace(place, name)}
+def _with_visitors_name(record: dict[str, Any], path: str, name: str) -> dict[str, Any]:
+    """The record with the visitor's name of the video in place of its path on the server."""
+    return {**record, "filepath": name, "message": record["message"].replace(path, name)}
 
 
-def _explain(error: BaseException, place: str, name: str) -> str:
+def _describe(error: BaseException, path: str, name: str) -> str:
     if isinstance(error, TimeoutError):
-        return (
-            "It took too long and was stopped. Cut out the part in question, or judge it with: python -m stages.infer"
-        )
-    return str(error).replace(place, name)
+        return "It took too long and was stopped. Cut out the part in question, or run: python -m stages.infer"
+    return str(error).replace(path, name)

@@ -1,7 +1,8 @@
-"""Write the labels CSV of a corpus that you have, or check one that you wrote.
+"""Write the labels CSV of a corpus, or check a labels CSV.
 
     python -m deepfake_detector.corpora faceforensics ROOT --output labels.csv
-    python -m deepfake_detector.corpora csv ROOT --table mine.csv --columns filepath=clip label=class --labels genuine=real spoof=fake
+    python -m deepfake_detector.corpora csv ROOT --output labels.csv --table mine.csv \
+        --columns filepath=clip label=class --labels genuine=real spoof=fake
     python -m deepfake_detector.corpora check ROOT --table labels.csv
 
 Then set data.videos to ROOT and data.labels to the labels CSV in params.yaml.
@@ -11,97 +12,93 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from deepfake_detector.corpora.adapters import ADAPTERS, table
-from deepfake_detector.corpora.adapters.listing import CorpusError, Listing
+from deepfake_detector.corpora.adapters import ADAPTERS
+from deepfake_detector.corpora.adapters.listing import SHOWN, CorpusError, Listing
 from deepfake_detector.corpora.labels import LabelsError, read_labels
-from stages.params import fail
-
-SHOWN = 10
+from deepfake_detector.files import atomic_path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        "python -m deepfake_detector.corpora", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    names = [f"{name}: {module.TITLE}" for name, module in ADAPTERS.items()]
-    meanings = [
-        *names,
-        f"{table.NAME}: any table, columns mapped by name",
-        "check: report every problem of a labels CSV",
-    ]
-    parser.add_argument("name", choices=[*ADAPTERS, table.NAME, "check"], help="\n".join(meanings))
-    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the corpus")
-    parser.add_argument("--output", type=Path, help="labels CSV to write")
-    parser.add_argument("--table", type=Path, help="csv, check: the table to read")
-    parser.add_argument(
-        "--columns", nargs="+", default=[], metavar="OURS=THEIRS", help="csv: which of its columns is which of ours"
-    )
-    parser.add_argument("--labels", nargs="+", default=[], metavar="WORD=real|fake", help="csv: what its labels mean")
+    parser = _parser()
     given = parser.parse_args(argv)
-    if given.name in (table.NAME, "check") and not given.table:
+    if given.name in ("csv", "check") and not given.table:
         parser.error(f"{given.name} needs --table")
     if given.name != "check" and not given.output:
         parser.error(f"{given.name} needs --output")
     try:
         if given.name == "check":
             print_counts(read_labels(given.table, given.root, files=True))
-            print(f"{given.table} keeps to the contract.")
-            return
-        if given.name == table.NAME:
-            columns, words = _pairs(given.columns), _pairs(given.labels)
-            listing = table.read(
-                given.root, given.table, columns, {word.lower(): label for word, label in words.items()}
-            )
-            rows = pd.DataFrame(listing.rows)
+            print(f"{given.table} is valid.")
         else:
-            listing = ADAPTERS[given.name].read(given.root)
-            rows = listing.table()
-        labels = write_checked(rows, given.output, given.root)
+            options: dict[str, Any] = {}
+            if given.name == "csv":
+                options = {"path": given.table, "columns": _mapping(given.columns), "words": _mapping(given.labels)}
+            listing = ADAPTERS[given.name].read(given.root, **options)
+            print_counts(write_labels(listing.table(), given.output, given.root))
+            print_remaining(listing, given.output)
+            print(
+                f"{given.output}: {len(listing.rows)} videos. "
+                f"In params.yaml set data.videos: {given.root} and data.labels: {given.output}"
+            )
     except (CorpusError, LabelsError) as error:
-        fail(str(error))
-    print_counts(labels)
-    print_rest(listing, given.output)
-    print(
-        f"{given.output}: {len(labels)} videos. In params.yaml set data.videos: {given.root} and data.labels: {given.output}"
+        parser.exit(2, f"error: {error}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m deepfake_detector.corpora", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    names = [f"{name}: {adapter.TITLE}" for name, adapter in ADAPTERS.items()]
+    names.append("check: report every problem of a labels CSV")
+    parser.add_argument("name", choices=[*ADAPTERS, "check"], help="\n".join(names))
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the corpus")
+    parser.add_argument("--output", type=Path, help="labels CSV to write")
+    parser.add_argument("--table", type=Path, help="csv, check: the table to read")
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="csv: column of the labels CSV = column of the table",
+    )
+    parser.add_argument(
+        "--labels", nargs="+", default=[], metavar="WORD=real|fake", help="csv: label in the table = real or fake"
+    )
+    return parser
 
 
-def write_checked(rows: pd.DataFrame, path: Path, root: Path) -> pd.DataFrame:
-    """Write the labels CSV and return it as the stages will read it.
+def _mapping(words: list[str]) -> dict[str, str]:
+    """Words of the form name=value as a dictionary. Raises CorpusError."""
+    if odd := [word for word in words if "=" not in word]:
+        raise CorpusError(f"{odd[0]!r} has no =; write it like filepath=clip")
+    mapping = dict(word.split("=", 1) for word in words)
+    if len(mapping) < len(words):
+        raise CorpusError(f"{' '.join(words)}: a name is before = more than once")
+    return mapping
 
-    Raises LabelsError where it breaks the contract, CorpusError where it cannot be written; nothing is written then.
+
+def write_labels(rows: pd.DataFrame, path: Path, root: Path) -> pd.DataFrame:
+    """Write the labels CSV, and return it as `read_labels` reads it.
+
+    Raises LabelsError if it is not valid, and CorpusError if it cannot be written; nothing is written then.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows.to_csv(part, index=False, lineterminator="\n")
-        labels = read_labels(part, root)
-        part.replace(path)
-    except LabelsError as error:
-        raise LabelsError(str(error).replace(str(part), f"{path} (not written)")) from None
+        with atomic_path(path) as part:
+            rows.to_csv(part, index=False, lineterminator="\n")
+            try:
+                return read_labels(part, root)
+            except LabelsError as error:
+                raise LabelsError(str(error).replace(str(part), f"{path} (not written)")) from None
     except (OSError, UnicodeEncodeError) as error:
         raise CorpusError(f"{path} cannot be written: {error}") from error
-    finally:
-        if part.exists():
-            part.unlink()
-    return labels
-
-
-def _pairs(words: list[str]) -> dict[str, str]:
-    odd = [word for word in words if "=" not in word]
-    if odd:
-        fail(f"{odd[0]!r} has no =; write OURS=THEIRS, as in filepath=clip")
-    pairs = dict(word.split("=", 1) for word in words)
-    if len(pairs) < len(words):
-        fail(f"{' '.join(words)}: one name stands before = more than once")
-    return pairs
 
 
 def print_counts(labels: pd.DataFrame) -> None:
-    """How many videos there are by label, method, quality and official partition."""
+    """Print the number of videos by label, method, quality and official partition."""
     words = labels.assign(label=labels["label"].map({0: "real", 1: "fake"}))
     for column in ("label", "method", "quality", "subset"):
         if column in words:
@@ -109,8 +106,8 @@ def print_counts(labels: pd.DataFrame) -> None:
             print(f"{column}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
-def print_rest(listing: Listing, output: Path) -> None:
-    """What was left out; lists too long to show are written beside the labels CSV, one name a line."""
+def print_remaining(listing: Listing, output: Path) -> None:
+    """Print the files without a row. Longer lists are written beside the labels CSV, one name a line."""
     for title, names in (("listed but missing", listing.missing), ("present but unlisted", listing.unlisted)):
         more = ""
         if len(names) > SHOWN:

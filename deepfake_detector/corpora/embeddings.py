@@ -1,4 +1,4 @@
-"""Who looks alike: face embeddings, for corpora that do not say who is on screen. Needs requirements-faces.txt."""
+"""Face embeddings, for corpora whose labels do not name the people on screen. Needs requirements-faces.txt."""
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
@@ -8,20 +8,26 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from deepfake_detector.faces.alignment import similarity, template
+from deepfake_detector.faces.alignment import fit_similarity, landmark_template
 
-SIZE = 150  # side of the picture that the network takes, in pixels
-EYES = np.array([[47.7, 47.1], [100.3, 47.1]])  # where it expects them: midpoints of the corners in dlib's mean face
-BLOCK = 4096  # rows of the table of distances that are in memory at once
+SIZE = 150  # side of the network's input in pixels
+EYES = np.array(
+    [[47.7, 47.1], [100.3, 47.1]]
+)  # where the network expects the eyes: mid-corner points of dlib's mean face
+DIMENSIONS = 128
+BLOCK = 4096  # rows of the distance matrix that are in memory at once
 
 
 class EmbeddingError(Exception):
-    """The optional packages are not installed; the message says how to install them."""
+    """The optional packages are not installed. The message says how to install them."""
 
 
 @cache
 def _network() -> Any:
-    """dlib's ResNet (King 2017; 128-d; one person below a distance of about 0.6 on Labeled Faces in the Wild)."""
+    """dlib's ResNet (King 2017).
+
+    Faces of one person are closer than about 0.6 on Labeled Faces in the Wild.
+    """
     try:
         import dlib
 
@@ -32,25 +38,29 @@ def _network() -> Any:
 
 
 def embed_faces(crops: list[np.ndarray], margin: float) -> np.ndarray:
-    """Embeddings of aligned crops (uint8 BGR, as stored with `margin`): float32 (n, 128). Raises EmbeddingError."""
+    """Embeddings of aligned face crops: float32 (n, 128).
+
+    `crops`: uint8 BGR squares, aligned to `landmark_template` with `margin` (in face widths). Raises EmbeddingError.
+    """
     network = _network()
     chips = []
     for crop in crops:
-        matrix = similarity(template(len(crop), margin)[:2], EYES)
+        matrix = fit_similarity(landmark_template(len(crop), margin)[:2], EYES)
         chip = cv2.warpAffine(crop, matrix, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         chips.append(cv2.cvtColor(chip, cv2.COLOR_BGR2RGB))
-    return np.array([network.compute_face_descriptor(chip) for chip in chips], np.float32).reshape(-1, 128)
+    vectors = [network.compute_face_descriptor(chip) for chip in chips]
+    return np.array(vectors, np.float32).reshape(-1, DIMENSIONS)
 
 
 def similar_pairs(embeddings: np.ndarray, limit: float) -> pd.DataFrame:
-    """Pairs nearer than `limit`, as rows `a,b,distance` (positions in `embeddings` (n, 128), a < b)."""
+    """Pairs of `embeddings`, float32 (n, 128), closer than `limit`: rows `a,b,distance`, where a < b are positions."""
     square = (embeddings**2).sum(axis=1)
     rows = []
     for start in range(0, len(embeddings), BLOCK):
         block = slice(start, start + BLOCK)
-        apart = square[block, None] + square - 2 * embeddings[block] @ embeddings.T
-        a, b = np.nonzero(apart < limit**2)
+        squared = square[block, None] + square - 2 * embeddings[block] @ embeddings.T
+        a, b = np.nonzero(squared < limit**2)
         later = b > a + start
         a, b = a[later], b[later]
-        rows.append(pd.DataFrame({"a": a + start, "b": b, "distance": np.sqrt(np.maximum(apart[a, b], 0))}))
+        rows.append(pd.DataFrame({"a": a + start, "b": b, "distance": np.sqrt(np.maximum(squared[a, b], 0))}))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["a", "b", "distance"])

@@ -1,194 +1,138 @@
-"""Folds and partitions of whole groups, or, where one group swallows the corpus, of people."""
-
-from dataclasses import dataclass
-from functools import reduce
+"""Assignment of units (see split_units) to parts, that is folds or partitions, of given size and equal mixture."""
 
 import numpy as np
 import pandas as pd
 import pymetis
 from scipy.sparse import coo_matrix, csr_matrix, triu
 
-from deepfake_detector.corpora.identity_graph import IdentityGraph, Links
+from deepfake_detector.corpora.split_units import Units
 
-FEW = 2000  # groups, up to which a greedy placing is worth improving; with more, the last and smallest even it out
-
-
-@dataclass(frozen=True)
-class Units:
-    """What is placed as a whole: a group of videos or, where a group is divided, a person with the person's real videos."""
-
-    home: np.ndarray  # of each row, the unit that it counts for: int (rows,)
-    touches: csr_matrix  # which units a row shows or was made from, 1 or 0: int8 (rows, units)
-    divided: np.ndarray  # units that are a part of a group: bool (units,)
-
-    @property
-    def count(self) -> int:
-        return self.touches.shape[1]
-
-    def side(self, place: np.ndarray) -> np.ndarray:
-        """Of each row, where all the units that it touches are placed, or -1 where they are not together: int (rows,)."""
-        places = place[self.touches.indices]
-        start = self.touches.indptr[:-1]
-        low, high = np.minimum.reduceat(places, start), np.maximum.reduceat(places, start)
-        return np.where(low == high, low, -1)
-
-    def majority(self, place: np.ndarray, places: int) -> np.ndarray:
-        """Of each unit, the place (below `places`) of most of the rows that count for it, the lowest of equals, or -1: none."""
-        rows = np.arange(len(self.home))
-        return _most(csr_matrix((np.ones(len(rows), np.int8), (rows, self.home)), self.touches.shape), place, places)
-
-    def company(self, place: np.ndarray, places: int) -> np.ndarray:
-        """The same by all rows that touch a unit: for someone whom only fakes show, and for whom no row counts."""
-        return _most(self.touches, place, places)
+EXCHANGE_LIMIT = 2000  # units up to which exchanges pay; among more, the last and smallest units even out the mixture
 
 
-def _most(members: csr_matrix, place: np.ndarray, places: int) -> np.ndarray:
-    told = place >= 0
-    votes = members[told].T.astype(int) @ np.eye(places, dtype=int)[place[told]]
-    return np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
+def stratification_features(labels: pd.DataFrame) -> np.ndarray:
+    """What the parts shall hold equal fractions of: float32 (rows, features) of 0 and 1.
 
-
-def first_assigned(*places: np.ndarray) -> np.ndarray:
-    """Of each unit, the first of several places that is not -1."""
-    return reduce(lambda known, more: np.where(known < 0, more, known), places)
-
-
-def make_units(labels: pd.DataFrame, kinds: Links, largest: float, kept: np.ndarray | None = None) -> Units:
-    """Units of all rows. A group with more than the share `largest` of the videos is divided: its fakes join nothing.
-
-    So is a group that new videos have joined out of videos that stay in different places: `kept` holds the place of each such
-    row, any int, and -1 for the new; neither new videos nor fakes join anything there.
+    The first feature is 1 throughout (the number of videos); then follow each label, method and quality, one-hot.
     """
-    graph = IdentityGraph(len(labels), kinds)
-    group = pd.factorize(graph.components()[: graph.rows])[0]
-    fake = labels["label"].to_numpy() == 1
-    divided = (np.bincount(group) > largest * len(labels))[group]
-    loose = divided & fake
-    if kept is not None:
-        places = pd.Series(kept[kept >= 0]).groupby(group[kept >= 0]).nunique()
-        joined = np.isin(group, places.index[places > 1])
-        divided |= joined
-        loose |= joined & (fake | (kept < 0))
-    nodes = graph.components(through=~loose)
-    shared = np.bincount(graph.node, minlength=graph.size)[graph.node] > 1
-    ties_of_loose = loose[graph.row] & shared
-    row = np.concatenate([np.flatnonzero(~loose), graph.row[ties_of_loose]])
-    node = np.concatenate([nodes[: graph.rows][~loose], nodes[graph.node[ties_of_loose]]])
-    first = np.unique(row, return_index=True)[1]  # a fake counts for the person on screen, whose tie comes first
-    unit, names = pd.factorize(np.concatenate([node[first], node]))
-    home, unit = unit[: len(first)], unit[len(first) :]
-    touches = coo_matrix((np.ones(len(row), np.int8), (row, unit)), shape=(graph.rows, len(names))).tocsr()
-    touches.data[:] = 1  # the same unit by two ties is touched once
-    parts = np.zeros(len(names), bool)
-    parts[touches[divided].indices] = True
-    return Units(home, touches, parts)
-
-
-def features(labels: pd.DataFrame) -> np.ndarray:
-    """What partitions are to have equal shares of, as 0 or 1: videos at all, each label, method and quality. float (rows, n)."""
     columns = [name for name in ("label", "method", "quality") if name in labels and labels[name].nunique() > 1]
-    told = [
+    one_hot = [
         pd.get_dummies(labels[name]).loc[:, lambda table: table.columns != ""].to_numpy(np.float32) for name in columns
     ]
-    return np.hstack([np.ones((len(labels), 1), np.float32), *told])
+    return np.hstack([np.ones((len(labels), 1), np.float32), *one_hot])
 
 
 def assign_groups(
-    units: Units, values: np.ndarray, shares: list[float], seed: int, start: np.ndarray, pool: np.ndarray
+    units: Units, features: np.ndarray, fractions: list[float], seed: int, assigned: np.ndarray, pool: np.ndarray
 ) -> np.ndarray:
-    """Place the units of `pool` (bool), so that each place gets its share of the videos and of each feature `values`.
+    """A part for each unit of `pool`, so that each part gets its fraction of the videos and of each feature.
 
-    `start` holds the places of units that have one, -1 elsewhere; those of the pool that have one keep it. A divided group is
-    cut where the fewest fakes join two places (METIS, Karypis & Kumar 1998); the rest evens out what that leaves.
+    Args:
+        units: the units.
+        features: float (rows, features), see `stratification_features`.
+        fractions: of all videos, for each part; they add up to 1.
+        seed: random seed.
+        assigned: parts that units have already and keep, -1 for open ones: int (units,).
+        pool: the units that get a part: bool (units,).
+
+    Returns `assigned`, int (units,), with the open units of the pool filled in. The units of divided groups are
+    assigned first, by the cut that the fewest fakes cross (METIS, Karypis & Kumar 1998); the others then even out the
+    mixture.
     """
-    result = start.copy()
-    rows = pool[units.home]
-    cut = pool & units.divided
-    if cut.any() and (start[cut] < 0).all():
-        result[cut] = _cut_with_metis(
-            units.touches[:, cut], np.bincount(units.home, minlength=len(pool))[cut], shares, seed
-        )
-    side = units.side(result)
-    have = np.array([values[rows & (side == p)].sum(axis=0) for p in range(len(shares))], float)
-    free = np.flatnonzero(pool & (result < 0))
-    new = rows & (result[units.home] < 0)
-    index = np.full(len(pool), -1)
-    index[free] = np.arange(len(free))
+    result = assigned.copy()
+    rows = pool[units.unit]
+    divided = pool & units.divided
+    if divided.any() and (assigned[divided] < 0).all():
+        weight = np.bincount(units.unit, minlength=len(pool))[divided]
+        result[divided] = _minimum_cut(units.incidence[:, divided], weight, fractions, seed)
+    row_parts = units.row_parts(result)
+    filled = np.array([features[rows & (row_parts == part)].sum(axis=0) for part in range(len(fractions))], float)
+    open_units = np.flatnonzero(pool & (result < 0))
+    new = rows & (result[units.unit] < 0)
+    position = np.full(len(pool), -1)
+    position[open_units] = np.arange(len(open_units))
     member = coo_matrix(
-        (np.ones(new.sum(), np.float32), (index[units.home[new]], np.arange(new.sum()))), (len(free), new.sum())
+        (np.ones(new.sum(), np.float32), (position[units.unit[new]], np.arange(new.sum()))),
+        (len(open_units), new.sum()),
     )
-    result[free] = distribute(member.tocsr() @ values[new], have, np.array(shares), seed)
+    result[open_units] = distribute(member.tocsr() @ features[new], filled, np.array(fractions), seed)
     return result
 
 
-def distribute(sizes: np.ndarray, have: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """A place for each group, int (groups,): the largest first, each to where the mixture then fits best; then exchanges.
+def distribute(sizes: np.ndarray, filled: np.ndarray, fractions: np.ndarray, seed: int) -> np.ndarray:
+    """A part for each group, int (groups,): the largest first, each where it fits best; then exchanges between parts.
 
-    What is made small is the sum over places and features of (have - target)² / target, each feature counting alike.
+    Minimizes the sum over parts and features of (content - target)² / target, where each feature counts alike.
 
     Args:
         sizes: features of each group, (groups, features); the first feature is the number of videos.
-        have: features that each place has already, (places, features).
-        shares: of all videos that each place is to have; they add up to 1.
-        seed: of the order among groups of one size.
+        filled: features that each part holds already, (parts, features).
+        fractions: of all videos that each part shall hold, (parts,); they add up to 1.
+        seed: random seed of the order among groups of equal size.
     """
-    total = np.maximum(have.sum(axis=0) + sizes.sum(axis=0), 1)
-    weight = 1 / (shares[:, None] * total**2)
-    filled = 2 * have * weight
+    total = np.maximum(filled.sum(axis=0) + sizes.sum(axis=0), 1)
+    weight = 1 / (fractions[:, None] * total**2)
+    gradient = 2 * filled * weight
     shuffled = np.random.RandomState(seed).permutation(len(sizes))
     result = np.empty(len(sizes), int)
     for group in shuffled[np.argsort(-sizes[shuffled, 0], kind="stable")]:
         size = sizes[group]
-        best = int(np.argmin(filled @ size + weight @ (size * size)))
-        filled[best] += 2 * size * weight[best]
+        best = int(np.argmin(gradient @ size + weight @ (size * size)))
+        gradient[best] += 2 * size * weight[best]
         result[group] = best
-    return (
-        _exchange(result, sizes, weight, filled / 2 / weight - shares[:, None] * total) if len(sizes) <= FEW else result
-    )
+    if len(sizes) > EXCHANGE_LIMIT:
+        return result
+    return _exchange(result, sizes, weight, gradient / 2 / weight - fractions[:, None] * total)
 
 
 def _exchange(
-    result: np.ndarray, sizes: np.ndarray, weight: np.ndarray, excess: np.ndarray, rounds: int = 5
+    parts: np.ndarray, sizes: np.ndarray, weight: np.ndarray, excess: np.ndarray, rounds: int = 5
 ) -> np.ndarray:
-    """Move a group, or swap two, wherever that brings the places nearer to their targets, until nothing does."""
-    places = np.append(
-        result, np.arange(len(weight))
-    )  # beside the groups, nothing in each place: to swap with it is to move
+    """Move a group, or swap two, wherever that brings the parts closer to their targets, until nothing does.
+
+    `parts`: int (groups,). `sizes`: as for `distribute`. `weight`: 1 / target of each feature, scaled; `excess`:
+    content - target; both (parts, features).
+    """
+    groups = len(parts)
+    parts = np.append(parts, np.arange(len(weight)))  # an empty group in each part: to swap with it is to move
     sizes = np.vstack([sizes, np.zeros_like(excess)])
     for _ in range(rounds):
-        before = places.copy()
-        for group in range(len(result)):
-            here = places[group]
-            gives = sizes[group] - sizes
-            change = (gives * (gives + 2 * excess[places])) * weight[places] + gives * (
-                gives - 2 * excess[here]
-            ) * weight[here]
-            gain = np.where(places == here, 0, change.sum(axis=1))
-            other = int(np.argmin(gain))
-            if gain[other] < -1e-9:
-                excess[places[other]] += gives[other]
-                excess[here] -= gives[other]
-                places[group] = places[other]
-                places[other] = here if other < len(result) else places[other]
-        if (places == before).all():
+        before = parts.copy()
+        for group in range(groups):
+            here = parts[group]
+            given = sizes[group] - sizes
+            there_change = given * (given + 2 * excess[parts]) * weight[parts]
+            here_change = given * (given - 2 * excess[here]) * weight[here]
+            change = np.where(parts == here, 0, (there_change + here_change).sum(axis=1))
+            other = int(np.argmin(change))
+            if change[other] < -1e-9:
+                excess[parts[other]] += given[other]
+                excess[here] -= given[other]
+                parts[group] = parts[other]
+                parts[other] = here if other < groups else parts[other]
+        if (parts == before).all():
             break
-    return places[: len(result)]
+    return parts[:groups]
 
 
-def _cut_with_metis(touches: csr_matrix, weight: np.ndarray, shares: list[float], seed: int) -> np.ndarray:
-    joins = triu(touches.T.astype(np.int32) @ touches.astype(np.int32), 1)
-    joins = (joins + joins.T).tocsr()
-    if len(weight) <= len(shares) or not joins.nnz:
-        return np.arange(len(weight)) % len(shares)
-    options = pymetis.Options(seed=seed, ncuts=100 if joins.nnz < 100_000 else 1)  # the best of so many tries
+def _minimum_cut(incidence: csr_matrix, weight: np.ndarray, fractions: list[float], seed: int) -> np.ndarray:
+    """A part for each unit, int (units,), so that few rows are incident to units of several parts.
+
+    `incidence`: (rows, units). `weight`: rows that belong to each unit, int (units,).
+    """
+    edges = triu(incidence.T.astype(np.int32) @ incidence.astype(np.int32), 1)
+    edges = (edges + edges.T).tocsr()
+    if len(weight) <= len(fractions) or not edges.nnz:
+        return np.arange(len(weight)) % len(fractions)
+    tries = 100 if edges.nnz < 100_000 else 1  # METIS returns the best of them
     _, parts = pymetis.part_graph(
-        len(shares),
-        xadj=joins.indptr,
-        adjncy=joins.indices,
-        eweights=joins.data,
+        len(fractions),
+        xadj=edges.indptr,
+        adjncy=edges.indices,
+        eweights=edges.data,
         vweights=weight,
-        tpwgts=shares,
+        tpwgts=fractions,
         recursive=True,
-        options=options,
+        options=pymetis.Options(seed=seed, ncuts=tries),
     )
     return np.array(parts)

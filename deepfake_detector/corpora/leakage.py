@@ -1,4 +1,4 @@
-"""What stands on two sides of a split, counted from the rows anew: no group is trusted."""
+"""The audit of a split: links that cross partitions, counted from the rows and not from the groups of the split."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,36 +6,41 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from deepfake_detector.corpora import SIDES
 from deepfake_detector.corpora.identity_graph import Links
 
-SIDES = ("train", "val", "test")
+DIGEST_LENGTH = 12  # hex digits: long enough to recognise a token, and it does not reveal the token
+COLUMNS = ["kind", "token", "pairs", "example"]
 
 
-def find_leaks(partition: pd.Series, kinds: Links) -> pd.DataFrame:
-    """Every tie that crosses partitions, as rows `kind,token,pairs,example`; excluded videos are on no side.
+def find_leaks(partition: pd.Series, links: Links) -> pd.DataFrame:
+    """Every link that crosses partitions, as rows `kind,token,pairs,example`.
 
     Args:
-        partition: of each video, indexed by `video_id`, in the order of the rows that `kinds` speaks of.
-        kinds: ties as `deepfake_detector.corpora.identity_graph.ties` gives them.
+        partition: the partition of each video, indexed by `video_id`, in the row order of `links`. Excluded videos do
+            not leak.
+        links: as `identity_graph.links` returns them.
 
-    `pairs` counts pairs of videos in two partitions that share the token; those that show one person are counted under
-    `person` and not again under `donor`.
+    `pairs` counts the pairs of videos that share the token and are in different partitions. Pairs that show one person
+    count under `person` and not again under `donor`.
     """
     side = pd.Categorical(partition, SIDES).codes.astype(np.int64)  # -1: excluded
     videos = partition.index.to_numpy()
-    tables = {kind: _crossing(tokens, side, videos) for kind, tokens in kinds.items()}
+    tables = {kind: _crossing_tokens(tokens, side, videos) for kind, tokens in links.items()}
     if "person" in tables and "donor" in tables:
-        table = tables["donor"].merge(
-            tables["person"][["token", "pairs"]], on="token", how="left", suffixes=("", "_seen")
-        )
-        table["pairs"] -= table.pop("pairs_seen").fillna(0).astype(int)
+        persons = tables["person"][["token", "pairs"]]
+        table = tables["donor"].merge(persons, on="token", how="left", suffixes=("", "_person"))
+        table["pairs"] -= table.pop("pairs_person").fillna(0).astype(int)
         tables["donor"] = table[table["pairs"] > 0]
-    columns = ["kind", "token", "pairs", "example"]
-    filled = [table.assign(kind=kind)[columns] for kind, table in tables.items() if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
+    filled = [table.assign(kind=kind)[COLUMNS] for kind, table in tables.items() if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLUMNS)
 
 
-def _crossing(tokens: pd.Series, side: np.ndarray, videos: np.ndarray) -> pd.DataFrame:
+def _crossing_tokens(tokens: pd.Series, side: np.ndarray, videos: np.ndarray) -> pd.DataFrame:
+    """Tokens of one kind that occur on more than one side, as rows `token,pairs,example`.
+
+    `tokens` is indexed by row position. `side`, int (rows,), indexes SIDES or is -1; `videos` (rows,) holds the ids.
+    """
     rows = tokens.index.to_numpy()
     codes, names = pd.factorize(tokens)
     inside = side[rows] >= 0
@@ -43,31 +48,32 @@ def _crossing(tokens: pd.Series, side: np.ndarray, videos: np.ndarray) -> pd.Dat
     counts = np.bincount(codes * len(SIDES) + side[rows], minlength=len(names) * len(SIDES)).reshape(-1, len(SIDES))
     pairs = (counts.sum(axis=1) ** 2 - (counts**2).sum(axis=1)) // 2
     leaking = np.flatnonzero(pairs).tolist()
-    examples: dict[int, dict[str, str]] = {code: {} for code in leaking}
-    at = np.isin(codes, leaking)
-    for row, code in zip(rows[at].tolist(), codes[at].tolist(), strict=True):
+    examples: dict[int, dict[str, str]] = {code: {} for code in leaking}  # the first video of each side
+    selected = np.isin(codes, leaking)
+    for row, code in zip(rows[selected].tolist(), codes[selected].tolist(), strict=True):
         examples[code].setdefault(SIDES[side[row]], videos[row])
     words = [" and ".join(f"{video} ({name})" for name, video in examples[code].items()) for code in leaking]
     return pd.DataFrame({"token": np.asarray(names)[leaking], "pairs": pairs[leaking], "example": words})
 
 
-def count_leaks(crossing: pd.DataFrame, kinds: Iterable[str]) -> dict[str, int]:
-    """Pairs of videos across partitions for each kind of tie."""
-    return {kind: int(crossing.loc[crossing["kind"] == kind, "pairs"].sum()) for kind in kinds}
+def count_leaks(leaks: pd.DataFrame, kinds: Iterable[str]) -> dict[str, int]:
+    """Pairs of videos across partitions for each kind of link, from the table that `find_leaks` returns."""
+    return {kind: int(leaks.loc[leaks["kind"] == kind, "pairs"].sum()) for kind in kinds}
 
 
-def link_digests(kinds: Links) -> dict[str, list[str]]:
-    """What the rows are tied by, by kind, as the first 12 hex digits of SHA-256: enough to know it again, not to read it."""
-    return {kind: sorted(_digest(kind, tokens.unique())) for kind, tokens in kinds.items()}
+def link_digests(links: Links) -> dict[str, list[str]]:
+    """Sorted digests of the tokens by kind. A detector carries those of its training and validation videos."""
+    return {kind: sorted(_digests(kind, tokens.unique())) for kind, tokens in links.items()}
 
 
-def already_seen(kinds: Links, seen: dict[str, list[str]]) -> dict[str, list[str]]:
-    """By kind, the tokens of ties whose digest is in `seen`: what a detector was trained on."""
-    found = {kind: _digest(kind, tokens.unique()) for kind, tokens in kinds.items()}
+def already_seen(links: Links, seen: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Tokens by kind whose digests are in `seen`, as `link_digests` returns them: the detector was trained on these."""
+    found = {kind: _digests(kind, tokens.unique()) for kind, tokens in links.items()}
     return {
         kind: sorted(found[kind][digest] for digest in set(found[kind]) & set(seen.get(kind, []))) for kind in found
     }
 
 
-def _digest(kind: str, tokens: Iterable[str]) -> dict[str, str]:
-    return {hashlib.sha256(f"{kind}:{token}".encode()).hexdigest()[:12]: token for token in tokens}
+def _digests(kind: str, tokens: Iterable[str]) -> dict[str, str]:
+    """Start of the SHA-256 of each token -> token."""
+    return {hashlib.sha256(f"{kind}:{token}".encode()).hexdigest()[:DIGEST_LENGTH]: token for token in tokens}

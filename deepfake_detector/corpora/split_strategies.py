@@ -1,162 +1,225 @@
-"""The ways to divide a corpus: by groups, by its official partition, or by the official one with its leaks repaired."""
+"""The strategies of a split: by groups, by the official partition, or by that partition with its leaks repaired."""
+
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from deepfake_detector.corpora.group_assignment import assign_groups, features, first_assigned, make_units
+from deepfake_detector.corpora import SIDES
+from deepfake_detector.corpora.group_assignment import assign_groups, stratification_features
 from deepfake_detector.corpora.identity_graph import Links
-from deepfake_detector.corpora.leakage import SIDES
-from stages.params import Split
+from deepfake_detector.corpora.previous_split import PreviousSplit
+from deepfake_detector.corpora.split_units import Units, first_known, make_units
 
 TRAIN, VAL, TEST = range(3)
 EXCLUDED = -1
+Strategy = Literal["grouped", "official", "repair"]
 
 
 class SplitError(Exception):
-    """The corpus cannot be divided as asked; the message says why and what would help."""
+    """The corpus cannot be split as requested. The message says why, and what would help."""
 
 
+@dataclass(frozen=True)
 class SplitAssignment:
-    """A partition of every row of a labels table.
+    """The partition of every row of a labels table.
 
     Attributes:
-        side: index into SIDES, or -1 for excluded: int (rows,).
+        video_id: of each row, in the order of the rows.
+        side: index into SIDES, or -1 if excluded: int (rows,).
         reason: why a row is excluded, else "": object (rows,).
-        group: what a row was placed with: int (rows,), counted in the order of the rows.
-        fold: int (rows,); -1 where the strategy has no folds.
+        group: the unit that the row belongs to, numbered in the order of the rows: int (rows,).
+        fold: int (rows,); -1 if the strategy has no folds.
     """
 
-    def __init__(self, labels: pd.DataFrame, kinds: Links, settings: Split, kept: pd.DataFrame | None = None) -> None:
-        """Divide by `settings.strategy`; `kinds` are the ties that bind, `kept` an earlier splits table that is to stand.
-
-        Raises SplitError.
-        """
-        self._labels, self._settings = labels, settings
-        self._kept = None if kept is None else kept.set_index("video_id").reindex(labels["video_id"])
-        self._units = make_units(labels, kinds, settings.largest, self._kept_places())
-        if settings.strategy == "grouped" and self._units.count < settings.folds:
-            self._units = make_units(labels, kinds, 1 / settings.folds, self._kept_places())
-        self._values = features(labels)
-        self.group = self._units.home
-        self.reason = np.full(len(labels), "", object)
-        self.fold = np.full(len(labels), -1)
-        {"grouped": self._by_groups, "official": self._officially, "repair": self._repaired}[settings.strategy]()
-        fake = labels["label"].to_numpy() == 1
-        for side, name in enumerate(SIDES):
-            inside = fake[self.side == side]
-            if not len(inside):
-                raise SplitError(
-                    f"no video is left for {name}: there are {self._units.count} separable groups of people; "
-                    "see split.folds, split.val and split.largest"
-                )
-            if side != TEST and fake.any() != fake.all() and inside.any() == inside.all():
-                raise SplitError(
-                    f"{name} has {'fakes' if inside.any() else 'real videos'} only ({len(inside)}), and nothing can be learnt from "
-                    "one kind: see split.val and split.seed, or the column subset"
-                )
-
-    def _kept_places(self) -> np.ndarray | None:
-        if self._kept is None:
-            return None
-        sides = pd.Categorical(self._kept["partition"], SIDES).codes
-        return np.where(sides < 0, -1, self._kept["fold"].fillna(0).to_numpy(int) * len(SIDES) + sides)
+    video_id: np.ndarray
+    side: np.ndarray
+    reason: np.ndarray
+    group: np.ndarray
+    fold: np.ndarray
 
     @property
     def table(self) -> pd.DataFrame:
-        """Columns `video_id,partition,group,fold`."""
-        names = np.append(SIDES, "excluded")[self.side]
-        return pd.DataFrame(
-            {"video_id": self._labels["video_id"], "partition": names, "group": self.group, "fold": self.fold}
-        )
+        """The splits table, with the columns `video_id,partition,group,fold`."""
+        partition = np.append(SIDES, "excluded")[self.side]
+        columns = {"video_id": self.video_id, "partition": partition, "group": self.group, "fold": self.fold}
+        return pd.DataFrame(columns)
 
-    def _by_groups(self) -> None:
-        units, settings = self._units, self._settings
-        if units.count < settings.folds:
-            raise SplitError(f"{units.count} separable groups of people are too few for split.folds = {settings.folds}")
-        everything, nothing = np.ones(units.count, bool), np.full(units.count, -1)
-        folds, placed, pinned = nothing, nothing, np.zeros(len(self._labels), bool)
-        if self._kept is not None:
-            fold, partition = self._kept["fold"].fillna(-1).to_numpy(int), self._kept["partition"]
-            staying = np.where(partition.isin(SIDES), fold, -1)
-            count = settings.folds
-            folds = first_assigned(
-                units.majority(staying, count), units.majority(fold, count), units.company(staying, count)
-            )
-            if (fold[partition == "test"] == settings.fold).all():
-                sides = partition.map({"val": 0, "train": 1}).fillna(-1).to_numpy(int)
-                placed = first_assigned(units.majority(sides, 2), units.company(sides, 2))
-                pinned = partition.eq("excluded").to_numpy()
-        folds = assign_groups(
-            units, self._values, [1 / settings.folds] * settings.folds, settings.seed, folds, everything
-        )
-        rest = folds != settings.fold
-        placed = self._validating(rest, np.where(rest, placed, -1))
-        self.fold = folds[units.home]
-        self._take(np.where(rest, placed, TEST))
-        pinned = pinned & (self.side != EXCLUDED)
-        self.side[pinned], self.reason[pinned] = EXCLUDED, "is excluded in split.keep"
 
-    def _officially(self) -> None:
-        self.side = self._subset()
-        self.reason[self.side == EXCLUDED] = "has no official partition"
-        self._complete()
+@dataclass(frozen=True)
+class _Request:
+    """What all strategies need to know."""
 
-    def _repaired(self) -> None:
-        """Each unit goes where most of its rows are officially, in doubt to train, where it costs the test set nothing."""
-        units, official = self._units, self._subset()
-        places = first_assigned(units.majority(official, len(SIDES)), units.company(official, len(SIDES)))
-        self._take(places)
-        self.reason[units.touches @ (places < 0) > 0] = "has no official partition"
-        self._complete()
+    labels: pd.DataFrame
+    units: Units
+    features: np.ndarray
+    seed: int
+    val_fraction: float
 
-    def _subset(self) -> np.ndarray:
-        words = self._labels.get("subset", pd.Series("", index=self._labels.index)).str.lower()
-        side = words.map({name: i for i, name in enumerate(SIDES)}).fillna(EXCLUDED).to_numpy(int)
-        if not {TRAIN, TEST} <= set(side):
-            found = ", ".join(sorted(set(words[words != ""]))) or "nothing"
+
+def assign_splits(
+    labels: pd.DataFrame,
+    links: Links,
+    *,
+    strategy: Strategy,
+    seed: int,
+    folds: int,
+    fold: int,
+    val_fraction: float,
+    max_group_share: float,
+    previous: pd.DataFrame | None,
+) -> SplitAssignment:
+    """Assign each row of a labels table to train, val or test so that no link crosses them, or exclude it.
+
+    Args:
+        labels: as `read_labels` returns it. The result depends on the order of the rows.
+        links: the links that must not cross, as `identity_graph.links` returns them.
+        strategy: "grouped" (folds of groups), "official" (the column `subset`) or "repair" (official, but leaking units
+            are moved).
+        seed: random seed.
+        folds: number of folds of the grouped strategy.
+        fold: the fold that is the test set, from 0.
+        val_fraction: fraction of the videos outside the test set that validate.
+        max_group_share: fraction of the videos above which a group is divided by people.
+        previous: earlier splits table `video_id,partition,fold` whose videos keep their partition and fold; only
+            for the grouped strategy.
+
+    Raises SplitError.
+    """
+    earlier = PreviousSplit.of_rows(labels["video_id"], previous)
+    units = make_units(labels, links, max_group_share, earlier.parts())
+    if strategy == "grouped" and units.count < folds:
+        units = make_units(labels, links, 1 / folds, earlier.parts())
+    request = _Request(labels, units, stratification_features(labels), seed, val_fraction)
+    fold_of_row = np.full(len(labels), -1)
+    if strategy == "grouped":
+        side, reason, fold_of_row = _grouped(request, folds, fold, earlier)
+    elif strategy == "official":
+        side, reason = _official(request)
+    else:
+        side, reason = _repaired(request)
+    _check_sides(side, labels, units.count)
+    return SplitAssignment(labels["video_id"].to_numpy(), side, reason, units.unit, fold_of_row)
+
+
+def _check_sides(side: np.ndarray, labels: pd.DataFrame, units: int) -> None:
+    """Raise SplitError if a side is empty, or if train or val lacks real videos or fakes in a corpus of both."""
+    fake = labels["label"].to_numpy() == 1
+    for number, name in enumerate(SIDES):
+        inside = fake[side == number]
+        if not len(inside):
             raise SplitError(
-                f"split.strategy = {self._settings.strategy} needs a column subset with train and test (and val); it holds {found}"
+                f"no video is left for {name}: there are {units} separable groups of people; "
+                "see split.folds, split.val_fraction and split.max_group_share"
             )
-        return side
-
-    def _complete(self) -> None:
-        """Where the official partition has no val, whole units of train become it."""
-        if (self.side == VAL).any():
-            return
-        train = self.side == TRAIN
-        pool = np.zeros(self._units.count, bool)
-        pool[self._units.touches[train].indices] = True
-        placed = self._validating(pool, np.full(self._units.count, -1), train)
-        side, reason = self.side, self.reason.copy()
-        self._take(placed)
-        self.side, self.reason = np.where(train, self.side, side), np.where(train, self.reason, reason)
-
-    def _validating(self, pool: np.ndarray, start: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """For each unit of the pool TRAIN or VAL; `start` holds 0 for val, 1 for train, -1 for open."""
-        values = self._values if rows is None else self._values * rows[:, None]
-        val = self._settings.val
-        return np.array([VAL, TRAIN, EXCLUDED])[
-            assign_groups(self._units, values, [val, 1 - val], self._settings.seed, start, pool)
-        ]
-
-    def _take(self, places: np.ndarray) -> None:
-        """Rows go where all their units are; those whose units are apart are excluded."""
-        self.side = self._units.side(places)
-        for row in np.flatnonzero(self.side == EXCLUDED):
-            names = [SIDES[p] for p in sorted(set(places[self._units.touches[row].indices])) if p >= 0]
-            self.reason[row] = f"joins {' and '.join(names)}"
+        if number != TEST and fake.any() != fake.all() and inside.any() == inside.all():
+            raise SplitError(
+                f"{name} has only {'fakes' if inside.any() else 'real videos'} ({len(inside)}); training needs both: "
+                "see split.val_fraction and split.seed, or the column subset"
+            )
 
 
-def moved_videos(labels: pd.DataFrame, division: SplitAssignment) -> pd.DataFrame:
-    """What a repair changed: `video_id,official,partition` of each video that is not where its official list has it."""
-    table = division.table
+def _grouped(
+    request: _Request, folds: int, fold: int, earlier: PreviousSplit
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sides, reasons and folds of the rows. The fold `fold` is the test set; some units of the others validate."""
+    units = request.units
+    if units.count < folds:
+        raise SplitError(f"{units.count} separable groups of people are too few for split.folds = {folds}")
+    everything = np.ones(units.count, bool)
+    unit_folds = earlier.unit_folds(units, folds)
+    unit_folds = assign_groups(units, request.features, [1 / folds] * folds, request.seed, unit_folds, everything)
+    rest = unit_folds != fold
+    same_test_set = earlier.tests_on(fold)  # else its sides do not fit
+    unit_sides = earlier.unit_sides(units) if same_test_set else np.full(units.count, EXCLUDED)
+    unit_sides = _train_or_val(request, rest, np.where(rest, unit_sides, EXCLUDED))
+    side, reason = _row_sides(units, np.where(rest, unit_sides, TEST))
+    if same_test_set:
+        excluded = earlier.excluded & (side != EXCLUDED)
+        side[excluded], reason[excluded] = EXCLUDED, "is excluded in split.previous_splits"
+    return side, reason, unit_folds[units.unit]
+
+
+def _official(request: _Request) -> tuple[np.ndarray, np.ndarray]:
+    """Sides and reasons of the rows by the column `subset`."""
+    side = _official_sides(request.labels)
+    reason = np.where(side == EXCLUDED, "has no official partition", "").astype(object)
+    return _with_validation(request, side, reason)
+
+
+def _repaired(request: _Request) -> tuple[np.ndarray, np.ndarray]:
+    """Sides and reasons of the rows: each unit goes to the side of most of its rows.
+
+    In doubt it goes to train, where it costs the test set nothing.
+    """
+    units, official = request.units, _official_sides(request.labels)
+    unit_sides = first_known(
+        units.majority_of_own_rows(official, len(SIDES)), units.majority_of_incident_rows(official, len(SIDES))
+    )
+    side, reason = _row_sides(units, unit_sides)
+    reason[units.incidence @ (unit_sides < 0) > 0] = "has no official partition"
+    return _with_validation(request, side, reason)
+
+
+def _official_sides(labels: pd.DataFrame) -> np.ndarray:
+    words = labels.get("subset", pd.Series("", index=labels.index)).str.lower()
+    side = np.asarray(words.map({name: i for i, name in enumerate(SIDES)}).fillna(EXCLUDED), int)
+    if not {TRAIN, TEST} <= set(side):
+        found = ", ".join(sorted(set(words[words != ""]))) or "nothing"
+        raise SplitError(
+            "split.strategy = official and repair need train and test (and val) in the column subset; it holds " + found
+        )
+    return side
+
+
+def _with_validation(request: _Request, side: np.ndarray, reason: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same sides and reasons, but with whole units of train as val, if there is no val."""
+    if (side == VAL).any():
+        return side, reason
+    train = side == TRAIN
+    pool = np.zeros(request.units.count, bool)
+    pool[request.units.incidence[train].indices] = True
+    unit_sides = _train_or_val(request, pool, np.full(request.units.count, EXCLUDED), train)
+    new_side, new_reason = _row_sides(request.units, unit_sides)
+    return np.where(train, new_side, side), np.where(train, new_reason, reason)
+
+
+def _train_or_val(
+    request: _Request, pool: np.ndarray, assigned: np.ndarray, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """TRAIN or VAL for each unit of `pool`, bool (units,), as int (units,); others keep what `assigned` has.
+
+    `assigned` holds the sides that units have already. Only `rows`, bool (rows,), count for the mixture (None: all).
+    """
+    features = request.features if rows is None else request.features * rows[:, None]
+    order = np.array([VAL, TRAIN, EXCLUDED])  # the order of the parts
+    parts = np.array([1, 0, -1])[assigned]  # TRAIN, VAL, EXCLUDED as parts
+    fractions = [request.val_fraction, 1 - request.val_fraction]
+    parts = assign_groups(request.units, features, fractions, request.seed, parts, pool)
+    return np.asarray(order[parts])
+
+
+def _row_sides(units: Units, unit_sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sides and reasons of the rows. A row whose units are on different sides is excluded."""
+    side = units.row_parts(unit_sides)
+    reason = np.full(len(side), "", object)
+    for row in np.flatnonzero(side == EXCLUDED):
+        names = [SIDES[s] for s in sorted(set(unit_sides[units.incidence[row].indices])) if s >= 0]
+        reason[row] = f"joins {' and '.join(names)}"
+    return side, reason
+
+
+def moved_videos(labels: pd.DataFrame, assignment: SplitAssignment) -> pd.DataFrame:
+    """Videos whose partition differs from their official one, as rows `video_id,official,partition,reason`."""
+    partition = assignment.table["partition"].to_numpy()
     official = labels["subset"].str.lower()
-    changed = (official != "") & (official.to_numpy() != table["partition"].to_numpy())
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "video_id": labels["video_id"],
             "official": official,
-            "partition": table["partition"],
-            "reason": division.reason,
+            "partition": partition,
+            "reason": assignment.reason,
         }
-    )[changed.to_numpy()]
+    )
+    return table[((official != "") & (official != partition)).to_numpy()]

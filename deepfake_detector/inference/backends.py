@@ -1,122 +1,109 @@
-"""A detector ready to score crops: on PyTorch, or on ONNX Runtime, which never imports torch."""
+"""A trained detector that is ready to score face crops: on PyTorch, or on ONNX Runtime, which needs no torch."""
 
-import re
 from collections.abc import Hashable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
 from pydantic import ValidationError
 
-from deepfake_detector.files import file_sha256
-from deepfake_detector.inference.task import detector_file
+from deepfake_detector.inference.task import DeviceError, backend_name
 from deepfake_detector.training.batching import batch_lengths
 from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
 
-if TYPE_CHECKING:
-    import torch
-
-BATCH = 64  # crops scored at once
+BATCH_SIZE = 64  # crops scored at once
 
 
 class Backend(Protocol):
+    """What scores crops."""
+
     config: DetectorConfig
 
     def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
-        """Logits (n,) float32 of crops, uint8 BGR (size, size, 3) as the faces room gives them.
+        """Logits float32 (n,) of crops, each uint8 BGR (size, size, 3).
 
-        `people` (n) says whose each is; a person's crops lie together, in order of time.
+        `people` (n,) names the person of each crop. The crops of one person are adjacent and in order of time.
         """
 
 
 class TorchBackend:
-    """The checkpoint as training wrote it; scores as training and evaluation do."""
+    """A checkpoint of the train stage (.safetensors). It scores exactly as training and evaluation do."""
 
     def __init__(self, path: Path | str, device: str = "auto") -> None:
+        """Raises CheckpointError for a file that is no detector, DeviceError for a device that is not available."""
+        from deepfake_detector.training import device as devices
         from deepfake_detector.training.checkpoint import load_detector
 
+        try:
+            self.device = devices.pick_device(device)
+        except devices.DeviceError as error:
+            raise DeviceError(str(error)) from error
         self.model, self.config = load_detector(path)
-        self.device = torch_device(device)
         self.model.to(self.device)
 
     def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
         from deepfake_detector.training.scoring import batch_crops, predict_logits
 
-        return predict_logits(
-            self.model, batch_crops(crops, batch_lengths(people, BATCH, self.config.temporal)), self.device
-        )
+        lengths = batch_lengths(people, BATCH_SIZE, self.config.temporal)
+        return predict_logits(self.model, batch_crops(crops, lengths), self.device)
 
 
 class OnnxBackend:
-    """What `stages.export` wrote. On one thread, as processes scale better; on a GPU where onnxruntime-gpu finds one."""
+    """A network that the export stage wrote (.onnx), on a CUDA GPU or one CPU thread: processes scale better."""
 
     def __init__(self, path: Path | str, device: str = "auto") -> None:
+        """Raises CheckpointError for a file that is no detector, DeviceError for a device that is not available."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        providers = ["CPUExecutionProvider"]
-        if device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, "CUDAExecutionProvider")
-        elif device not in ("auto", "cpu"):
-            raise CheckpointError(
-                f"infer.device = {device!r}: this ONNX Runtime computes on the CPU only (GPU: onnxruntime-gpu)"
-            )
+        providers = onnx_providers(device)
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as error:  # onnxruntime raises a class of its own for each way in which a file may be wrong
+        except Exception as error:  # onnxruntime raises a class of its own for each kind of unreadable file
             raise CheckpointError(f"{path} is no ONNX network: {error}") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         if "detector" not in metadata:
-            raise CheckpointError(
-                f"{path} has no detector metadata; only a file written by python -m stages.export serves"
-            )
+            raise CheckpointError(f"{path} has no detector metadata; export a checkpoint with: python -m stages.export")
         try:
             self.config = DetectorConfig.model_validate_json(metadata["detector"])
         except ValidationError as error:
             raise CheckpointError(f"{path} was exported by another version; export it again: {error}") from error
-        self.checkpoint = metadata["checkpoint"]  # SHA-256 of the file that it was exported from
 
     def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
-        source = iter(crops)
-        batches = (
-            np.stack(list(islice(source, length))) for length in batch_lengths(people, BATCH, self.config.temporal)
-        )
-        logits = [self._session.run(None, {"crops": to_input(batch)})[0] for batch in batches]
+        remaining = iter(crops)
+        lengths = batch_lengths(people, BATCH_SIZE, self.config.temporal)
+        batches = (np.stack(list(islice(remaining, length))) for length in lengths)
+        logits = [self._session.run(None, {"crops": network_input(batch)})[0] for batch in batches]
         return np.concatenate(logits) if logits else np.empty(0, np.float32)
 
 
-def to_input(crops: np.ndarray) -> np.ndarray:
-    """uint8 BGR (n, size, size, 3) to uint8 RGB (n, 3, size, size), as the network wants them."""
+def open_backend(checkpoint: str, device: str = "auto") -> Backend:
+    """The detector file on the backend that its suffix names: .safetensors on PyTorch, .onnx on ONNX Runtime.
+
+    Args:
+        device: auto, cpu, cuda, cuda:1 or mps.
+
+    Raises:
+        CheckpointError: for a file that is missing or no detector.
+        DeviceError: for a device that is not available.
+    """
+    return TorchBackend(checkpoint, device) if backend_name(checkpoint) == "torch" else OnnxBackend(checkpoint, device)
+
+
+def network_input(crops: np.ndarray) -> np.ndarray:
+    """uint8 BGR (n, size, size, 3) as the exported network takes it: uint8 RGB (n, 3, size, size)."""
     return np.ascontiguousarray(crops[..., ::-1].transpose(0, 3, 1, 2))
 
 
-def open_backend(checkpoint: str, exported: str, runtime: str, device: str) -> Backend:
-    """The detector on its runtime. Raises CheckpointError.
-
-    An export of another checkpoint than the one that is there is refused: it would judge by an older training unnoticed.
-    """
-    path = detector_file(checkpoint, exported, runtime)
-    if runtime == "torch":
-        return TorchBackend(path, device)
-    scorer = OnnxBackend(path, device)
-    if path != checkpoint and Path(checkpoint).is_file() and scorer.checkpoint != file_sha256(checkpoint):
-        raise CheckpointError(
-            f"{path} was exported from another detector than {checkpoint}; run: python -m stages.export"
-        )
-    return scorer
-
-
-def torch_device(name: str) -> "torch.device":
-    """`auto`: a GPU if there is one. Raises CheckpointError for a device that is not there."""
-    import torch
-
-    from deepfake_detector.training.device import pick_device
-
-    if name == "auto":
-        return pick_device()
-    kind, number = re.fullmatch(r"(\w+?)(?::(\d+))?", name).groups()  # type: ignore[union-attr]  # params allow no other
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise CheckpointError(f"infer.device = {name!r}: PyTorch finds {torch.cuda.device_count()} CUDA devices here")
-    return torch.device(name)
+def onnx_providers(name: str) -> list[Any]:
+    """The execution providers of ONNX Runtime for a device; `auto` is a GPU if there is one. Raises DeviceError."""
+    cpu = "CPUExecutionProvider"
+    kind, _, number = name.partition(":")
+    if kind in ("auto", "cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return [("CUDAExecutionProvider", {"device_id": int(number or 0)}), cpu]
+    if kind in ("auto", "cpu"):
+        return [cpu]
+    hint = "install onnxruntime-gpu" if kind == "cuda" else "use a .safetensors checkpoint, which PyTorch runs on mps"
+    raise DeviceError(f"device {name} is not available to ONNX Runtime; {hint}, or choose cpu")

@@ -1,4 +1,4 @@
-"""All scored faces of a video side by side, each with its time and its score."""
+"""All scored faces of a video side by side, each with its time and its fake probability."""
 
 from pathlib import Path
 
@@ -6,35 +6,36 @@ import cv2
 import numpy as np
 
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.inference.overlay import COLOURS, DARK, WHITE, put_text
-from deepfake_detector.inference.prediction import PersonPrediction, Prediction
+from deepfake_detector.inference.drawing import DARK, VERDICT_COLORS, WHITE, fit_text_size, put_text
+from deepfake_detector.inference.prediction import PersonPrediction, Prediction, thresholds
 from deepfake_detector.inference.task import verdict_text
 
-CELL, COLUMNS, GAP, LINE = 144, 6, 6, 24  # pixels, faces in a row, pixels between them, pixels of a line of text
+FACE_SIZE = 144  # pixels
+GAP = 6  # pixels between faces
+LINE_HEIGHT = 24  # pixels of a line of text
+COLUMNS = 6  # faces in a row
 
 
-def draw_contact_sheet(path: Path, judgement: Prediction, calibration: Calibration) -> None:
-    """Write a PNG, whatever the suffix: a block for each person, the deciding one first, faces in order of time."""
-    sheet = np.vstack([_block(person, calibration) for person in judgement.people])
-    path.write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
+def draw_contact_sheet(target: Path, prediction: Prediction, calibration: Calibration) -> None:
+    """Write a PNG, whatever the suffix: a block for each person, the deciding person first, faces in order of time."""
+    sheet = np.vstack([_person_block(person, calibration) for person in prediction.people])
+    target.write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
 
 
-def _block(person: PersonPrediction, calibration: Calibration) -> np.ndarray:
+def _person_block(person: PersonPrediction, calibration: Calibration) -> np.ndarray:
     rows = -(-len(person.faces) // COLUMNS)
-    step, tall = CELL + GAP, CELL + LINE + GAP
-    block = np.full((LINE * 2 + rows * tall, COLUMNS * step + GAP, 3), DARK, np.uint8)
-    put_text(
-        block,
-        f"Person {person.track + 1}: {verdict_text(person.verdict, person.probability)}",
-        GAP,
-        round(LINE * 1.3),
-        20,
-        WHITE,
-    )
+    column_width, row_height = FACE_SIZE + GAP, FACE_SIZE + LINE_HEIGHT + GAP
+    block = np.full((LINE_HEIGHT * 2 + rows * row_height, COLUMNS * column_width + GAP, 3), DARK, np.uint8)
+    verdict = verdict_text(person.verdict, person.probability, thresholds(calibration))
+    put_text(block, f"Person {person.track + 1}: {verdict}", GAP, round(LINE_HEIGHT * 1.3), 20, WHITE)
     for i, (face, logit) in enumerate(zip(person.faces, person.logits, strict=True)):
-        x, y = GAP + i % COLUMNS * step, LINE * 2 + i // COLUMNS * tall
+        x, y = GAP + i % COLUMNS * column_width, LINE_HEIGHT * 2 + i // COLUMNS * row_height
         probability = float(calibration.probability(logit))
-        block[y : y + CELL, x : x + CELL] = cv2.resize(face.crop, (CELL, CELL), interpolation=cv2.INTER_AREA)
-        cv2.rectangle(block, (x, y), (x + CELL, y + CELL + LINE), COLOURS[str(calibration.verdict(probability))], 3)
-        put_text(block, f"{face.time:.1f} s: {probability:.0%} fake", x + 8, y + CELL + LINE - 8, 14, WHITE)
+        color = VERDICT_COLORS[str(calibration.verdict(probability))]
+        crop = cv2.resize(face.crop, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
+        block[y : y + FACE_SIZE, x : x + FACE_SIZE] = crop
+        cv2.rectangle(block, (x, y), (x + FACE_SIZE, y + FACE_SIZE + LINE_HEIGHT), color, 3)
+        text = f"{face.time:.1f} s: score {probability:.2f}"
+        size = fit_text_size(text, 14, FACE_SIZE - 16)
+        put_text(block, text, x + 8, y + FACE_SIZE + LINE_HEIGHT - 8, size, WHITE)
     return block

@@ -1,4 +1,4 @@
-"""Where in a face the evidence lies: Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), by the package grad-cam."""
+"""Heat maps of faces by Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), with the package grad-cam."""
 
 import numpy as np
 import torch
@@ -6,35 +6,39 @@ from pytorch_grad_cam import GradCAM
 from torch import nn
 
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.inference.backends import BATCH, Backend, TorchBackend
-from deepfake_detector.inference.overlay import Heatmaps
+from deepfake_detector.inference.backends import BATCH_SIZE, Backend, TorchBackend
+from deepfake_detector.inference.face_marks import Heatmaps
 from deepfake_detector.inference.prediction import Prediction
 from deepfake_detector.training.dataset import to_tensor
 from deepfake_detector.training.model import FaceClassifier
 
-CELLS = 5  # a map coarser than this many cells a side says little; then an earlier layer is looked at
+MIN_CELLS = 5  # cells on a side of a feature map; where the last map has fewer, an earlier layer is explained
 
 
-def face_heatmaps(scorer: Backend, judgement: Prediction, calibration: Calibration) -> Heatmaps:
-    """Maps of what speaks for `fake` in each face of a judgement.
+def face_heatmaps(backend: Backend, prediction: Prediction, calibration: Calibration) -> Heatmaps:
+    """A map for each face of what in it raises the logit.
 
-    Grad-CAM scales each map to its own maximum; here it is weighted with the face's probability of being fake, so that a face
-    without evidence shows none. Raises ValueError for a network without feature maps, and for one that is not on PyTorch.
+    Grad-CAM scales each map to its own maximum. Here it is then multiplied by the fake probability of the face, so
+    that a face without evidence shows none.
+
+    Raises:
+        ValueError: for a network without feature maps, and for one that does not run on PyTorch.
     """
-    if not isinstance(scorer, TorchBackend):
-        raise ValueError("heat maps need gradients, which only infer.runtime = 'torch' has")
+    if not isinstance(backend, TorchBackend):
+        raise ValueError("heat maps need gradients, which only a .safetensors checkpoint gives")
+    layer = _target_layer(backend.model.backbone, backend.config.geometry.size)
     maps = {}
-    with GradCAM(_OneView(scorer.model), [_layer(scorer.model.backbone, scorer.config.geometry.size)]) as explain:
-        for person in judgement.people:
-            crops = torch.stack([to_tensor(face.crop) for face in person.faces]).to(scorer.device)
-            parts = [explain(batch, [lambda logit: logit] * len(batch)) for batch in crops.split(BATCH)]
-            weight = calibration.probability(person.logits)[:, None, None]
-            maps[person.track] = (np.concatenate(parts) * weight).astype(np.float32)
-    return Heatmaps(scorer.config.geometry.margin, maps)
+    with GradCAM(_WithoutMirrorImage(backend.model), [layer]) as explain:
+        for person in prediction.people:
+            crops = torch.stack([to_tensor(face.crop) for face in person.faces]).to(backend.device)
+            parts = [explain(batch, [lambda logit: logit] * len(batch)) for batch in torch.split(crops, BATCH_SIZE)]
+            weights = calibration.probability(person.logits)[:, None, None]
+            maps[person.track] = (np.concatenate(parts) * weights).astype(np.float32)
+    return Heatmaps(backend.config.geometry.margin, maps)
 
 
-class _OneView(nn.Module):
-    """A classifier that looks at a face as it is, not at its mirror image too: maps of the two cannot be added up."""
+class _WithoutMirrorImage(nn.Module):
+    """A classifier without the mean over a face and its mirror image: the maps of the two cannot be added."""
 
     def __init__(self, model: FaceClassifier) -> None:
         super().__init__()
@@ -44,10 +48,10 @@ class _OneView(nn.Module):
         return self.model.forward_features(crops)[0]
 
 
-def _layer(backbone: nn.Module, size: int) -> nn.Module:
-    """The deepest stage whose map of a crop of `size` pixels has CELLS cells a side, or else the first."""
+def _target_layer(backbone: nn.Module, size: int) -> nn.Module:
+    """The last stage whose feature map of a crop of `size` pixels has MIN_CELLS cells on a side, else the first."""
     stages = [stage for stage in getattr(backbone, "feature_info", []) if stage.get("module")]
     if not stages or any(not isinstance(stage.get("reduction"), int) for stage in stages):
         raise ValueError(f"heat maps need a convolutional network, which {type(backbone).__name__} is not")
-    fine = [stage for stage in stages if size / stage["reduction"] >= CELLS] or stages[:1]
-    return backbone.get_submodule(fine[-1]["module"])
+    large_enough = [stage for stage in stages if size / stage["reduction"] >= MIN_CELLS] or stages[:1]
+    return backbone.get_submodule(large_enough[-1]["module"])

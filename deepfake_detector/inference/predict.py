@@ -1,4 +1,4 @@
-"""One video judged from end to end: faces, scores, verdict, pictures; what `infer` and the web app call for each."""
+"""One video from end to end, for the infer stage and the web app: faces, scores, verdict, pictures."""
 
 import json
 import os
@@ -10,120 +10,156 @@ from typing import Any
 from deepfake_detector.faces.detectors import Detector, DetectorError, create_detector
 from deepfake_detector.faces.extraction import VideoFaces, extract_faces
 from deepfake_detector.faces.sources import local_file, printable
-from deepfake_detector.faces.video import VideoError, probe
-from deepfake_detector.files import file_sha256
+from deepfake_detector.faces.video_reader import VideoError, probe
+from deepfake_detector.files import atomic_path, file_sha256
 from deepfake_detector.inference.backends import Backend, open_backend
 from deepfake_detector.inference.contact_sheet import draw_contact_sheet
 from deepfake_detector.inference.prediction import Prediction, predict_people
 from deepfake_detector.inference.task import OutputError, PredictionTask
 from deepfake_detector.training.detector_config import CheckpointError
 
-Progress = Callable[[str, float], None]  # what is being done, and the share of it that is done
+Progress = Callable[[str, float], None]  # called with the current step and the fraction of it that is done, 0 to 1
 
 
-def predict_video(job: PredictionTask, progress: Progress = lambda step, share: None) -> dict[str, Any]:
-    """Judge, write annotated video, timeline and, last of all, the JSON; return what the JSON holds.
+def predict_video(task: PredictionTask, progress: Progress = lambda step, fraction: None) -> dict[str, Any]:
+    """Write the annotated video, the timeline and, last of all, the JSON; return what the JSON holds.
 
-    Whatever is wrong with the video stands in the record: its verdict is `error`, or, where only a picture of the judgement
-    could not be made, its message says so. Raises CheckpointError where there is no usable detector, OutputError where results
-    cannot be written.
+    A video that cannot be read gets a record with the verdict `error`. A picture that cannot be drawn is named in the
+    message of the record.
+
+    Raises:
+        CheckpointError: if the detector, or the face detector that it was trained with, cannot be used.
+        DeviceError: if the device of the task is not available.
+        OutputError: if results cannot be written.
     """
-    settings = job.settings
-    scorer = _scorer(settings.checkpoint, settings.exported, settings.runtime, job.device)
-    geometry, calibration = scorer.config.geometry, scorer.config.calibration
-    try:
-        detector = create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
-    except DetectorError as error:
-        raise CheckpointError(
-            f"the face detector that {settings.checkpoint} was trained with cannot be had: {error}"
-        ) from error
+    settings = task.settings
+    backend = _cached_backend(settings.checkpoint, settings.checkpoint_sha256, task.device)
+    face_detector = _face_detector(backend)
     sha256 = None
     try:
-        with local_file(job.place) as path:
-            path = path.absolute()  # a name with a colon in it would be taken for a URL
+        with local_file(task.video) as path:
+            path = path.absolute()  # FFmpeg would take a relative name with a colon in it for a URL
             try:
                 sha256 = file_sha256(path)
-                progress("looking for faces", 0.0)
-                faces = extract_faces(path, geometry, detector, settings.faces)
+                progress("detecting faces", 0.0)
+                faces = extract_faces(path, backend.config.geometry, face_detector, settings.max_people)
             except OSError as error:
-                raise VideoError(f"{job.place} cannot be read: {error.strerror}") from error
+                raise VideoError(f"{task.video} cannot be read: {error.strerror}") from error
             crops, people = [face.crop for face in faces.faces], [face.track for face in faces.faces]
-            judgement = predict_people(faces, scorer.score(crops, people), calibration)
-            faults = [] if judgement.verdict == "error" else _draw(job, path, judgement, scorer, detector, progress)
-            message = "; ".join(filter(None, [judgement.message, *faults])).replace(str(path), job.place)
+            prediction = predict_people(faces, backend.score(crops, people), backend.config.calibration)
+            problems = _Pictures(task, path, prediction, backend, face_detector, progress).draw()
+            message = "; ".join(filter(None, [prediction.message, *problems])).replace(str(path), task.video)
     except VideoError as error:
-        return record_error(job, str(error), sha256)
-    return _record(job, {**judgement.record(calibration), "message": printable(message)}, sha256)
+        return record_error(task, str(error), sha256)
+    record = prediction.record(backend.config.calibration)
+    return _write_record(task, {**record, "message": printable(message)}, sha256)
 
 
-def record_error(job: PredictionTask, message: str, sha256: str | None = None) -> dict[str, Any]:
-    """Write and return the record of a video that could not be judged; pictures of an earlier run would contradict it."""
-    for suffix in (".mp4", ".png"):
-        job.result(suffix).unlink(missing_ok=True)
-    judgement = Prediction("error", None, printable(message), VideoFaces("unreadable"), [])
-    return _record(job, judgement.record(None), sha256)
+def record_error(task: PredictionTask, message: str, sha256: str | None = None) -> dict[str, Any]:
+    """Write and return the record of a video that cannot be predicted, and delete pictures of an earlier run."""
+    for suffix in (".mp4", ".png", ".faces.png"):
+        task.result_path(suffix).unlink(missing_ok=True)
+    prediction = Prediction("error", None, printable(message), VideoFaces("unreadable"), [])
+    return _write_record(task, prediction.record(None), sha256)
 
 
 @lru_cache(maxsize=1)
-def _scorer(checkpoint: str, exported: str, runtime: str, device: str) -> Backend:
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # read when torch is imported: processes scale better, and sums stay the same
-    return open_backend(checkpoint, exported, runtime, device)
+def _cached_backend(checkpoint: str, sha256: str, device: str) -> Backend:
+    """The detector, kept between the videos of one process as long as their tasks name this SHA-256.
+
+    The file is hashed after it was loaded. A task names the hash that the file had earlier, so equal hashes prove
+    that this content was loaded.
+    """
+    # Torch reads this when it is imported. One thread for each process scales better, and sums stay the same.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    backend = open_backend(checkpoint, device)
+    if file_sha256(checkpoint) != sha256:
+        raise CheckpointError(f"{checkpoint} was replaced after this prediction was started; start it again")
+    return backend
 
 
-def _draw(
-    job: PredictionTask, path: Path, judgement: Prediction, scorer: Backend, detector: Detector, progress: Progress
-) -> list[str]:
-    """The annotated video and the timeline, as far as asked for; returns what went wrong in words."""
-    calibration = scorer.config.calibration
-    faults = []
+def _face_detector(backend: Backend) -> Detector:
+    geometry = backend.config.geometry
+    try:
+        return create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
+    except DetectorError as error:
+        raise CheckpointError(f"the face detector that this checkpoint was trained with is missing: {error}") from error
 
-    def attempt(what: str, suffix: str, draw: Callable[[Path], None]) -> None:
-        part = job.result(suffix + ".part")
+
+class _Pictures:
+    """The pictures that a task asks for. One that fails costs neither the verdict nor the others."""
+
+    def __init__(
+        self,
+        task: PredictionTask,
+        path: Path,
+        prediction: Prediction,
+        backend: Backend,
+        face_detector: Detector,
+        progress: Progress,
+    ) -> None:
+        self._task, self._path, self._prediction = task, path, prediction
+        self._backend, self._face_detector, self._progress = backend, face_detector, progress
+        self._calibration = backend.config.calibration
+
+    def draw(self) -> list[str]:
+        """Write all pictures; return what went wrong, in words."""
+        if self._prediction.verdict == "error":
+            return []
+        problems = []
+        if self._task.settings.overlay != "none":
+            problems += self._try("annotated video", ".mp4", self._annotated_video)
+        if self._task.settings.timeline:
+            problems += self._try("timeline", ".png", self._timeline)
+        if self._task.contact_sheet and self._prediction.people:
+            problems += self._try("contact sheet", ".faces.png", self._contact_sheet)
+        return problems
+
+    def _try(self, name: str, suffix: str, draw: Callable[[Path], None]) -> list[str]:
+        target = self._task.result_path(suffix)
         try:
-            draw(part)
-            part.replace(job.result(suffix))
-        except Exception as error:  # the verdict stands without its picture, and the row says that it is missing
-            part.unlink(missing_ok=True)
-            job.result(suffix).unlink(missing_ok=True)
-            faults.append(f"{what} could not be written: {type(error).__name__}: {error}")
+            with atomic_path(target) as part:
+                draw(part)
+        except Exception as error:  # encoders and plotting raise many kinds; the verdict stands whichever it is
+            target.unlink(missing_ok=True)
+            return [f"{name} could not be written: {type(error).__name__}: {error}"]
+        return []
 
-    def video(part: Path) -> None:
+    def _annotated_video(self, target: Path) -> None:
         from deepfake_detector.inference.overlay import annotate_video
 
         heatmaps = None
-        if job.settings.overlay == "heatmap":
+        if self._task.settings.overlay == "heatmap":
             from deepfake_detector.inference.gradcam import face_heatmaps
 
-            heatmaps = face_heatmaps(scorer, judgement, calibration)
-        progress("drawing the video", 0.0)
+            heatmaps = face_heatmaps(self._backend, self._prediction, self._calibration)
+        self._progress("annotating the video", 0.0)
         annotate_video(
-            path, part, judgement, calibration, detector, heatmaps, lambda done: progress("drawing the video", done)
+            self._path,
+            target,
+            self._prediction,
+            self._calibration,
+            self._face_detector,
+            heatmaps,
+            lambda fraction: self._progress("annotating the video", fraction),
         )
 
-    def timeline(part: Path) -> None:
+    def _timeline(self, target: Path) -> None:
         from deepfake_detector.inference.timeline import draw_timeline  # here: matplotlib takes seconds to import
 
-        progress("drawing the timeline", 0.0)
-        draw_timeline(part, probe(path), judgement, calibration)
+        self._progress("drawing the timeline", 0.0)
+        draw_timeline(target, probe(self._path), self._prediction, self._calibration)
 
-    if job.settings.overlay != "none":
-        attempt("annotated video", ".mp4", video)
-    if job.settings.timeline:
-        attempt("timeline", ".png", timeline)
-    if job.sheet and judgement.people:
-        attempt("sheet of faces", ".faces.png", lambda part: draw_contact_sheet(part, judgement, calibration))
-    return faults
+    def _contact_sheet(self, target: Path) -> None:
+        draw_contact_sheet(target, self._prediction, self._calibration)
 
 
-def _record(job: PredictionTask, judgement: dict[str, Any], sha256: str | None) -> dict[str, Any]:
-    record = {"filepath": printable(job.place), "video_id": job.video_id, **judgement}
-    record |= {"sha256": sha256, "settings": job.settings.record()}
-    part = job.result(".json.part")
+def _write_record(task: PredictionTask, prediction: dict[str, Any], sha256: str | None) -> dict[str, Any]:
+    record = {"filepath": printable(task.video), "video_id": task.video_id, **prediction}
+    record |= {"sha256": sha256, "settings": task.settings.record()}
     try:
-        part.write_text(json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(job.result(".json"))
+        with atomic_path(task.result_path(".json")) as part:
+            part.write_text(json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OutputError(str(error)) from error
+        raise OutputError(f"results cannot be written: {error}") from error
     return record

@@ -1,4 +1,4 @@
-"""What is said of one video: a verdict, and for each person and frame what it rests on."""
+"""The prediction for one video: a verdict, and the people, frames and logits that it rests on."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +12,7 @@ from deepfake_detector.faces.extraction import Face, VideoFaces
 
 @dataclass(frozen=True)
 class PersonPrediction:
-    """One track: its `faces` in order of time with their `logits` (n,), which `logit` and `probability` come from."""
+    """One track: its `faces` in order of time, their `logits` float32 (n,), and the aggregated `logit`."""
 
     track: int
     logit: float
@@ -22,34 +22,38 @@ class PersonPrediction:
     logits: np.ndarray
 
     def unbroken_runs(self, step: float) -> list[slice]:
-        """Parts of `faces` between which a frame was judged in which they are not; `step` frames lie between two judged."""
-        cuts = np.flatnonzero(np.diff([face.frame for face in self.faces]) > 1.5 * step) + 1
-        return [slice(start, end) for start, end in pairwise([0, *cuts.tolist(), len(self.faces)])]
+        """The runs of `faces` in which no sampled frame lacks this person.
+
+        `step` is the distance between two sampled frames, in frames of the video.
+        """
+        breaks = np.flatnonzero(np.diff([face.frame for face in self.faces]) > 1.5 * step) + 1
+        return [slice(start, end) for start, end in pairwise([0, *breaks.tolist(), len(self.faces)])]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """`verdict` is real, fake, uncertain, no_face or error; `probability` of being fake, None without a face."""
+    """`verdict` is real, fake, uncertain, no_face or error; `probability` of being fake is None without a face."""
 
     verdict: str
     probability: float | None
     message: str
     video: VideoFaces
-    people: list[PersonPrediction]  # the deciding one first
+    people: list[PersonPrediction]  # the one who decides the verdict comes first
 
     @property
     def frames(self) -> int:
-        """Frames that were looked at."""
+        """Frames that were searched for faces."""
         return self.video.frames_read
 
     @property
     def faces(self) -> int:
-        """Faces that were scored, of all people."""
+        """Faces of all people that were scored."""
         return sum(len(person.faces) for person in self.people)
 
     def record(self, calibration: Calibration | None) -> dict[str, object]:
-        """As it goes into JSON: times in seconds, boxes x1 y1 x2 y2 in pixels of the upright video, people counted from 1.
+        """The prediction as it goes into JSON.
 
+        Times are in seconds, boxes are x1 y1 x2 y2 in pixels of the upright video, people are counted from 1.
         `calibration` may be None where there are no people.
         """
         return {
@@ -62,9 +66,14 @@ class Prediction:
             "frames_with_face": len({face.frame for person in self.people for face in person.faces}),
             "faces_dropped": self.video.faces_dropped,
             "person": self.people[0].track + 1 if self.people else None,
-            "threshold": calibration and {name: getattr(calibration, name) for name in ("threshold", "low", "high")},
+            "threshold": thresholds(calibration) if calibration else None,
             "people": [_person_record(person, calibration) for person in self.people if calibration],
         }
+
+
+def thresholds(calibration: Calibration) -> dict[str, float]:
+    """What a probability is compared with: `threshold`, and `low` and `high` of the uncertain band."""
+    return {"threshold": calibration.threshold, "low": calibration.low, "high": calibration.high}
 
 
 def _person_record(person: PersonPrediction, calibration: Calibration) -> dict[str, object]:
@@ -72,8 +81,8 @@ def _person_record(person: PersonPrediction, calibration: Calibration) -> dict[s
         {
             "time": round(face.time, 3),
             "frame": face.frame,
-            "box": [round(float(v), 1) for v in face.detection[:4]],
-            "detection_score": round(float(face.detection[4]), 3),
+            "box": [round(float(v), 1) for v in face.detection.box],
+            "detection_score": round(float(face.detection.score), 3),
             "logit": round(float(logit), 5),
             "probability": round(float(calibration.probability(logit)), 6),
         }
@@ -89,7 +98,13 @@ def _person_record(person: PersonPrediction, calibration: Calibration) -> dict[s
 
 
 def predict_people(video: VideoFaces, logits: np.ndarray, calibration: Calibration) -> Prediction:
-    """The judgement of a video from the logits (n,) of its faces, aggregated as `scoring.aggregate` does for whole tables."""
+    """Aggregate the logits of a video's faces to people, and take the most suspicious person for the video.
+
+    `evaluation.aggregation.aggregate_videos` does the same for whole tables.
+
+    Args:
+        logits: float32 (n,), one for each of `video.faces`.
+    """
     if video.status == "unreadable":
         return Prediction("error", None, video.reason, video, [])
     if not video.faces:
@@ -101,9 +116,8 @@ def predict_people(video: VideoFaces, logits: np.ndarray, calibration: Calibrati
         logit = AGGREGATORS[calibration.aggregate](logits[rows])
         probability = float(calibration.probability(logit))
         verdict = str(calibration.verdict(probability))
-        people.append(
-            PersonPrediction(int(track), logit, probability, verdict, [video.faces[row] for row in rows], logits[rows])
-        )
+        faces = [video.faces[row] for row in rows]
+        people.append(PersonPrediction(int(track), logit, probability, verdict, faces, logits[rows]))
     decisive = max(people, key=lambda person: person.logit)
     people.sort(key=lambda person: (person is not decisive, person.track))
     return Prediction(decisive.verdict, round(decisive.probability, 6), video.reason, video, people)

@@ -1,95 +1,123 @@
-"""One video to be judged, and how; light, so that a command that only hands jobs out starts at once."""
+"""One video to predict, and the settings of the prediction.
 
-from dataclasses import asdict, dataclass
+This module imports little: a command that only hands tasks to worker processes starts at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepfake_detector.files import file_sha256
 from deepfake_detector.training.detector_config import CheckpointError
-from stages.params import Params
 
-SAID = {
+CAUTION = "A score is evidence, not proof."
+BACKENDS = {".safetensors": "torch", ".onnx": "onnx"}  # suffix of a detector file to the backend that runs it
+VERDICT_WORDS = {
     "fake": "flagged",
     "real": "not flagged",
     "uncertain": "uncertain",
     "no_face": "no face found",
-    "error": "not judged",
+    "error": "not processed",
 }
-
-
-def detector_file(checkpoint: str, exported: str, runtime: str) -> str:
-    """The file that `runtime` computes with: the checkpoint, or for onnx what was exported of it. Raises CheckpointError."""
-    if runtime == "torch" and checkpoint.endswith(".onnx"):
-        raise CheckpointError(f"{checkpoint} is an exported network; give --runtime onnx with it")
-    path = exported if runtime == "onnx" and not checkpoint.endswith(".onnx") else checkpoint
-    if not Path(path).is_file():
-        how = "train a detector (dvc repro train)" if path == checkpoint else "write it with: python -m stages.export"
-        raise CheckpointError(f"{path} does not exist; {how}, or give --infer.checkpoint")
-    return path
 
 
 class OutputError(Exception):
     """Results cannot be written, whatever the video; the message says why."""
 
 
+class DeviceError(Exception):
+    """The device asked for is not available; the message says why."""
+
+
+FATAL_ERRORS = (CheckpointError, DeviceError, OutputError)  # they would end every other prediction, too
+
+
+def backend_name(checkpoint: str) -> str:
+    """The backend that runs a detector file: torch or onnx.
+
+    Raises CheckpointError for another suffix and for a missing file.
+    """
+    suffix = Path(checkpoint).suffix
+    if suffix not in BACKENDS:
+        raise CheckpointError(f"{checkpoint} is no detector: its suffix must be {' or '.join(BACKENDS)}")
+    if not Path(checkpoint).is_file():
+        command = "python -m stages.export" if suffix == ".onnx" else "dvc repro train"
+        raise CheckpointError(f"{checkpoint} does not exist; make it with: {command}")
+    return BACKENDS[suffix]
+
+
 @dataclass(frozen=True)
 class PredictionSettings:
-    """How a video is judged: the same settings and the same file give the same results."""
+    """How a video is predicted. The same settings and the same video give the same results."""
 
     checkpoint: str
-    exported: str
-    runtime: str
-    detector: str  # SHA-256 of the file that computes
-    faces: int | str
-    overlay: str
-    timeline: bool
+    checkpoint_sha256: str
+    max_people: int | str = "all"
+    overlay: str = "boxes"  # or none, or heatmap (torch only)
+    timeline: bool = True
 
     @classmethod
-    def of(cls, params: Params) -> "PredictionSettings":
-        """Raises CheckpointError where the detector that `params` name is not there."""
-        chosen = params.infer
-        detector = file_sha256(detector_file(chosen.checkpoint, params.export.output, chosen.runtime))
-        return cls(
-            chosen.checkpoint,
-            params.export.output,
-            chosen.runtime,
-            detector,
-            chosen.faces,
-            chosen.overlay,
-            chosen.timeline,
-        )
+    def with_checkpoint(cls, checkpoint: str, **others: Any) -> "PredictionSettings":
+        """Settings for the detector file as it is now. Raises CheckpointError where there is none."""
+        backend_name(checkpoint)
+        return cls(checkpoint, file_sha256(checkpoint), **others)
 
     def record(self) -> dict[str, object]:
-        """As it goes into JSON: no paths, since the hash says which detector it was."""
-        return {key: value for key, value in asdict(self).items() if key not in ("checkpoint", "exported")}
+        """The settings as they go into JSON: without the path of the detector, which its SHA-256 identifies."""
+        return {
+            "backend": BACKENDS[Path(self.checkpoint).suffix],
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "max_people": self.max_people,
+            "overlay": self.overlay,
+            "timeline": self.timeline,
+        }
 
 
 @dataclass(frozen=True)
 class PredictionTask:
-    """One video to judge: `place` a path or URL; its results go to `<output>/<video_id>.*`."""
+    """One video to predict: `video` is a path or URL; the results go to `<output>/<video_id>.*`."""
 
-    place: str
+    video: str
     video_id: str
     output: str
     settings: PredictionSettings
     device: str = "auto"
-    sheet: bool = False  # also draw all faces side by side, as <video_id>.faces.png
+    contact_sheet: bool = False  # also draw all scored faces side by side, as <video_id>.faces.png
 
-    def result(self, suffix: str) -> Path:
+    def result_path(self, suffix: str) -> Path:
         return Path(self.output) / (self.video_id + suffix)
 
 
-def run_task(job: PredictionTask) -> dict[str, Any]:
-    """`judging.judge_video`, imported where it runs."""
+def run_task(task: PredictionTask) -> dict[str, Any]:
+    """`predict.predict_video`, imported only in the process that runs it."""
     from deepfake_detector.inference.predict import predict_video
 
-    return predict_video(job)
+    return predict_video(task)
 
 
-def verdict_text(verdict: str, probability: float | None = None) -> str:
-    """A verdict in words, with the probability of being fake.
+def verdict_text(verdict: str, probability: float | None = None, thresholds: Mapping[str, float] | None = None) -> str:
+    """A verdict in words, such as "not flagged (fake probability 55 %, threshold 64 %)".
 
-    A video is flagged from the detector's threshold on, which may lie on either side of one half; so nothing is said here that
-    the probability could contradict.
+    The threshold may lie on either side of one half, so a probability never stands without what it is compared with.
+
+    Args:
+        verdict: a key of VERDICT_WORDS.
+        probability: calibrated probability of being fake, 0 to 1; None: the verdict alone.
+        thresholds: `threshold`, `low` and `high` of the calibration, which a probability is compared with.
     """
-    return SAID[verdict] + ("" if probability is None else f": {probability:.0%} fake")
+    words = VERDICT_WORDS[verdict]
+    if probability is None or thresholds is None:
+        return words
+    if verdict == "uncertain":
+        low, shown, high = _percentages(thresholds["low"], probability, thresholds["high"])
+        return f"{words} (fake probability {shown}, between {low} and {high})"
+    shown, threshold = _percentages(probability, thresholds["threshold"])
+    return f"{words} (fake probability {shown}, threshold {threshold})"
+
+
+def _percentages(*fractions: float) -> list[str]:
+    """Fractions as whole percentages, with one decimal where two of them would read the same."""
+    whole = [f"{fraction:.0%}" for fraction in fractions]
+    exact = [f"{fraction:.1%}" for fraction in fractions]
+    return [text.replace("%", " %") for text in (whole if len(set(whole)) == len(whole) else exact)]

@@ -1,6 +1,7 @@
 """What happens to faces between a camera and a detector: framing, light, scaling, blur, noise, compression.
 
-With OpenCV and PyAV on the stored crops, at a tenth of the time of a training step; every draw comes from the generator given.
+With OpenCV and PyAV on the stored crops, at a tenth of the time of a training step; every draw comes from the
+generator given.
 """
 
 from fractions import Fraction
@@ -55,7 +56,10 @@ def reframe(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def relight(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another exposure, contrast, gamma and colour, sometimes none. What is grey stays grey, or its tint would give it away."""
+    """Another exposure, contrast, gamma and colour, sometimes none.
+
+    What is grey stays grey, or its tint would give it away.
+    """
     levels = LEVELS ** rng.uniform(0.8, 1.25)
     levels = (levels - 0.5) * rng.uniform(0.7, 1.3) + 0.5 + rng.uniform(-0.12, 0.12)
     levels = levels * np.exp(rng.uniform(-0.5, 0.4))
@@ -82,8 +86,10 @@ def reencode(crop: np.ndarray, qp: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _encoder(width: int, height: int, qp: int) -> av.VideoCodecContext:
-    """An encoder that gives each frame at once as a key frame, whatever came before it; to open one takes twenty times as long
-    as to encode a crop."""
+    """An encoder that gives each frame at once as a key frame, whatever came before it.
+
+    It stays open: to open one takes twenty times as long as to encode a crop.
+    """
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuv420p", Fraction(1, 25)
     encoder.thread_count = 1

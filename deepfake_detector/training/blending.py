@@ -1,54 +1,81 @@
-"""Fakes made on the fly from real crops, so that a detector learns what blending leaves behind, not who is who.
+"""Training-time manipulations: fakes made from real crops, so that a detector learns the traces of blending.
 
-Two ways: a face of another person (blended images of Face X-ray, Li et al. 2020, arXiv:1912.13458), or the same face slightly
-changed (self-blended images, Shiohara & Yamasaki 2022, arXiv:2204.08376), as a whole or around one landmark, as where only an
-expression was altered. Crops are aligned by landmarks, so the mask follows from the template of the alignment and needs no
-landmarks of its own.
+Crops are aligned by landmarks. So the mask follows from the landmark template of the alignment and needs no landmarks
+of its own.
 """
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from deepfake_detector.faces.alignment import template
+from deepfake_detector.faces.alignment import landmark_template
 
-CLONED = 0.5  # share of blends with another person's face that are made in the gradient domain
-PARTS = 0.5  # share of self-blends that change only what is around one landmark
-RECOLOURED = 0.7  # share of self-blends in other light
-SHIFTED = 0.5  # share of other people's faces that are moved by whole pixels only
-BREAKS = 24  # corners of the mask's outline
+CLONED = 0.5  # share of blends with another person that are made in the gradient domain
+PARTS = 0.5  # share of self-blends that change only the neighbourhood of one landmark
+RECOLORED = 0.7  # share of self-blends in other light
+SHIFTED = 0.5  # share of donors that are shifted by whole pixels only
+CORNERS = 24  # of the mask's outline
+
+DrawDonor = Callable[[], np.ndarray]
 
 
-def blend(base: np.ndarray, donor: np.ndarray | None, margin: float, rng: np.random.Generator) -> np.ndarray:
-    """`base` with the face of `donor`, both aligned uint8 BGR (size, size, 3); without donor, with its own face changed."""
-    size, eyes = base.shape[0], _eye_distance(base.shape[0], margin)
-    face = _moved((base if donor is None else donor).astype(np.float32), donor is not None, rng)
-    hard = random_mask(size, margin, rng)
-    if donor is None and rng.random() < PARTS:
-        hard, face = _part(face, margin, rng)
-    if donor is None and rng.random() < RECOLOURED:
-        face = _recoloured(face, rng)
-    if rng.random() < (0.6 if donor is None else 0.3):
-        face = _softened(face, rng)
-    if donor is not None:
-        face = match_colour(face, base.astype(np.float32), hard)
-        if rng.random() < CLONED:
-            face = _cloned(face, base, hard)
-    soft = cv2.GaussianBlur(hard.astype(np.float32), (0, 0), eyes * rng.uniform(0.01, 0.3))
+def blend_other(face: np.ndarray, draw_donor: DrawDonor, margin: float, rng: np.random.Generator) -> np.ndarray:
+    """`face` with the inner face of another person, in matched colours (Face X-ray, Li et al. 2020, arXiv:1912.13458).
+
+    Args:
+        face: an aligned crop, uint8 BGR (size, size, 3).
+        draw_donor: gives the aligned crop of another person.
+        margin: of both crops, in face widths.
+    """
+    donor = _move_donor(draw_donor().astype(np.float32), rng)
+    mask = random_mask(len(face), margin, rng)
+    if rng.random() < 0.3:
+        donor = _resample(donor, rng)
+    donor = match_color(donor, face.astype(np.float32), mask)
+    if rng.random() < CLONED:
+        donor = _clone(donor, face, mask)
+    return _composite(face, donor, mask, margin, rng)
+
+
+def blend_self(face: np.ndarray, draw_donor: DrawDonor, margin: float, rng: np.random.Generator) -> np.ndarray:
+    """`face` with its own inner face slightly changed (self-blended images; Shiohara & Yamasaki 2022).
+
+    Half of them change only one part, as where an expression was altered. Arguments as for `blend_other`;
+    `draw_donor` is not used.
+    """
+    donor = _move_self(face.astype(np.float32), rng)
+    mask = random_mask(len(face), margin, rng)
+    if rng.random() < PARTS:
+        mask, donor = _warp_part(donor, margin, rng)
+    if rng.random() < RECOLORED:
+        donor = _recolor(donor, rng)
+    if rng.random() < 0.6:
+        donor = _resample(donor, rng)
+    return _composite(face, donor, mask, margin, rng)
+
+
+def _composite(
+    face: np.ndarray, donor: np.ndarray, mask: np.ndarray, margin: float, rng: np.random.Generator
+) -> np.ndarray:
+    """`donor` over `face` within `mask`, its edge softened, sometimes half transparent."""
+    sigma = _eye_distance(len(face), margin) * rng.uniform(0.01, 0.3)
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma)
     soft = soft[..., None] * (rng.uniform(0.6, 1.0) if rng.random() < 0.2 else 1.0)
-    return np.clip(base + soft * (face - base), 0, 255).astype(np.uint8)
+    return np.clip(face + soft * (donor - face), 0, 255).astype(np.uint8)
 
 
 def _eye_distance(size: int, margin: float) -> float:
-    points = template(size, margin)
+    points = landmark_template(size, margin)
     return float(points[1, 0] - points[0, 0])
 
 
 def random_mask(size: int, margin: float, rng: np.random.Generator) -> np.ndarray:
     """The inner face with an irregular outline: uint8 0/1 (size, size)."""
-    points, eyes = template(size, margin), _eye_distance(size, margin)
+    points, eyes = landmark_template(size, margin), _eye_distance(size, margin)
     centre = (points[:2].mean(axis=0) + points[3:].mean(axis=0)) / 2 + rng.uniform(-0.08, 0.08, 2) * eyes
     axes = np.array([rng.uniform(0.7, 1.15), rng.uniform(0.85, 1.5)]) * eyes
-    angle = np.linspace(0, 2 * np.pi, BREAKS, endpoint=False)
+    angle = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     waves = np.sum([rng.normal(0, 0.05) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 4)], axis=0)
     outline = centre + (1 + waves)[:, None] * axes * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     mask = np.zeros((size, size), np.uint8)
@@ -56,13 +83,13 @@ def random_mask(size: int, margin: float, rng: np.random.Generator) -> np.ndarra
     return mask
 
 
-def _part(face: np.ndarray, margin: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What is around one of the five landmarks, uint8 0/1 (size, size), and `face` stretched or squeezed there.
+def _warp_part(face: np.ndarray, margin: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The neighbourhood of one landmark, uint8 0/1 (size, size), and `face` stretched or squeezed there.
 
-    As where a part only is drawn anew: another expression, another mouth to other words.
+    This is what a change of expression or of the words on the lips leaves: one part is drawn anew.
     """
     size, eyes = face.shape[0], _eye_distance(face.shape[0], margin)
-    centre = template(size, margin)[rng.integers(5)] + rng.uniform(-0.25, 0.25, 2) * eyes
+    centre = landmark_template(size, margin)[rng.integers(5)] + rng.uniform(-0.25, 0.25, 2) * eyes
     axes = rng.uniform(0.25, 0.7, 2) * eyes
     mask = np.zeros((size, size), np.uint8)
     cv2.ellipse(mask, (centre.tolist(), (2 * axes).tolist(), rng.uniform(-20, 20)), 1, -1)
@@ -71,34 +98,48 @@ def _part(face: np.ndarray, margin: float, rng: np.random.Generator) -> tuple[np
     return mask, cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def match_colour(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def match_color(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """`face` with mean and spread of each channel of `base` within `mask` (Reinhard et al. 2001)."""
     (mean, spread), (base_mean, base_spread) = cv2.meanStdDev(face, mask=mask), cv2.meanStdDev(base, mask=mask)
     gain = np.clip(base_spread / np.maximum(spread, 1), 0.4, 2.5)
     return cv2.transform(face, np.hstack([np.diag(gain.ravel()), base_mean - gain * mean]))
 
 
-def _moved(face: np.ndarray, other: bool, rng: np.random.Generator) -> np.ndarray:
-    """Out of place, as swapped faces are. Resampling softens: faces of others stay sharp in part, one's own is drawn anew."""
-    size, matrix = face.shape[0], np.eye(2, 3)
+def _move_donor(donor: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The donor's face out of place, as swapped faces are.
+
+    Half of them are shifted by whole pixels and so stay sharp.
+    """
+    size, matrix = donor.shape[0], np.eye(2, 3)
     shift = rng.uniform(-0.025, 0.025, 2) * size
-    if other and rng.random() < SHIFTED:
+    if rng.random() < SHIFTED:
         shift = shift.round()
     else:
         matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
     matrix[:, 2] += shift
-    resampling = cv2.INTER_CUBIC if other else cv2.INTER_LINEAR
-    return cv2.warpAffine(face, matrix, (size, size), flags=resampling, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.warpAffine(donor, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _recoloured(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Lighter or darker, of other contrast, and tinted as far as it has colour: on grey footage a tint would give all away."""
+def _move_self(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The own face out of place. Linear resampling softens it, as where a generator draws it anew."""
+    size = face.shape[0]
+    shift = rng.uniform(-0.025, 0.025, 2) * size
+    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
+    matrix[:, 2] += shift
+    return cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _recolor(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """In other brightness, contrast and tint.
+
+    Grey faces get no tint, which would give the fake away on grey footage.
+    """
     colour = min(1.0, float(np.abs(face - face.mean(axis=2, keepdims=True)).mean()) / 5)
     return face * rng.uniform(0.85, 1.15) + rng.uniform(-14, 14) + rng.uniform(-5, 5, 3) * colour
 
 
-def _softened(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Of lower resolution, or sharpened."""
+def _resample(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """At a lower resolution, or sharpened."""
     if rng.random() < 0.3:
         return face + rng.uniform(0.2, 0.8) * (face - cv2.GaussianBlur(face, (0, 0), 1.5))
     size, small = face.shape[0], round(face.shape[0] * rng.uniform(0.4, 0.9))
@@ -107,10 +148,11 @@ def _softened(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def _cloned(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Gradient-domain blending (Pérez et al. 2003), its correction limited so that one dark edge bleaches nothing.
+def _clone(face: np.ndarray, base: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`face` blended into `base` in the gradient domain (Pérez et al. 2003).
 
-    The correction is smooth, so it is solved for at half the size, at a quarter of the cost.
+    The correction is limited, so that one dark pixel on the edge does not bleach a cheek. It is smooth, so it is
+    solved at half the size and a quarter of the cost.
     """
     half = base.shape[1] // 2, base.shape[0] // 2
     source, target = (

@@ -1,30 +1,35 @@
-"""A detector as one safetensors file: weights, and in its metadata all that is needed to use them."""
+"""A detector in one safetensors file: the weights, and in the metadata all that is needed to use them."""
 
 import json
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from deepfake_detector.files import atomic_path
 from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
-from deepfake_detector.training.model import FaceClassifier, ModelError, TemporalHead, create_model
+from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
+from deepfake_detector.training.temporal_heads import create_temporal_head
 
 
 def save_detector(path: Path, model: FaceClassifier, config: DetectorConfig) -> None:
-    """Write atomically. One metadata key holds everything: the format does not keep the order of several."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    """Write the file whole or not at all.
+
+    One metadata key holds everything: the format does not keep the order of several.
+    """
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, part, {"detector": json.dumps(config.model_dump(), sort_keys=True)})
-    os.replace(part, path)
+    with atomic_path(path) as part:
+        save_file(weights, part, {"detector": json.dumps(config.model_dump(), sort_keys=True)})
 
 
 def load_detector(path: Path | str) -> tuple[FaceClassifier, DetectorConfig]:
-    """The detector in evaluation mode and its configuration. Nothing in the file is executed. Raises CheckpointError."""
+    """The detector in evaluation mode, and its configuration.
+
+    Nothing in the file is executed. Raises CheckpointError.
+    """
     if not Path(path).is_file():
-        raise CheckpointError(f"{path} does not exist; train a detector (dvc repro train) or give --infer.checkpoint")
+        raise CheckpointError(f"{path} does not exist; train a detector (dvc repro train) or name another checkpoint")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -32,15 +37,13 @@ def load_detector(path: Path | str) -> tuple[FaceClassifier, DetectorConfig]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is no safetensors file: {error}") from error
     if "detector" not in metadata:
-        raise CheckpointError(
-            f"{path} has weights but no detector metadata; only a file written by the train stage serves"
-        )
+        raise CheckpointError(f"{path} has weights but no detector metadata; only a file of the train stage serves")
     try:
         config = DetectorConfig.model_validate_json(metadata["detector"])
-        model = create_model(config.backbone, places="places.weight" in weights)
+        model = create_model(config.backbone, size=config.geometry.size, patch_head="patch_head.weight" in weights)
         if config.temporal != "mean":
-            model.temporal = TemporalHead(config.temporal, model.backbone.num_features)
+            model.temporal = create_temporal_head(config.temporal, model.backbone.num_features)
         model.load_state_dict(weights)
-    except (ValidationError, ModelError, RuntimeError) as error:
+    except (ValidationError, ModelError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit this version or its own architecture: {error}") from error
     return model.eval(), config

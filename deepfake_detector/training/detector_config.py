@@ -1,4 +1,4 @@
-"""What a detector file says of itself, whatever runs it; reading it needs no torch."""
+"""What a detector file says of itself, on every backend. Light: reading it needs no torch."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,21 +11,19 @@ class CheckpointError(Exception):
 
 
 class DetectorConfig(BaseModel):
-    """How a detector was made and is to be used."""
+    """How a detector was made and how to use it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    backbone: str
-    geometry: Geometry
+    backbone: str  # name of the timm model
+    geometry: Geometry  # how to sample frames and crop faces
     calibration: Calibration
-    params: dict[str, dict[str, object]]  # sections of params.yaml that shaped it
+    params: dict[str, dict[str, object]]  # the sections of params.yaml that shaped it
     corpus: str  # fingerprint of the faces and splits that it was trained on
-    seen: dict[
-        str, list[str]
-    ] = {}  # digests of the people, originals, ... of train and val: see deepfake_detector.corpora.leakage
-    epoch: int  # whose weights these are
+    seen: dict[str, list[str]] = {}  # digests of the people, originals and so on in train and val: corpora.leakage
+    epoch: int  # whose weights these are, from 1
     val_auc: float  # video AUC on validation
 
     @property
     def temporal(self) -> str:
-        """How a person's faces are seen together: `model.temporal`."""
+        """How the frames of a person are combined: `model.temporal`."""
         return str(self.params.get("model", {}).get("temporal", "mean"))

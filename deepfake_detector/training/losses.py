@@ -1,72 +1,75 @@
-"""What a network is taught: which of two faces is the fake one, and where it was changed."""
+"""The training loss: cross-entropy, ranking within pairs, and localization of what was changed."""
 
 import torch
 from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits, softplus
 
 from deepfake_detector.training.model import FaceClassifier
-from stages.params import Train
 
-CHANGED = (
-    5.0  # mean difference to the original, of 255, that makes a place a changed one; below two fifths of it, it is none
-)
-APART = 20.0  # difference along the border from which two faces are not of one moment, and nothing is asked
+CHANGED = 5.0  # mean difference to the original, of 255, from which a patch counts as changed
+UNCHANGED = 0.4  # share of CHANGED below which it counts as unchanged
+# difference along the border, of 255, from which a pair shows two moments and has no localization target
+MISALIGNED = 20.0
 
 
 class ClassifierWithLoss(nn.Module):
-    """A classifier and how it is taught: by the loss of a batch of pairs.
+    """A classifier and its loss on a batch of pairs. One module, so that DistributedDataParallel sees every parameter.
 
-    Where the classifier answers for places, it is told which of them were changed: that teaches much more than one answer for
-    each face (as in Face X-ray, Li et al. 2020, arXiv:1912.13458).
+    With a patch head, the classifier also learns which patches of a fake were changed, as in Face X-ray (Li et al.
+    2020, arXiv:1912.13458).
     """
 
-    def __init__(self, model: FaceClassifier, settings: Train) -> None:
+    def __init__(self, model: FaceClassifier, ranking_weight: float, localization_weight: float) -> None:
         super().__init__()
         self.model = model
-        self._rank, self._mask = settings.rank, settings.mask
+        self._ranking_weight, self._localization_weight = ranking_weight, localization_weight
 
     def forward(self, crops: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss of pairs, fake then original: uint8 RGB crops (2n, 3, size, size), labels (2n,)."""
-        logits, places, _ = self.model.forward_features(crops)
-        loss = paired_loss(logits, labels, self._rank)
-        if places is None:
+        """The loss, a scalar, of pairs of a fake and a real face: uint8 RGB crops (2n, 3, size, size), labels (2n,)."""
+        logits, patch_logits, _ = self.model.forward_features(crops)
+        loss = paired_loss(logits, labels, self._ranking_weight)
+        if patch_logits is None:
             return loss
         with torch.no_grad():
-            target, weight = localization_target(crops, (places.shape[2], places.shape[3]))
-        return loss + self._mask * binary_cross_entropy_with_logits(places, target, weight.expand_as(places))
+            target, weight = localization_target(crops, (patch_logits.shape[2], patch_logits.shape[3]))
+        localization = binary_cross_entropy_with_logits(patch_logits, target, weight.expand_as(patch_logits))
+        return loss + self._localization_weight * localization
 
 
-def paired_loss(logits: torch.Tensor, labels: torch.Tensor, rank: float) -> torch.Tensor:
-    """Of pairs (2n,), fake then real: cross-entropy, and the logistic loss of the fake's lead over the real face beside it.
+def paired_loss(logits: torch.Tensor, labels: torch.Tensor, ranking_weight: float) -> torch.Tensor:
+    """Cross-entropy of all faces and the ranking loss of the pairs, mixed by `ranking_weight`.
 
-    The second compares like with like, so that who is shown cancels out (RankNet; Burges et al. 2005).
+    The ranking loss is the logistic loss of the difference of a fake's logit and that of the real face beside it
+    (RankNet; Burges et al. 2005). What both faces share, such as the person, cancels out.
+
+    Args:
+        logits: (2n,), a fake and a real face in turn.
+        labels: (2n,), 1 is fake.
     """
-    absolute = binary_cross_entropy_with_logits(logits, labels)
-    relative = softplus(logits[1::2] - logits[0::2]).mean()
-    return (1 - rank) * absolute + rank * relative
+    classification = binary_cross_entropy_with_logits(logits, labels)
+    ranking = softplus(logits[1::2] - logits[0::2]).mean()
+    return (1 - ranking_weight) * classification + ranking_weight * ranking
 
 
 def localization_target(crops: torch.Tensor, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """How surely each place of a fake differs from the original beside it, 0-1; in a real face no place does.
+    """How much each patch of a fake differs from the original beside it, from 0 to 1. All patches of a real face are 0.
 
     Args:
-        crops: uint8 RGB (2n, 3, size, size), fake then original, augmented alike.
-        shape: height and width of the result.
+        crops: uint8 RGB (2n, 3, size, size), a fake and its original in turn, augmented alike.
+        shape: height and width of the target in patches.
 
     Returns:
-        float32 (2n, 1, *shape), and a weight (2n, 1, 1, 1): 0 for a fake beside a face that is not its original, else 1.
+        The target, float32 (2n, 1, *shape), and its weight (2n, 1, 1, 1): 0 for a fake beside a face that is not its
+        original.
     """
     fakes, reals = crops[0::2].float(), crops[1::2].float()
-    places = adaptive_avg_pool2d((fakes - reals).abs().mean(dim=1, keepdim=True), shape)
-    target, weight = (
-        torch.zeros(len(crops), 1, *shape, device=crops.device),
-        torch.ones(len(crops), 1, 1, 1, device=crops.device),
-    )
-    most = places.amax(dim=(1, 2, 3), keepdim=True)  # where little is changed, the most changed place is still one
-    target[0::2] = (places / (0.7 * most).clamp(1, CHANGED) - 0.4).clamp(0, 1)
-    border = torch.cat(
-        [places[:, 0, 0], places[:, 0, :, 0], places[:, 0, :, -1]], dim=1
-    )  # above and at the sides of a face
-    middle = border.sort(dim=1).values[:, (border.shape[1] - 1) // 2]  # median() has no deterministic kernel on CUDA
-    weight[0::2, 0, 0, 0] = (middle < APART).float()
+    change = adaptive_avg_pool2d((fakes - reals).abs().mean(dim=1, keepdim=True), shape)
+    target = torch.zeros(len(crops), 1, *shape, device=crops.device)
+    weight = torch.ones(len(crops), 1, 1, 1, device=crops.device)
+    most = change.amax(dim=(1, 2, 3), keepdim=True)  # where little changed, the most changed patch still counts
+    target[0::2] = (change / (0.7 * most).clamp(1, CHANGED) - UNCHANGED).clamp(0, 1)
+    # above the face and at its sides
+    border = torch.cat([change[:, 0, 0], change[:, 0, :, 0], change[:, 0, :, -1]], dim=1)
+    median = border.sort(dim=1).values[:, (border.shape[1] - 1) // 2]  # torch.median has no deterministic CUDA kernel
+    weight[0::2, 0, 0, 0] = (median < MISALIGNED).float()
     return target, weight

@@ -1,4 +1,4 @@
-"""The network: any timm backbone, fed with crops as they are stored, that says how fake a face is, and where."""
+"""The network: a timm backbone that gives each face crop a logit, and each patch of it one."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,150 +8,149 @@ import timm
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn.functional import linear, pad
+
+from deepfake_detector.training.small_map_conv import use_small_map_convs
 
 
 class ModelError(Exception):
-    """The network asked for cannot be had; the message says why and what would do."""
+    """The network cannot be made; the message says why and what would do."""
 
 
 class FaceClassifier(nn.Module):
-    """uint8 RGB crops (n, 3, size, size) to logits (n,), float32; above 0 means more fake than real.
+    """uint8 RGB crops (n, 3, size, size) to logits (n,), float32. A logit above 0 means fake rather than real.
 
-    With `places` there is an answer for each place of the last features but one as well, and their mean counts as much as the
-    answer for the whole face: what is seen at one place can hardly be learnt by heart from who is shown.
+    With a patch head, each patch of the last feature map but one has a logit too, and their mean is added to the
+    logit of the face. One patch says little about who is shown, so it is harder to learn people by heart.
 
-    With a `temporal` head the crops are those of one person in order of time, and the answer for each depends on the others.
+    With a temporal head, the crops are those of one person in order of time, and each logit depends on the other crops.
     """
 
-    backbone: Any  # a timm model
-    temporal: "TemporalHead | None"
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, backbone: Any, mean: tuple[float, ...], std: tuple[float, ...], places: bool = False) -> None:
+    def __init__(self, backbone: Any, mean: tuple[float, ...], std: tuple[float, ...], patch_channels: int = 0) -> None:
+        """`backbone`: a timm model; `mean`, `std`: of its input, 0 to 1; `patch_channels`: of the patch head's input,
+        0: no head.
+        """
         super().__init__()
         self.backbone = backbone
-        self.stage = len(backbone.feature_info) - 2
-        self.places = nn.Conv2d(backbone.feature_info[self.stage]["num_chs"], 1, 1) if places else None
-        self.temporal = None
+        self.patch_head = nn.Conv2d(patch_channels, 1, 1) if patch_channels else None
+        self.temporal: nn.Module | None = None
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255, persistent=False)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        """Out of training, the mean over each crop and its mirror image."""
+        """Logits (n,). In evaluation mode they are the mean over each crop and its mirror image."""
         logits = self.forward_clip(crops)
         return logits if self.training else (logits + self.forward_clip(crops.flip(3))) / 2
 
     def forward_clip(self, crops: torch.Tensor) -> torch.Tensor:
-        """Logits of faces (n,) as they are, with what the temporal head adds."""
+        """Logits (n,) of crops as they are, with what the temporal head adds."""
         logits, _, embeddings = self.forward_features(crops)
         return logits if self.temporal is None else logits + self.temporal(embeddings[None])[0]
 
     def forward_features(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """What single faces tell: logits (n,), logits of their places (n, 1, height, width), if it has any, embeddings (n, d)."""
-        if self.places is None:
-            features, places = self.backbone.forward_features(self.normalise(crops)), None
+        """Logits (n,) of single faces, logits of their patches (n, 1, height, width) or None, and embeddings (n,
+        channels).
+        """
+        if self.patch_head is None:
+            features, patch_logits = self.backbone.forward_features(self.normalize(crops)), None
         else:
-            features, between = self.backbone.forward_intermediates(self.normalise(crops), indices=[self.stage])
-            places = self.places(between[0]).float()
+            features, maps = self.backbone.forward_intermediates(self.normalize(crops), indices=[-2])
+            patch_logits = self.patch_head(maps[0]).float()
         logits = self.backbone.forward_head(features).squeeze(1).float()
-        logits = logits if places is None else logits + places.mean(dim=(1, 2, 3))
-        return logits, places, self.backbone.forward_head(features, pre_logits=True).float()
+        logits = logits if patch_logits is None else logits + patch_logits.mean(dim=(1, 2, 3))
+        return logits, patch_logits, self.backbone.forward_head(features, pre_logits=True).float()
 
-    def normalise(self, crops: torch.Tensor) -> torch.Tensor:
-        """What the backbone takes, float32."""
+    def normalize(self, crops: torch.Tensor) -> torch.Tensor:
+        """The input of the backbone, float32."""
         return ((crops.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
 
-class SmallMapConv(nn.Conv2d):
-    """A 3 × 3 convolution that is trained as one product of matrices where the map is small, on a CPU: same weights, same result.
+def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head: bool = False) -> FaceClassifier:
+    """A classifier on the timm model `backbone`.
 
-    There the gradient of the weights takes oneDNN three to four times as long: it sums along single rows of the map, and the last
-    rows of a ResNet are three places long.
+    Args:
+        weights: none (random), imagenet, or a .safetensors file of that backbone.
+        size: side of the crops in pixels; 0: the backbone's own. Vision transformers are built for one size.
+        patch_head: whether patches have logits, too.
+
+    Raises:
+        ModelError: for a backbone that is unknown or does not take such crops, a hub that is out of reach, or a file
+        that does not fit.
     """
-
-    LARGEST = 4  # places a side; from six on, the convolution is as fast
-    NARROWEST = 512  # channels
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        (n, channels, height, width), stride = x.shape, self.stride[0]
-        rows, columns = (height - 1) // stride + 1, (width - 1) // stride + 1
-        if not self.training or x.device.type != "cpu" or max(rows, columns) > self.LARGEST:
-            return super().forward(x)
-        x = pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-        ends = (rows - 1) * stride + 1, (columns - 1) * stride + 1
-        windows = [x[:, i : i + ends[0] : stride, j : j + ends[1] : stride] for i in range(3) for j in range(3)]
-        weight = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, 9 * channels)
-        product = linear(torch.cat(windows, 3).reshape(-1, 9 * channels), weight, self.bias)
-        return product.view(n, rows, columns, self.out_channels).permute(0, 3, 1, 2)
-
-    @classmethod
-    def take_over(cls, network: nn.Module) -> None:
-        """Make every wide plain 3 × 3 convolution of `network` one of these."""
-        for module in network.modules():
-            if type(module) is nn.Conv2d and module.out_channels >= cls.NARROWEST and module.stride in ((1, 1), (2, 2)):
-                plain = module.kernel_size == (3, 3) and module.groups == 1 and module.dilation == (1, 1)
-                if plain and module.padding == (1, 1) and module.padding_mode == "zeros":
-                    module.__class__ = cls
-
-
-class TemporalHead(nn.Module):
-    """Embeddings of people's faces in order of time (people, faces, d) to what their logits gain: float32 (people, faces).
-
-    `gru`: both directions (Cho et al. 2014); `attention`: one layer of a transformer (Vaswani et al. 2017), to which the order of
-    faces is nothing. Untrained, it adds nothing.
-    """
-
-    def __init__(self, kind: str, channels: int, width: int = 64) -> None:
-        super().__init__()
-        self.narrow = nn.Linear(channels, width)
-        if kind == "gru":
-            self.mix: nn.Module = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
-        else:
-            self.mix = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0, batch_first=True, norm_first=True)
-        self.gain = nn.Linear(width, 1)
-        nn.init.zeros_(self.gain.weight)
-        nn.init.zeros_(self.gain.bias)
-
-    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        mixed = self.mix(self.narrow(embeddings))
-        return self.gain(mixed[0] if isinstance(mixed, tuple) else mixed).squeeze(2)
-
-
-def create_model(backbone: str, weights: str = "none", places: bool = False) -> FaceClassifier:
-    """A classifier on `backbone`, started from `weights`: none, imagenet, or a .safetensors file of that backbone.
-
-    Raises ModelError for an unknown backbone, a hub out of reach, or a file that does not fit.
-    """
-    if backbone not in timm.list_models():
-        close = ", ".join(get_close_matches(backbone, timm.list_models(), 5))
-        raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {close}" if close else ""))
-    try:
-        network: Any = timm.create_model(backbone, pretrained=weights == "imagenet", num_classes=1)
-    except Exception as error:  # the hub client raises many kinds, all of which mean: no weights
-        if weights != "imagenet":
-            raise
-        raise ModelError(
-            f"the ImageNet weights of {backbone} cannot be fetched ({type(error).__name__}: {error}); "
-            "connect once so that they are cached, give model.weights a .safetensors file, or set it to none"
-        ) from error
+    if not timm.is_model(backbone.partition(".")[0]):
+        near = ", ".join(get_close_matches(backbone, timm.list_models(), 5))
+        raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {near}" if near else ""))
+    network = _create_backbone(backbone, weights == "imagenet", size)
     if weights not in ("none", "imagenet"):
         load_backbone(network, Path(weights))
-    for parameter in network.get_classifier().parameters():
-        nn.init.normal_(parameter, std=0.01)  # timm's own start makes some backbones sure of everything: logits of ±14
-    SmallMapConv.take_over(network)
+    for parameter in _classifier_parameters(network):
+        nn.init.normal_(parameter, std=0.01)  # the start values of timm give some backbones logits of ±14
     config = timm.data.resolve_model_data_config(network)
-    return FaceClassifier(network, config["mean"], config["std"], places).to(memory_format=torch.channels_last)
+    channels = _check_backbone(network, backbone, size or config["input_size"][-1], patch_head)
+    use_small_map_convs(network)
+    model = FaceClassifier(network, config["mean"], config["std"], channels if patch_head else 0)
+    return model.to(memory_format=torch.channels_last)
 
 
-def load_backbone(network: nn.Module, path: Path) -> None:
-    """Load a file of backbone weights in place, all but the classifying layer. Raises ModelError if it does not fit."""
+def _create_backbone(backbone: str, pretrained: bool, size: int) -> Any:
+    """The timm model for crops of `size` pixels with one logit."""
+    for options in ({"img_size": size}, {}) if size else ({},):
+        try:
+            return timm.create_model(backbone, pretrained=pretrained, num_classes=1, **options)
+        except TypeError:
+            continue  # a convolutional network takes any size and knows no img_size
+        except Exception as error:  # the hub client and timm raise many kinds
+            if pretrained:
+                raise ModelError(
+                    f"the ImageNet weights of {backbone} cannot be fetched ({type(error).__name__}: {error}); "
+                    "connect once so that they are cached, give model.weights a .safetensors file, or set it to none"
+                ) from error
+            raise ModelError(
+                f"model.backbone = {backbone!r} cannot be made for crops of {size} pixels: {error}"
+            ) from error
+    raise ModelError(f"model.backbone = {backbone!r} cannot be made with one logit")
+
+
+def _classifier_parameters(network: Any) -> list[nn.Parameter]:
+    layers = network.get_classifier()
+    layers = layers if isinstance(layers, tuple) else (layers,)  # distilled transformers have two
+    return [parameter for layer in layers for parameter in layer.parameters()]
+
+
+@torch.no_grad()
+def _check_backbone(network: Any, name: str, size: int, patch_head: bool) -> int:
+    """Try the backbone on two black crops, so that one that does not fit fails here.
+
+    The channels of its last feature map but one.
+    """
+    crops, channels = torch.zeros(2, 3, size, size), 0
+    was_training = network.training
+    network.eval()
+    try:
+        features = network.forward_features(crops)
+        if network.forward_head(features).shape != (2, 1) or network.forward_head(features, pre_logits=True).ndim != 2:
+            raise ValueError("its head gives no single logit")
+        if patch_head:
+            channels = network.forward_intermediates(crops, indices=[-2])[1][0].shape[1]
+    except Exception as error:  # each family of backbones fails in its own way
+        without = "; it may do with train.localization_weight = 0" if patch_head else ""
+        raise ModelError(
+            f"model.backbone = {name!r} does not take crops of {size} pixels ({error}){without}"
+        ) from error
+    network.train(was_training)
+    return channels
+
+
+def load_backbone(network: Any, path: Path) -> None:
+    """Load the weights in a file, all but the classifier's, into `network`. Raises ModelError if they do not fit."""
     try:
         state = load_file(path)
     except Exception as error:
         raise ModelError(f"model.weights = {str(path)!r} is no safetensors file: {error}") from error
-    head = f"{network.pretrained_cfg['classifier']}."  # type: ignore[index]
+    names = network.pretrained_cfg["classifier"]
+    head = tuple(f"{name}." for name in (names if isinstance(names, tuple) else (names,)))
     state = {key: value for key, value in state.items() if not key.startswith(head)}
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)

@@ -1,5 +1,16 @@
-"""One adapter for each corpus: its files and lists become rows of a labels CSV."""
+"""Adapters: each turns the files and lists of one corpus into rows of a labels CSV.
 
-from deepfake_detector.corpora.adapters import celebdf, deeperforensics, dfdc, faceforensics, folder
+An adapter is a module with TITLE, a few words for --help, and `read(root, **options) -> Listing`, which raises
+CorpusError. A new one needs its file and a line below.
+"""
 
-ADAPTERS = {module.NAME: module for module in (faceforensics, celebdf, dfdc, deeperforensics, folder)}
+from deepfake_detector.corpora.adapters import celebdf, deeperforensics, dfdc, faceforensics, folder, table
+
+ADAPTERS = {
+    "faceforensics": faceforensics,
+    "celebdf": celebdf,
+    "dfdc": dfdc,
+    "deeperforensics": deeperforensics,
+    "folder": folder,
+    "csv": table,
+}

@@ -1,18 +1,17 @@
-"""Any folder with `real/` and `fake/` in it; a folder inside `fake/` names the method."""
+"""Any folder with real/ and fake/ in it. A folder inside fake/ names the method."""
 
 from collections import Counter
 from pathlib import Path
 
-from deepfake_detector.corpora.adapters.listing import Listing, refuse, videos_below
+from deepfake_detector.corpora.adapters.listing import Listing, list_videos, unexpected_folder
 
-NAME = "folder"
 TITLE = "a folder of real/ and fake/ videos"
 
 
 def read(root: Path) -> Listing:
     """Rows of the real videos, then of the fakes. Raises CorpusError."""
     listing = Listing()
-    for path in videos_below(root):
+    for path in list_videos(root):
         top, *inner = path.split("/")
         if top.lower() not in ("real", "fake") or not inner:
             listing.unlisted.append(path)
@@ -20,13 +19,11 @@ def read(root: Path) -> Listing:
         row = {"video_id": path.rsplit(".", 1)[0].replace("/", "_"), "filepath": path, "label": top.lower()}
         listing.rows.append(row | {"method": inner[0] if len(inner) > 1 and row["label"] == "fake" else ""})
     if {row["label"] for row in listing.rows} != {"real", "fake"}:
-        raise refuse(root, TITLE, "videos in a folder real/ and in a folder fake/")
+        raise unexpected_folder(root, TITLE, "videos in a folder real/ and in a folder fake/")
     listing.rows.sort(key=lambda row: row["label"] == "fake")
     names = Counter(row["video_id"] for row in listing.rows)
     for row in listing.rows:
         if names[row["video_id"]] > 1:  # a_b.mp4 beside a/b.mp4, or a.mp4 beside a.mov
             row["video_id"] = row["filepath"].replace("_", "__").replace("/", "_").replace(".", "_")
-    listing.notes.append(
-        "who is on screen is not known: set split.identities to faces, or add columns identity and donor"
-    )
+    listing.notes.append("nobody is named: set split.identities to faces, or add the columns identity and donor")
     return listing

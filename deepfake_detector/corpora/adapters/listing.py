@@ -1,30 +1,35 @@
-"""What an adapter finds: rows for the labels CSV, and what fits nowhere."""
+"""What an adapter returns: rows of the labels CSV, and the files that belong to no row."""
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-COLUMNS = (
-    ["video_id", "filepath", "label", "identity", "donor", "source_video", "method", "quality", "subset", "upload"]
-)  # fmt: skip
-VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"}
+from deepfake_detector.corpora.labels import REQUIRED
+from deepfake_detector.faces.sources import VIDEO_SUFFIXES
+
+OPTIONAL = ("identity", "donor", "source_video", "method", "quality", "subset", "upload")
+COLUMNS = (*REQUIRED, *OPTIONAL)
+SHOWN = 10  # names that a message lists
 
 
 class CorpusError(Exception):
-    """The folder is not that corpus, or its lists cannot be read; the message says what was looked for and what is there."""
+    """The folder is not that corpus, or its lists cannot be read. The message says what was expected."""
 
 
 @dataclass
 class Listing:
-    """Rows of the labels CSV (columns as in COLUMNS, absent ones empty), and what was left out.
+    """Rows of the labels CSV, and files without a row.
 
-    `missing`: files that an official list or the metadata name, but that are not there. `unlisted`: videos that are there,
-    but that no list or naming scheme explains. `notes`: what else a user should know.
+    Attributes:
+        rows: column -> text; absent columns are empty.
+        missing: files that an official list or the metadata name and that are not there.
+        unlisted: videos that are there and that no list or naming scheme explains.
+        notes: further remarks for the user.
     """
 
     rows: list[dict[str, str]] = field(default_factory=list)
@@ -33,37 +38,39 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
     def table(self) -> pd.DataFrame:
-        """The rows as text, without the optional columns that are empty throughout."""
-        table = pd.DataFrame(self.rows, columns=COLUMNS).fillna("")
-        return table[[name for name in table if name in COLUMNS[:3] or (table[name] != "").any()]]
+        """The rows as text: the columns of COLUMNS, then all others, without optional columns that are empty."""
+        table = pd.DataFrame(self.rows).fillna("")
+        names = [name for name in COLUMNS if name in table] + [name for name in table if name not in COLUMNS]
+        return table[[name for name in names if name not in OPTIONAL or (table[name] != "").any()]]
 
 
-def videos_below(root: Path) -> Iterator[str]:
-    """Paths of all video files below `root`, relative to it, with forward slashes, sorted; links to folders are followed."""
+def list_videos(root: Path) -> list[str]:
+    """Paths of all videos below `root`, relative to it, with forward slashes, sorted. Links to folders are followed."""
     found = []
-    seen = set()
+    visited = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
-        if real in seen:
+        if real in visited:
             folders.clear()  # a link that leads back
             continue
-        seen.add(real)
-        found += [
-            Path(folder, name).relative_to(root).as_posix() for name in files if Path(name).suffix.lower() in VIDEOS
-        ]
-    return iter(sorted(found))
+        visited.add(real)
+        paths = (Path(folder, name) for name in files)
+        found += [path.relative_to(root).as_posix() for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    return sorted(found)
 
 
-def refuse(root: Path, corpus: str, looked_for: str) -> CorpusError:
-    """The error of a folder that is something else, with what is there."""
+def unexpected_folder(root: Path, corpus: str, expected: str) -> CorpusError:
+    """The error for a folder that is not `corpus`. It names what was expected and what is there."""
     if not root.is_dir():
-        return CorpusError(f"{root} is no folder")
+        return CorpusError(f"{root} is not a folder")
     entries = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
-    found = ", ".join(entries[:10]) + (f" and {len(entries) - 10} more" if len(entries) > 10 else "") or "nothing"
-    return CorpusError(f"{root} is not {corpus}: looked for {looked_for}; found {found}")
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    found = ", ".join(entries[:SHOWN]) + more or "nothing"
+    return CorpusError(f"{root} is not {corpus}: expected {expected}; found {found}")
 
 
 def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file. Raises CorpusError."""
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
@@ -71,6 +78,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises CorpusError."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -78,5 +86,5 @@ def read_json(path: Path) -> Any:
 
 
 def first_file(folders: Iterable[Path], name: str) -> Path | None:
-    """The first of the folders that holds a file `name`, as the path of that file."""
+    """The path of the file `name` in the first of the folders that has it."""
     return next((folder / name for folder in folders if (folder / name).is_file()), None)

@@ -1,4 +1,4 @@
-"""The pictures of a judgement, looked at by a program."""
+"""The pictures of a prediction: annotated video, heat maps, timeline."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -11,15 +11,17 @@ import pytest
 from deepfake_detector.corpora.sample_corpus import SampleClip, write_clip
 from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces.detectors import CenterFace
+from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import Geometry, extract_faces
-from deepfake_detector.faces.video import VideoWriter, probe, read_frames
+from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.backends import TorchBackend
 from deepfake_detector.inference.box_tracks import track_boxes, track_scored_faces
+from deepfake_detector.inference.drawing import fit_text_size, text_width
+from deepfake_detector.inference.face_marks import Heatmaps
 from deepfake_detector.inference.gradcam import face_heatmaps
-from deepfake_detector.inference.overlay import Heatmaps, annotate_video, fitting, text_width
+from deepfake_detector.inference.overlay import annotate_video
 from deepfake_detector.inference.prediction import predict_people
-from deepfake_detector.inference.task import verdict_text
 from deepfake_detector.inference.timeline import draw_timeline
 
 GEOMETRY = Geometry(4, 64, 0.5, "centerface", 0.5)
@@ -43,8 +45,8 @@ def two_people(pair, recipes, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judgement(two_people):
-    """The second person looks manipulated, the first does not."""
+def prediction(two_people):
+    """The second person is flagged, the first is not."""
     video = extract_faces(two_people, GEOMETRY, CenterFace(0.5), "all")
     assert video.tracks == 2
     return predict_people(
@@ -52,59 +54,58 @@ def judgement(two_people):
     )
 
 
-def test_the_most_suspicious_of_two_people_decides_as_in_evaluation(judgement):
-    assert judgement.verdict == "fake" and judgement.people[0].track == 1
-    assert [person.verdict for person in judgement.people] == ["fake", "real"]
-    record = judgement.record(CALIBRATION)
+def test_most_suspicious_of_two_people_decides_as_in_evaluation(prediction):
+    assert prediction.verdict == "fake" and prediction.people[0].track == 1
+    assert [person.verdict for person in prediction.people] == ["fake", "real"]
+    record = prediction.record(CALIBRATION)
     assert (record["person"], record["frames_with_face"], record["faces"]) == (2, 4, 8)
-    faces = [(person.track, logit) for person in judgement.people for logit in person.logits]
+    faces = [(person.track, logit) for person in prediction.people for logit in person.logits]
     table = pd.DataFrame(faces, columns=["track", "logit"]).assign(video_id="both")
     row = aggregate_videos(table).loc["both"]
-    assert (row["track"], row["logit"]) == (judgement.people[0].track, pytest.approx(judgement.people[0].logit))
+    assert (row["track"], row["logit"]) == (prediction.people[0].track, pytest.approx(prediction.people[0].logit))
 
 
-def test_annotated_video_keeps_times_and_shows_a_box_on_each_face(two_people, judgement, tmp_path):
+def test_annotated_video_keeps_times_and_shows_a_box_on_each_face(two_people, prediction, tmp_path):
     target = tmp_path / "out.mp4"
-    shares = []
-    annotate_video(two_people, target, judgement, CALIBRATION, progress=shares.append)
-    assert shares == sorted(shares) and shares[-1] > 0.9
+    fractions = []
+    annotate_video(two_people, target, prediction, CALIBRATION, progress=fractions.append)
+    assert fractions == sorted(fractions) and fractions[-1] > 0.9
     before, after = probe(two_people), probe(target)
     assert after.times == pytest.approx(before.times, abs=2e-3) and after.rate == before.rate
     plain, drawn = next(read_frames(two_people)).image, next(read_frames(target)).image
     assert drawn.shape[0] > plain.shape[0] and drawn.shape[1] == plain.shape[1]
-    for person in judgement.people:
-        x1, y1, x2, _ = person.faces[0].detection[:4].round().astype(int)
+    for person in prediction.people:
+        x1, y1, x2, _ = person.faces[0].detection.box.round().astype(int)
         assert np.abs(drawn[y1, x1:x2].astype(int) - plain[y1, x1:x2]).mean() > 20
-    x = int(judgement.people[0].faces[0].detection[[0, 2]].mean())
-    middle = slice(
-        int(judgement.people[0].faces[0].detection[1]) + 20, int(judgement.people[0].faces[0].detection[3]) - 20
-    )
+    box = prediction.people[0].faces[0].detection.box
+    x = int(box[[0, 2]].mean())
+    middle = slice(int(box[1]) + 20, int(box[3]) - 20)
     assert np.abs(drawn[middle, x].astype(int) - plain[middle, x]).mean() < 8
 
 
 def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
-    """The picture leaps to and fro twice between scored frames, which a straight line from one to the next would not see."""
+    """The picture leaps to and fro twice between scored frames, which a straight line from one to the next misses."""
     source = tmp_path / "leaps.mp4"
     with VideoWriter(source, Fraction(25), (576, 288)) as writer:
         for frame in read_frames(two_people):
             writer.write(np.roll(frame.image, round(30 * np.sin(frame.time * 6)), axis=1), frame.time)
     detector = CenterFace(0.5)
     video = extract_faces(source, GEOMETRY, detector, "all")
-    judgement = predict_people(video, np.zeros(len(video.faces), np.float32), CALIBRATION)
-    people, followed = judgement.people, track_boxes(source, probe(source), judgement, detector)
+    prediction = predict_people(video, np.zeros(len(video.faces), np.float32), CALIBRATION)
+    followed = track_boxes(source, probe(source), prediction, detector)
     errors = {"straight": [], "followed": []}
     for frame in read_frames(source, list(range(8, 42, 3))):
-        boxes = detector.detect(frame.image)[:, :4]
-        for person in people:
-            for name, path in (("straight", track_scored_faces(person)), ("followed", followed[person.track])):
-                errors[name].append(np.abs(boxes - path.at(frame.time)[:4]).mean(axis=1).min())
+        boxes = detector.detect(frame.image).boxes
+        for person in prediction.people:
+            for name, track in (("straight", track_scored_faces(person)), ("followed", followed[person.track])):
+                errors[name].append(np.abs(boxes - track.at(frame.time).box).mean(axis=1).min())
     assert np.mean(errors["followed"]) < 4 < np.mean(errors["straight"])
     assert np.mean(errors["followed"]) < np.mean(errors["straight"]) / 2
 
 
 @pytest.fixture(scope="module")
 def gone_for_a_while(real_clip, tmp_path_factory):
-    """Twelve seconds of a head that drifts to and fro; from second 4 to 8 it is blurred away. Judged on a frame every 1.5 s."""
+    """Twelve seconds of a moving head, blurred away from second 4 to 8. A frame every 1.5 s is scored."""
     path = tmp_path_factory.mktemp("gone") / "gone.mp4"
     head = next(read_frames(real_clip)).image
     with VideoWriter(path, Fraction(10), (288, 288)) as writer:
@@ -116,61 +117,54 @@ def gone_for_a_while(real_clip, tmp_path_factory):
 
 
 def test_there_is_a_box_wherever_there_is_a_face_and_nowhere_else(gone_for_a_while, tmp_path):
-    source, judgement = gone_for_a_while
-    assert judgement.faces == 6 and len(judgement.people) == 1
-    annotate_video(source, tmp_path / "out.mp4", judgement, CALIBRATION, CenterFace(0.5))
+    source, prediction = gone_for_a_while
+    assert prediction.faces == 6 and len(prediction.people) == 1
+    annotate_video(source, tmp_path / "out.mp4", prediction, CALIBRATION, CenterFace(0.5))
     boxed = [bool((np.ptp(frame.image[:288], axis=2) > 60).sum() > 500) for frame in read_frames(tmp_path / "out.mp4")]
     assert all(boxed[:40]) and all(boxed[80:]), "the clip is grey: only a box has colour"
     assert not any(boxed[44:76])
 
 
-def test_the_score_is_no_line_where_a_frame_was_judged_without_the_person(gone_for_a_while):
-    _, judgement = gone_for_a_while
-    assert judgement.people[0].stretches(120 / 8) == [slice(0, 3), slice(3, 6)]
+def test_score_curve_is_broken_where_a_sampled_frame_lacks_the_person(gone_for_a_while):
+    _, prediction = gone_for_a_while
+    assert prediction.people[0].unbroken_runs(120 / 8) == [slice(0, 3), slice(3, 6)]
 
 
-def test_words_fit_a_narrow_video():
-    title = f"{verdict_text('real', 0.04)}, 16 faces scored"
-    assert text_width(title, 12) > 140 >= text_width(title, fitting(title, 12, 140))
+def test_text_fits_a_narrow_video():
+    title = "Not flagged (fake probability 4 %, threshold 50 %)"
+    assert text_width(title, 12) > 240 >= text_width(title, fit_text_size(title, 12, 240))
 
 
-@pytest.mark.parametrize("verdict, probability", [("fake", 0.42), ("real", 0.58), ("uncertain", 0.5)])
-def test_words_agree_with_any_probability(verdict, probability):
-    """The threshold may lie on either side of one half."""
-    assert not {"real", "likely"} & set(verdict_text(verdict, probability).replace(":", "").split())
-    assert f"{probability:.0%} fake" in verdict_text(verdict, probability)
-
-
-def test_heat_is_drawn_where_its_map_says_and_nowhere_else(two_people, judgement, tmp_path):
-    maps = {person.track: np.zeros((len(person.faces), 64, 64), np.float32) for person in judgement.people}
+def test_heat_is_drawn_where_its_map_is_high_and_nowhere_else(two_people, prediction, tmp_path):
+    maps = {person.track: np.zeros((len(person.faces), 64, 64), np.float32) for person in prediction.people}
     maps[1][:, 24:30, 28:36] = 1  # around the eyes' midpoint, which lies at 42 % of the crop's height
-    annotate_video(two_people, tmp_path / "plain.mp4", judgement, CALIBRATION)
-    annotate_video(two_people, tmp_path / "heat.mp4", judgement, CALIBRATION, heatmaps=Heatmaps(GEOMETRY.margin, maps))
-    face = judgement.people[0].faces[1]
+    annotate_video(two_people, tmp_path / "plain.mp4", prediction, CALIBRATION)
+    annotate_video(two_people, tmp_path / "heat.mp4", prediction, CALIBRATION, heatmaps=Heatmaps(GEOMETRY.margin, maps))
+    face = prediction.people[0].faces[1]
     plain, heat = (next(read_frames(tmp_path / f"{name}.mp4", [face.frame])).image for name in ("plain", "heat"))
     changed = cv2.blur(np.abs(plain.astype(int) - heat).sum(axis=2).astype(np.float32), (9, 9))
     y, x = np.unravel_index(changed.argmax(), changed.shape)
-    eyes = face.detection[5:9].reshape(2, 2).mean(axis=0)
-    width = face.detection[2] - face.detection[0]
+    eyes = face.detection.landmarks[:2].mean(axis=0)
+    width = face.detection.box[2] - face.detection.box[0]
     assert np.hypot(x - eyes[0], y - eyes[1]) < 0.15 * width
     assert changed[: plain.shape[0] - 120, :200].max() < 30  # the other person
 
 
-def test_heat_maps_grow_with_the_probability_of_each_face(judgement, checkpoint):
-    scorer = TorchBackend(checkpoint, "cpu")
-    heatmaps = face_heatmaps(scorer, judgement, CALIBRATION)
+def test_heat_maps_grow_with_the_probability_of_each_face(prediction, checkpoint):
+    backend = TorchBackend(checkpoint, "cpu")
+    heatmaps = face_heatmaps(backend, prediction, CALIBRATION)
     assert heatmaps.margin == 0.5
-    for person in judgement.people:
+    for person in prediction.people:
         maps = heatmaps.maps[person.track]
         assert maps.shape == (4, 64, 64) and maps.min() >= 0
         assert maps.max() <= CALIBRATION.probability(person.logits[0]) + 1e-5
     assert heatmaps.maps[1].max() > 0.5
 
 
-def test_timeline_is_a_picture_with_and_without_faces(judgement, two_people, faceless_clip, tmp_path):
+def test_timeline_has_one_size_with_and_without_faces(prediction, two_people, faceless_clip, tmp_path):
     nobody = predict_people(extract_faces(faceless_clip, GEOMETRY, CenterFace(0.5), "all"), np.empty(0), CALIBRATION)
     sizes = []
-    for name, clip, what in (("two", two_people, judgement), ("none", faceless_clip, nobody)):
+    for name, clip, what in (("two", two_people, prediction), ("none", faceless_clip, nobody)):
         draw_timeline(tmp_path / f"{name}.png", probe(clip), what, CALIBRATION)
         sizes.append(cv2.imread(str(tmp_path / f"{name}.png")).shape)
     assert sizes[0] == sizes[1] and min(sizes[0][:2]) > 500

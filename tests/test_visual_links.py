@@ -1,4 +1,4 @@
-"""What the faces say: copies of one clip, and people who look alike."""
+"""Links that the faces show: copies of a clip, and people who look alike."""
 
 import sys
 from fractions import Fraction
@@ -10,23 +10,22 @@ import pytest
 
 from deepfake_detector.corpora import embeddings
 from deepfake_detector.corpora.embeddings import embed_faces, similar_pairs
-from deepfake_detector.corpora.identity_graph import identity_groups, links
-from deepfake_detector.corpora.leakage import link_digests
+from deepfake_detector.corpora.face_table import read_visual_links
+from deepfake_detector.corpora.identity_graph import identity_groups
 from deepfake_detector.corpora.near_duplicates import clip_distance, near_duplicates, perceptual_hash
 from deepfake_detector.corpora.sample_corpus import partner, sample_clips, write_clip
-from deepfake_detector.corpora.visual_links import find_visual_links, join_pairs
+from deepfake_detector.corpora.visual_links import VisualLinksError, find_visual_links, join_pairs
 from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.detectors import create_detector
-from deepfake_detector.faces.extraction import Geometry, extract_faces
-from deepfake_detector.faces.video import VideoWriter
-from stages import evaluate
-from stages.params import parse
+from deepfake_detector.faces.extraction import Geometry, extract_faces, index_rows, write_index
+from deepfake_detector.faces.video_writer import VideoWriter
+from stages import split
 
 GEOMETRY = Geometry(frames=16, size=96, margin=0.5, detector="centerface", threshold=0.5)
 
 
 def copy_clip(source, target, scale, crf, skip):
-    """A copy without its first `skip` frames, smaller, and compressed once more."""
+    """Write a copy without the first `skip` frames, scaled and compressed again."""
     video = cv2.VideoCapture(str(source))
     frames = []
     while (read := video.read())[0]:
@@ -39,8 +38,8 @@ def copy_clip(source, target, scale, crf, skip):
 
 @pytest.fixture(scope="module")
 def faces(pair, tmp_path_factory):
-    """Two real clips of each of two people, and a re-encoded and a trimmed copy of one of them: their faces by name."""
-    folder = tmp_path_factory.mktemp("look")
+    """Faces by clip: two real clips of each of two people, and a re-encoded and a trimmed copy of one clip."""
+    folder = tmp_path_factory.mktemp("copies")
     recipes = [clip for clip in sample_clips(seed=1) if clip.person in (1, partner(1)) and not clip.method]
     for clip in recipes:
         write_clip(clip, pair, folder)
@@ -52,34 +51,34 @@ def faces(pair, tmp_path_factory):
 
 @pytest.fixture
 def corpus(faces, in_project):
-    """The same as labels, archives and index; nothing is known of anybody."""
+    """Archives and index of these faces in the current folder, and a labels table that names nobody."""
     (in_project / "faces").mkdir()
     for name, found in faces.items():
         write_archive(in_project / "faces" / f"{name}.zip", [(face.member, face.data) for face in found])
-    rows = [(name, face.track, face.member) for name, found in faces.items() for face in found]
-    pd.DataFrame(rows, columns=["video_id", "track", "member"]).to_parquet(in_project / "index.parquet")
+    rows = [[name, *row] for name, found in faces.items() for row in index_rows(found)]
+    write_index(in_project / "index.parquet", rows, GEOMETRY)
     return pd.DataFrame({"video_id": list(faces), "label": 0})
 
 
-def params(*options):
-    places = ["--data.faces", "faces", "--data.index", "index.parquet", "--workers", "1"]
-    return parse("split", "", [*places, *options])
+def find(labels, folder, **changes):
+    arguments = {"near_duplicate": 0.23, "same_face": None, "margin": GEOMETRY.margin, "workers": 1, "report": folder}
+    paths = {"index": folder / "index.parquet", "faces": folder / "faces"}
+    return find_visual_links(labels, **(paths | arguments | changes))
 
 
-def test_encoded_and_trimmed_copies_are_found_and_no_stranger(corpus, in_project):
-    found = find_visual_links(corpus, params(), in_project)
+def test_reencoded_and_trimmed_copies_are_linked_and_strangers_are_not(corpus, in_project):
+    found = find(corpus, in_project)
     assert set(found["kind"]) == {"near_duplicate"}
-    groups = pd.Series(identity_groups(corpus, links(corpus, found)), index=corpus["video_id"])
+    groups = pd.Series(identity_groups(corpus, found), index=corpus["video_id"])
     copies = groups[["s01_a", "encoded", "trimmed"]]
     assert copies.nunique() == 1 and groups["s01_b"] != copies.iloc[0]
-    assert not set(groups[["s02_a", "s02_b"]]) & set(
-        groups[["s01_a", "s01_b"]]
-    )  # s02's two clips may look alike: it is one person
+    # The two clips of s02 may be linked: they show one person.
+    assert not set(groups[["s02_a", "s02_b"]]) & set(groups[["s01_a", "s01_b"]])
 
 
-def test_people_are_recognised_by_their_faces(corpus, in_project):
+def test_embeddings_link_the_videos_of_one_person(corpus, in_project):
     pytest.importorskip("dlib", reason="needs requirements-faces.txt")
-    found = find_visual_links(corpus, params("--identities", "faces"), in_project)
+    found = find(corpus, in_project, same_face=0.35)
     people = found[found["kind"] == "embedding"].set_index("video_id")["token"]
     assert people.groupby(people).groups.keys() == {"encoded", "s02_a"}
     assert set(people.index[people == "encoded"]) == {"encoded", "trimmed", "s01_a", "s01_b"}
@@ -88,21 +87,21 @@ def test_people_are_recognised_by_their_faces(corpus, in_project):
     assert sheet.shape == (2 * 116, 960, 3) and sheet[20:116, : 4 * 96].std() > 20
 
 
-def test_embedding_does_not_depend_on_the_size_of_the_crops(faces):
+def test_embedding_does_not_depend_on_the_size_of_the_crop(faces):
     pytest.importorskip("dlib", reason="needs requirements-faces.txt")
     crop = faces["s01_a"][0].crop
     one, other = embed_faces([crop, cv2.resize(crop, (192, 192), interpolation=cv2.INTER_CUBIC)], 0.5)
     assert np.linalg.norm(one - other) < 0.15 and one.shape == (128,)
 
 
-def test_without_the_optional_packages_it_says_how_to_install_them(corpus, in_project, monkeypatch):
+def test_error_without_the_optional_packages_says_how_to_install_them(monkeypatch):
     embeddings._network.cache_clear()
     monkeypatch.setitem(sys.modules, "dlib", None)
     with pytest.raises(embeddings.EmbeddingError, match=r"requirements-faces\.txt"):
         embed_faces([np.zeros((96, 96, 3), np.uint8)], 0.5)
 
 
-def test_hash_survives_light_and_compression_but_not_another_face(faces):
+def test_hash_tolerates_light_and_compression_but_not_another_face(faces):
     crop = faces["s01_a"][0].crop
     darker = cv2.convertScaleAbs(crop, alpha=0.8, beta=-5)
     encoded = cv2.imdecode(cv2.imencode(".jpg", darker, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR)
@@ -120,12 +119,12 @@ def test_copies_are_found_among_many_strangers():
     assert set(zip(pairs["a"], pairs["b"], strict=True)) == {(i, 900 + i) for i in range(100)}
 
 
-def test_no_faces_give_no_duplicates():
+def test_no_faces_give_no_near_duplicates():
     assert near_duplicates([], 0.2).empty
     assert near_duplicates([np.empty((0, 4), np.uint64)], 0.2).empty
 
 
-def test_look_alikes_are_the_same_as_by_brute_force(monkeypatch):
+def test_similar_pairs_are_those_of_brute_force(monkeypatch):
     monkeypatch.setattr(embeddings, "BLOCK", 7)
     points = np.random.default_rng(0).normal(size=(40, 128)).astype(np.float32) * 0.05
     points[33] = points[2] + 0.001
@@ -144,30 +143,63 @@ def test_chains_of_pairs_get_one_token():
     assert table["distance"].to_dict() == {"e": 0.1, "d": 0.1, "c": 0.2, "b": 0.3, "a": 0.3}
 
 
-def test_faces_without_an_extraction_are_refused(in_project, capsys):
-    labels = pd.DataFrame({"video_id": ["a"], "label": [0]})
-    with pytest.raises(SystemExit):
-        find_visual_links(labels, params("--identities", "faces"), in_project)
-    assert "run the extract stage" in capsys.readouterr().err
-    assert find_visual_links(labels, params(), in_project) is None
-    assert "not looked for" in capsys.readouterr().out
+def test_videos_without_faces_have_no_visual_links(corpus, in_project):
+    assert find(pd.DataFrame({"video_id": ["other"], "label": [0]}), in_project) is None
 
 
-def test_evaluation_refuses_a_test_set_of_which_the_detector_saw_a_person(in_project, capsys):
-    columns = ["video_id", "identity", "donor", "source_video"]
-    trained = pd.DataFrame([("a", "p1", "", ""), ("b", "p2", "p1", "a")], columns=columns)
-    config = type("Config", (), {"seen": link_digests(links(trained))})
-    clean = pd.DataFrame([("c", "p3", "", ""), ("d", "p3", "p4", "c")], columns=columns)
-    evaluate.check_leakage(config, clean, parse("evaluate", "", []))
-    leaking = pd.DataFrame([("e", "p5", "p2", "b2")], columns=columns)
+def test_error_names_an_unreadable_archive(corpus, in_project):
+    (in_project / "faces/encoded.zip").write_bytes(b"no zip")
+    with pytest.raises(VisualLinksError, match=r"the archives of encoded and others in .*run the extract stage again"):
+        find(corpus, in_project)
+
+
+def test_visual_links_are_read_as_they_were_written(tmp_path):
+    assert read_visual_links(tmp_path).empty
+    table = pd.DataFrame({"video_id": ["NA", "1"], "kind": "near_duplicate", "token": "NA", "distance": "0.1"})
+    table.to_csv(tmp_path / "visual_links.csv", index=False)
+    pd.testing.assert_frame_equal(read_visual_links(tmp_path), table)
+
+
+@pytest.fixture
+def stage(corpus, in_project, monkeypatch):
+    """Runs the split stage on the corpus."""
+    (in_project / "labels.csv").write_text(
+        "video_id,filepath,label\n" + "".join(f"{name},{name}.mp4,real\n" for name in corpus["video_id"])
+    )
+
+    def run(*options):
+        paths = ["--data.videos", ".", "--data.labels", "labels.csv", "--data.faces", "faces", "--data.splits", "s.csv"]
+        monkeypatch.setattr("sys.argv", ["split", *paths, "--workers", "1", "--folds", "2", *options])
+        split.main()
+
+    return run
+
+
+def test_stage_keeps_copies_together_and_reports_them(stage, in_project):
+    stage("--data.index", "index.parquet", "--val-fraction", "0.3")
+    partition = pd.read_csv(in_project / "s.csv", index_col="video_id")["partition"]
+    assert partition[["s01_a", "encoded", "trimmed"]].nunique() == 1
+    assert {"s01_a", "encoded", "trimmed"} <= set(read_visual_links(in_project / "split_report")["video_id"])
+
+
+def test_stage_takes_the_margin_from_the_face_index(stage, monkeypatch):
+    arguments = {}
+    monkeypatch.setattr(split, "find_visual_links", lambda labels, **given: arguments.update(given))
     with pytest.raises(SystemExit):
-        evaluate.check_leakage(config, leaking, parse("evaluate", "", []))
-    assert "donor p2" in capsys.readouterr().err
-    evaluate.check_leakage(config, leaking, parse("evaluate", "", ["--split.allow_leaks", "donor"]))
-    capsys.readouterr()
-    evaluate.warn_of_seen(config, "other", clean)
-    assert not capsys.readouterr().out
-    evaluate.warn_of_seen(config, "other", leaking)
-    assert "trained on what corpus other shows: 1 by donor (p2)" in capsys.readouterr().out
+        stage("--data.index", "index.parquet", "--identities", "faces", "--extract.margin", "2", "--same-face", "0.3")
+    assert arguments["margin"] == GEOMETRY.margin and arguments["same_face"] == 0.3
+
+
+def test_stage_needs_faces_only_for_embeddings(stage, capsys):
     with pytest.raises(SystemExit):
-        evaluate.check_leakage(type("Config", (), {"seen": {}}), clean, parse("evaluate", "", []))
+        stage("--data.index", "none.parquet", "--identities", "faces")
+    assert "none.parquet has no face of these videos; run the extract stage first" in capsys.readouterr().err
+    stage("--data.index", "none.parquet", "--val-fraction", "0.3")
+    assert "near-duplicates are not searched for" in capsys.readouterr().out
+
+
+def test_stage_names_an_index_without_geometry(stage, in_project, capsys):
+    pd.read_parquet(in_project / "index.parquet").to_parquet(in_project / "plain.parquet")
+    with pytest.raises(SystemExit):
+        stage("--data.index", "plain.parquet")
+    assert "plain.parquet does not say how its crops were made" in capsys.readouterr().err

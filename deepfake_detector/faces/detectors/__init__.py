@@ -1,0 +1,56 @@
+"""Face detectors behind one protocol. Importing this module loads none of them."""
+
+import pkgutil
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from deepfake_detector.faces.detections import Detections
+from deepfake_detector.files import file_sha256
+
+# The class of each detector, as "module:Class"; it is called with a score threshold and a model file.
+DETECTORS = {
+    "centerface": "deepfake_detector.faces.detectors.centerface:CenterFace",
+    "yunet": "deepfake_detector.faces.detectors.yunet:YuNet",
+    "retinaface": "deepfake_detector.faces.detectors.retinaface:RetinaFace",
+}
+
+
+class DetectorError(Exception):
+    """The network of a face detector is not available; the message says how to provide it."""
+
+
+class Detector(Protocol):
+    """Finds faces in images."""
+
+    def detect(self, image: np.ndarray) -> Detections:
+        """Find all faces in `image`, uint8 BGR (height, width, 3) of any size; the highest score comes first."""
+
+    def redetect(self, image: np.ndarray, detections: Detections) -> Detections | None:
+        """Find the faces of a frame shortly before again in `image`, near their old positions.
+
+        Returns:
+            As many detections, in the same order; None if a face is not found or the detector cannot do this, in which
+            case `detect` has to search the whole image.
+        """
+
+
+def create_detector(name: str, threshold: float, weights: str = "none") -> Detector:
+    """Create a detector of DETECTORS.
+
+    Args:
+        name: key of DETECTORS.
+        threshold: lowest score of a face, between 0 and 1.
+        weights: model file, for detectors that need one.
+
+    Raises:
+        DetectorError: if the network is not available.
+    """
+    detector: Detector = pkgutil.resolve_name(DETECTORS[name])(threshold, weights)
+    return detector
+
+
+def weights_hash(weights: str) -> str:
+    """SHA-256 of a model file in hexadecimal; empty where there is no such file."""
+    return file_sha256(weights) if Path(weights).is_file() else ""

@@ -1,0 +1,29 @@
+"""Which frames of a video are sampled."""
+
+import numpy as np
+
+from deepfake_detector.faces.video_reader import VideoInfo
+
+
+def evenly_spread(total: int, wanted: int) -> list[int]:
+    """Indices at the middles of `wanted` equal parts of `total` items, ascending; all indices if `wanted` is larger."""
+    wanted = min(total, wanted)
+    return [int((i + 0.5) * total / wanted) for i in range(wanted)]
+
+
+def choose_frames(info: VideoInfo, frames: int | str, fps: float | None = None) -> list[int]:
+    """Numbers of the frames to sample, ascending.
+
+    Args:
+        info: the video.
+        frames: how many frames, spread evenly; or "keyframes" for all frames that decode without another.
+        fps: if given, `frames` is ignored: in every 1 / `fps` seconds, the frame shown at the middle is sampled.
+    """
+    if fps:
+        times = np.array(info.times)
+        end = max(times[-1] + float(1 / info.rate), 1 / fps)
+        moments = np.arange(0.5 / fps, end, 1 / fps)
+        return sorted({int(i) for i in np.clip(np.searchsorted(times, moments + 1e-6) - 1, 0, None)})
+    if frames == "keyframes":
+        return info.keyframes if info.decode_order else [0]
+    return evenly_spread(info.frames, int(frames))

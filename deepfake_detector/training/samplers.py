@@ -1,0 +1,106 @@
+"""Which samples make up a batch."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from torch.utils.data import Sampler
+
+from deepfake_detector.training.dataset import SampleKey
+
+
+class PairedBatchSampler(Sampler[list[SampleKey]]):
+    """Batches of pairs: a fake face, then the face of its own original at the nearest time.
+
+    So the person on screen tells nothing.
+
+    An epoch shows each fake face once, except those that a manipulation of the real face replaces. It also shows each
+    real video that no fake was made from, so that half of all faces are real whatever the corpus holds. A fake
+    without its original goes beside any real face, a real face without a fake beside any fake. Of several processes,
+    each gets its share of the pairs of a batch.
+    """
+
+    def __init__(
+        self,
+        faces: pd.DataFrame,
+        batch_size: int,
+        seed: int,
+        manipulations: Mapping[str, float],
+        paired: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """
+        Args:
+            faces: the training faces, with the columns `video_id,label,time` and perhaps `source_video`.
+            manipulations: share of the fakes that each manipulation replaces, by name.
+            paired: whether a fake goes beside its own original.
+            rank, world_size: of this process among those that train together.
+        """
+        fakes, reals = np.flatnonzero(faces["label"] == 1), np.flatnonzero(faces["label"] == 0)
+        originals = match_originals(faces)[fakes] if paired else np.full(len(fakes), -1)
+        used = faces["video_id"].iloc[originals[originals >= 0]].unique()
+        alone = reals[~faces["video_id"].iloc[reals].isin(used)] if len(used) else reals[:0]
+        self._pairs = np.concatenate([np.stack([fakes, originals], 1), np.stack([np.full(len(alone), -1), alone], 1)])
+        self._fakes, self._reals = fakes, reals
+        self._batch_size, self._seed, self._manipulations = batch_size, seed, dict(manipulations)
+        self._rank, self._world_size = rank, world_size
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return max(1, len(self._pairs) * 2 // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        rng = np.random.default_rng([self._seed, self.epoch])
+        order = rng.permutation(self._pairs)
+        half = self._batch_size // 2
+        for step in range(len(self)):
+            fakes, reals = order[step * half : (step + 1) * half].T
+            fakes = np.where(fakes < 0, rng.choice(self._fakes, len(fakes)), fakes)
+            reals = np.where(reals < 0, rng.choice(self._reals, len(reals)), reals)
+            names = draw_manipulations(self._manipulations, len(fakes), rng)
+            donors = rng.choice(self._reals, len(fakes))
+            seeds = rng.integers(0, 2**62, len(fakes))  # a fake and its original are augmented alike
+            batch: list[SampleKey] = []
+            for fake, real, seed, name, donor in zip(
+                *(a.tolist() for a in (fakes, reals, seeds, names, donors)), strict=True
+            ):
+                batch.append(SampleKey(real, seed, name, donor) if name else SampleKey(fake, seed))
+                batch.append(SampleKey(real, seed))
+            yield [key for i, key in enumerate(batch) if i // 2 % self._world_size == self._rank]
+
+
+def draw_manipulations(shares: Mapping[str, float], count: int, rng: np.random.Generator) -> np.ndarray:
+    """For each of `count` fakes the name of the manipulation that replaces it, or an empty text: object (count,)."""
+    names = np.array([*shares, ""], object)
+    return names[np.searchsorted(np.cumsum(list(shares.values())), rng.random(count), side="right")]
+
+
+def match_originals(faces: pd.DataFrame) -> np.ndarray:
+    """For each row of a table of faces, the row of its original's face that is nearest in time, or -1: int (n,)."""
+    result = np.full(len(faces), -1)
+    if "source_video" not in faces:
+        return result
+    table = pd.DataFrame({"row": np.arange(len(faces)), "time": faces["time"].to_numpy()})
+    table["video"], table["source"] = faces["video_id"].to_numpy(), faces["source_video"].to_numpy()
+    reals = table[faces["label"].to_numpy() == 0].sort_values("time", kind="stable")
+    fakes = table[faces["label"].to_numpy() == 1].sort_values("time", kind="stable")
+    joined = pd.merge_asof(fakes, reals, on="time", left_by="source", right_by="video", direction="nearest")
+    result[joined["row_x"]] = joined["row_y"].fillna(-1).astype(int)
+    return result
+
+
+class SequentialBatches(Sampler[list[SampleKey]]):
+    """All faces of a table once, in order, in batches of these lengths; nothing is drawn."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self._lengths = lengths
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        rows = itertools.count()
+        for length in self._lengths:
+            yield [SampleKey(row) for row in itertools.islice(rows, length)]

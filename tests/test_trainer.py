@@ -1,0 +1,92 @@
+"""A training repeats and resumes exactly, stops in time, and keeps the right epoch."""
+
+import dataclasses
+
+import pytest
+import torch
+from training_data import MANIPULATIONS, SCHEDULE
+
+from deepfake_detector.training.augmentation import augment
+from deepfake_detector.training.dataset import FaceDataset, make_loader
+from deepfake_detector.training.distributed import ProcessGroup
+from deepfake_detector.training.losses import ClassifierWithLoss
+from deepfake_detector.training.model import create_model
+from deepfake_detector.training.samplers import PairedBatchSampler
+from deepfake_detector.training.trainer import fit
+
+ALONE = ProcessGroup(0, 1, torch.device("cpu"))
+
+
+def train(faces, path, epochs=SCHEDULE.epochs, schedule=SCHEDULE, workers=0, fingerprint="f", losses=None):
+    """The final state; None if training is interrupted after `epochs`."""
+    table, folder = faces
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(3)
+    model = create_model("resnet10t", size=32)
+    sampler = PairedBatchSampler(table, 4, 3, MANIPULATIONS)
+    loader = make_loader(FaceDataset(table, folder, augment, 0.5), sampler, workers)
+    given = iter(losses or [])
+
+    def validate(model):
+        loss = next(given, float(next(model.parameters()).sum().item() % 1))
+        return {"val_auc": 0.5, "val_face_auc": 0.5, "val_loss": loss, "val_loss_error": 0.05 if losses else 0.01}
+
+    def stop_after(epoch, scores):
+        if epoch + 1 == epochs < schedule.epochs:
+            raise KeyboardInterrupt
+
+    try:
+        return fit(model, (0.5, 1.0), loader, sampler, validate, schedule, ALONE, path, fingerprint, stop_after)
+    except KeyboardInterrupt:
+        return None
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a) and a.keys() == b.keys()
+
+
+def test_training_repeats_exactly_whatever_the_number_of_workers(small_faces, tmp_path):
+    one = train(small_faces, tmp_path / "one.pt")
+    two = train(small_faces, tmp_path / "two.pt", workers=2)
+    assert same(one.model, two.model) and same(one.best, two.best) and one.history == two.history
+
+
+def test_interrupted_training_resumes_to_the_same_weights(small_faces, tmp_path):
+    whole = train(small_faces, tmp_path / "whole.pt")
+    assert train(small_faces, tmp_path / "cut.pt", epochs=1) is None
+    resumed = train(small_faces, tmp_path / "cut.pt")
+    assert same(whole.model, resumed.model) and same(whole.best, resumed.best) and whole.history == resumed.history
+
+
+def test_state_of_another_training_is_not_continued(small_faces, tmp_path, caplog):
+    train(small_faces, tmp_path / "a.pt", epochs=1)
+    other = train(small_faces, tmp_path / "a.pt", fingerprint="other")
+    assert "belongs to other params" in caplog.text
+    assert len(other.history) == SCHEDULE.epochs
+
+
+def test_damaged_state_is_reported_and_replaced(small_faces, tmp_path, caplog):
+    (tmp_path / "a.pt").write_bytes(b"not a state")
+    assert len(train(small_faces, tmp_path / "a.pt").history) == SCHEDULE.epochs
+    assert "cannot be resumed" in caplog.text
+
+
+def test_training_stops_when_validation_gets_no_better(small_faces, tmp_path):
+    schedule = dataclasses.replace(SCHEDULE, epochs=10, patience=2)
+    losses = [0.5, 0.3, 0.4, 0.34, 0.4, 0.4]  # the fourth is within one error of the lowest, the second
+    state = train(small_faces, tmp_path / "a.pt", schedule=schedule, losses=losses)
+    assert state.epoch == 6 and state.best_epoch == 3
+
+
+def test_loss_that_is_no_number_ends_the_training_with_advice(small_faces, tmp_path):
+    schedule = dataclasses.replace(SCHEDULE, lr=1e30, ema_decay=0)
+    with pytest.raises(FloatingPointError, match=r"lower train\.lr"):
+        train(small_faces, tmp_path / "a.pt", schedule=schedule)
+
+
+def test_norms_and_biases_have_no_weight_decay(small_faces, tmp_path):
+    state = train(small_faces, tmp_path / "a.pt")
+    decays = {group["weight_decay"]: len(group["params"]) for group in state.optimizer["param_groups"]}
+    learner = ClassifierWithLoss(create_model("resnet10t"), 0.5, 1.0)
+    vectors = sum(parameter.ndim <= 1 for parameter in learner.parameters())
+    assert decays[0.0] == vectors and decays[SCHEDULE.weight_decay] > 0

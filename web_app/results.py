@@ -1,0 +1,101 @@
+"""What the page shows of a result: the verdict first, then what it rests on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from deepfake_detector.inference.task import verdict_text
+from web_app.uploads import Result
+
+# The icon of a verdict and what it means.
+VERDICTS = {
+    "fake": (":material/warning:", "This detector finds signs of manipulation in a face."),
+    "real": (
+        ":material/check_circle:",
+        "This detector finds too few signs of manipulation. There may be some that it does not know.",
+    ),
+    "uncertain": (":material/help:", "This detector cannot decide."),
+    "no_face": (":material/person_off:", "There is no face that the detector could score."),
+    "error": (":material/error:", "This file got no verdict."),
+}
+
+
+def show_result(result: Result) -> None:
+    record = result.record
+    icon, explanation = VERDICTS[record["verdict"]]
+    with st.container(border=True):
+        st.subheader(f"{icon} {title_of(record)}", anchor=False)
+        st.markdown(f"**{escape_markdown(result.name)}**: {explanation}")
+        if record.get("probability") is not None:
+            st.write(evidence_text(record))
+        if record["message"]:
+            st.caption(escape_markdown(record["message"]))
+        if record.get("probability") is not None:
+            show_pictures(result)
+            show_downloads(result)
+
+
+def evidence_text(record: dict[str, Any]) -> str:
+    """What a verdict rests on: thresholds, frames, people."""
+    people = len(record["people"])
+    decisive = (
+        f" Of {people} people, person {record['person']} has the highest fake probability and decides."
+        if people > 1
+        else ""
+    )
+    return (
+        f"The fake probability is {percentage(record['probability'])}. {threshold_text(**record['threshold'])} "
+        f"The detector searched {record['frames']} frames and found a face in {record['frames_with_face']}.{decisive}"
+    )
+
+
+def threshold_text(threshold: float, low: float, high: float) -> str:
+    """What the probability is compared with."""
+    text = f"The threshold is {percentage(threshold)}"
+    if low == high:
+        return f"{text}."
+    return f"{text}; between {percentage(low)} and {percentage(high)} the verdict is uncertain."
+
+
+def percentage(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def show_pictures(result: Result) -> None:
+    if ".mp4" in result.files:
+        st.markdown("#### Annotated video")
+        st.video(result.files[".mp4"], alt=f"Annotated video of {result.name}: {title_of(result.record)}")
+    if ".png" in result.files:
+        st.markdown("#### Scores over time")
+        st.image(result.files[".png"], alt=f"Scores of {result.name} over time, with its most extreme faces")
+    if ".faces.png" in result.files:
+        with st.expander("All scored faces"):
+            st.image(result.files[".faces.png"], alt=f"Faces of {result.name}, each with its time and its score")
+
+
+def show_downloads(result: Result) -> None:
+    stem = Path(result.name).stem
+    left, right = st.columns(2)
+    content = json.dumps(result.record, indent=2, ensure_ascii=False)
+    left.download_button(
+        "Download the scores (JSON)", content, f"{stem}.json", on_click="ignore", key=f"json-{id(result)}"
+    )
+    if ".mp4" in result.files:
+        right.download_button(
+            "Download the annotated video",
+            result.files[".mp4"],
+            f"{stem}_annotated.mp4",
+            on_click="ignore",
+            key=f"video-{id(result)}",
+        )
+
+
+def title_of(record: dict[str, Any]) -> str:
+    return verdict_text(record["verdict"], record.get("probability"), record.get("threshold")).capitalize()
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is: names of files come from visitors."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|<>$~:" else c for c in text)
