@@ -1,11 +1,12 @@
-"""How many fakes are excluded where everybody is swapped with everybody, and how many an optimum would exclude.
+"""How many fakes a split excludes if everybody is swapped with everybody, and how many an optimal cut would exclude.
 
     python -m benchmarks.split_optimum
 
-Made-up corpora: a dozen people, where every division is tried, and a Celeb-DF of the true size (59 people, 590 real and 5,639 fake
-videos), where simulated annealing (Kirkpatrick et al. 1983) looks for the least cut, from several starts. Both references have
-as many people in each partition as the split has, but no folds to keep: the split's test set is one of five, all of which have to
-serve, and so it can lose more, the more so the fewer people there are.
+The corpora are invented: a dozen people, for whom every assignment is tried, and a Celeb-DF of the true size (59
+people, 590 real and 5,639 fake videos), for which simulated annealing (Kirkpatrick et al. 1983) searches for the least
+cut from several starts. Both references have as many people in each partition as the split has, but no folds. The test
+set of the split is one of five folds that must all be usable, so the split can exclude more, and does so if there are
+few people.
 """
 
 from itertools import product
@@ -14,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from deepfake_detector.corpora.identity_graph import links
-from deepfake_detector.corpora.split_strategies import SplitAssignment
+from deepfake_detector.corpora.split_strategies import SplitError, assign_splits
 from stages.params import parse
 
 STARTS, STEPS = 5, 60_000
 
 
-def made_up(people: int, real: int, fakes: int, seed: int) -> pd.DataFrame:
-    """Everybody swapped with anybody; who is swapped with whom how often is drawn unevenly, as in real corpora."""
+def random_corpus(people: int, real: int, fakes: int, seed: int) -> pd.DataFrame:
+    """Everybody may be swapped with anybody. How often two people are swapped is drawn unevenly, as in real corpora."""
     rng = np.random.default_rng(seed)
     weight = rng.gamma(1.0, size=(people, people)) * (1 - np.eye(people))
     pairs = rng.choice(people**2, size=fakes, p=(weight / weight.sum()).ravel())
@@ -32,65 +33,82 @@ def made_up(people: int, real: int, fakes: int, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["video_id", "label", "identity", "donor", "source_video"])
 
 
-def joins(labels: pd.DataFrame, people: int) -> np.ndarray:
+def swap_counts(labels: pd.DataFrame, people: int) -> np.ndarray:
     """Fakes between each two people: float (people, people), symmetric."""
     fakes = labels[labels["label"] == 1]
-    table = np.zeros((people, people))
-    np.add.at(table, (fakes["identity"].str[1:].astype(int), fakes["donor"].str[1:].astype(int)), 1)
-    return table + table.T
+    counts = np.zeros((people, people))
+    np.add.at(counts, (fakes["identity"].str[1:].astype(int), fakes["donor"].str[1:].astype(int)), 1)
+    return counts + counts.T
 
 
-def cut(table: np.ndarray, place: np.ndarray) -> float:
-    return float((table * (place[:, None] != place[None])).sum() / 2)
+def cut_size(counts: np.ndarray, side: np.ndarray) -> float:
+    """Fakes between people on different sides; `side`: int (people,)."""
+    return float((counts * (side[:, None] != side[None])).sum() / 2)
 
 
-def exhaustive(table: np.ndarray, place: np.ndarray) -> float:
-    """The least cut of all divisions with as many people in each place as `place` has."""
-    counts = np.bincount(place, minlength=3)
-    every = np.array(list(product(range(3), repeat=len(place))), np.int8)
-    every = every[np.all([(every == p).sum(axis=1) == counts[p] for p in range(3)], axis=0)]
-    kept = sum(((every == p).astype(float) @ table * (every == p)).sum(axis=1) for p in range(3))
-    return float((table.sum() - kept.max()) / 2)
+def exhaustive_minimum(counts: np.ndarray, side: np.ndarray) -> float:
+    """The least cut of all assignments with as many people on each side as in `side`."""
+    people = np.bincount(side, minlength=3)
+    every = np.array(list(product(range(3), repeat=len(side))), np.int8)
+    every = every[np.all([(every == s).sum(axis=1) == people[s] for s in range(3)], axis=0)]
+    kept = sum(((every == s).astype(float) @ counts * (every == s)).sum(axis=1) for s in range(3))
+    return float((counts.sum() - kept.max()) / 2)
 
 
-def anneal(table: np.ndarray, place: np.ndarray, seed: int) -> float:
-    """The least cut found by swapping two people at a time, from a random start."""
+def annealed_minimum(counts: np.ndarray, side: np.ndarray, seed: int) -> float:
+    """The least cut found by exchanging two people at a time, from a random start."""
     rng = np.random.default_rng(seed)
-    place = rng.permutation(place)
-    value, heat = cut(table, place), float(table.max()) * 4
+    side = rng.permutation(side)
+    value, temperature = cut_size(counts, side), float(counts.max()) * 4
     for _ in range(STEPS):
-        a, b = rng.integers(len(place), size=2)
-        p, q = place[a], place[b]
+        a, b = rng.integers(len(side), size=2)
+        p, q = side[a], side[b]
         if p != q:
             change = (
-                table[a] @ (1.0 * (place == p) - (place == q))
-                + table[b] @ (1.0 * (place == q) - (place == p))
-                + 2 * table[a, b]
+                counts[a] @ (1.0 * (side == p) - (side == q))
+                + counts[b] @ (1.0 * (side == q) - (side == p))
+                + 2 * counts[a, b]
             )
-            if change < 0 or rng.random() < np.exp(-change / heat):
-                place[a], place[b] = q, p
+            if change < 0 or rng.random() < np.exp(-change / temperature):
+                side[a], side[b] = q, p
                 value += change
-        heat = max(0.1, heat * 0.9998)
+        temperature = max(0.1, temperature * 0.9998)
     return value
 
 
-def main() -> None:
+def compare(people: int, real: int, fakes: int, seed: int) -> str:
+    """Fractions of the fakes that the split excludes and that the least cut excludes, as a line of the output."""
     settings = parse("split", "", []).split
+    labels = random_corpus(people, real, fakes, seed)
+    try:
+        assignment = assign_splits(
+            labels,
+            links(labels),
+            strategy="grouped",
+            seed=settings.seed,
+            folds=settings.folds,
+            fold=settings.fold,
+            val_fraction=settings.val_fraction,
+            max_group_share=settings.max_group_share,
+            previous=None,
+        )
+    except SplitError as error:
+        return f"no split: {error}"
+    sides = pd.Series(assignment.side[:real]).groupby(labels["identity"][:real]).first()
+    side = sides[[f"p{i}" for i in range(people)]].to_numpy()
+    counts = swap_counts(labels, people)
+    if people < 15:
+        least = exhaustive_minimum(counts, side)
+    else:
+        least = min(annealed_minimum(counts, side, start) for start in range(STARTS))
+    return f"{(assignment.side < 0).sum() / fakes:17.1%} {least / fakes:12.1%}"
+
+
+def main() -> None:
     print("people  fakes  seed  excluded by split  least found")
     for people, real, fakes, seeds in ((12, 60, 400, range(5)), (59, 590, 5639, range(3))):
         for seed in seeds:
-            labels = made_up(people, real, fakes, seed)
-            division = SplitAssignment(labels, links(labels), settings)
-            sides = pd.Series(division.side[:real]).groupby(labels["identity"][:real]).first()
-            place = sides[[f"p{i}" for i in range(people)]].to_numpy()
-            table = joins(labels, people)
-            least = (
-                exhaustive(table, place) if people < 15 else min(anneal(table, place, start) for start in range(STARTS))
-            )
-            print(
-                f"{people:6} {fakes:6} {seed:5} {(division.side < 0).sum() / fakes:18.1%} {least / fakes:12.1%}",
-                flush=True,
-            )
+            print(f"{people:6} {fakes:6} {seed:5}  {compare(people, real, fakes, seed)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Time and memory of splitting and auditing a made-up corpus of a million videos, on one core.
+"""Time and memory of the split stage on an invented corpus of a million videos, with one thread.
 
     python -m benchmarks.split_scale
     python -m benchmarks.split_scale --videos 100000
 
-Two shapes: people swapped within circles of four, and everybody swapped with anybody, which people have to be parted in.
+There are two corpora: people are swapped within circles of four, or everybody with anybody, where people must be
+separated.
 """
 
 import argparse
@@ -20,15 +21,15 @@ import pandas as pd
 METHODS = np.array(["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter"])
 
 
-def made_up(videos: int, circle: int, seed: int = 0) -> pd.DataFrame:
-    """One real video to four fakes; a person has two real videos, and is swapped within a circle of that many people."""
+def random_corpus(videos: int, circle: int, seed: int = 0) -> pd.DataFrame:
+    """One real video for four fakes. A person has two real videos and is swapped within a circle of `circle` people."""
     rng = np.random.default_rng(seed)
     real = videos // 5
     people = real // 2
     person = np.concatenate([np.arange(real) % people, rng.integers(people, size=videos - real)])
     fake = np.arange(videos) >= real
     donor = np.minimum(person // circle * circle + rng.integers(circle, size=videos), people - 1)
-    take = person + people * rng.integers(2, size=videos)
+    source = person + people * rng.integers(2, size=videos)
     name = np.char.add("v", np.arange(videos).astype(str))
     columns = {
         "video_id": name,
@@ -36,7 +37,7 @@ def made_up(videos: int, circle: int, seed: int = 0) -> pd.DataFrame:
         "label": np.where(fake, "fake", "real"),
         "identity": np.char.add("p", person.astype(str)),
         "donor": np.where(fake, np.char.add("p", donor.astype(str)), ""),
-        "source_video": np.where(fake, np.char.add("v", take.astype(str)), ""),
+        "source_video": np.where(fake, np.char.add("v", source.astype(str)), ""),
         "method": np.where(fake, METHODS[rng.integers(len(METHODS), size=videos)], ""),
         "quality": np.array(["c23", "c40"])[rng.integers(2, size=videos)],
     }
@@ -44,34 +45,26 @@ def made_up(videos: int, circle: int, seed: int = 0) -> pd.DataFrame:
 
 
 def measure(labels: pd.DataFrame, folder: Path) -> tuple[float, float, str]:
-    """Seconds and GiB of the split stage, all of it, and what it said."""
+    """Seconds, GiB and output of the whole split stage."""
     labels.to_csv(folder / "labels.csv", index=False)
     (folder / "params.yaml").write_text(Path("params.yaml").read_text())
-    places = [
-        "--data.videos",
-        ".",
-        "--data.labels",
-        "labels.csv",
-        "--data.splits",
-        "splits.csv",
-        "--data.index",
-        "none",
-    ]
-    environment = (
-        os.environ | {"PYTHONPATH": str(Path.cwd())} | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    )
+    paths = {"videos": ".", "labels": "labels.csv", "splits": "splits.csv", "index": "none"}
+    options = [word for key, path in paths.items() for word in (f"--data.{key}", path)]
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "stages.split", *places],
-        cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
-    )  # fmt: skip
+        [sys.executable, "-m", "stages.split", *options],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())} | one_thread,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout
-    said = process.stdout.read()
+    output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"the split stage failed with status {status}")
-    return time.monotonic() - start, usage.ru_maxrss / 2**20, said
+    return time.monotonic() - start, usage.ru_maxrss / 2**20, output
 
 
 def main() -> None:
@@ -80,8 +73,8 @@ def main() -> None:
     given = parser.parse_args()
     for title, circle in (("circles of four people", 4), ("everybody with anybody", given.videos)):
         with tempfile.TemporaryDirectory() as folder:
-            seconds, memory, said = measure(made_up(given.videos, circle), Path(folder))
-        print(f"{title}: {given.videos:,} videos in {seconds:.1f} s with {memory:.2f} GiB\n{said}")
+            seconds, memory, output = measure(random_corpus(given.videos, circle), Path(folder))
+        print(f"{title}: {given.videos:,} videos in {seconds:.1f} s with {memory:.2f} GiB\n{output}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Write the labels CSV of a corpus, or check a labels CSV.
 
     python -m deepfake_detector.corpora faceforensics ROOT --output labels.csv
-    python -m deepfake_detector.corpora csv ROOT --output labels.csv --table mine.csv \
+    python -m deepfake_detector.corpora csv ROOT --output labels.csv --table mine.csv \\
         --columns filepath=clip label=class --labels genuine=real spoof=fake
     python -m deepfake_detector.corpora check ROOT --table labels.csv
 

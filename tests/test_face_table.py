@@ -1,0 +1,50 @@
+"""The face index joined with labels and splits."""
+
+import pandas as pd
+import pytest
+
+from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table
+from deepfake_detector.corpora.labels import LabelsError
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Index, labels CSV and splits CSV of two videos with three faces, as arguments of load_face_table."""
+    (tmp_path / "labels.csv").write_text("video_id,filepath,label,group\nNA,a.mp4,real,x\n1,b.mp4,fake,y\n")
+    (tmp_path / "splits.csv").write_text("video_id,partition,group,fold\nNA,train,0,1\n1,test,1,0\n")
+    faces = pd.DataFrame({"video_id": ["1", "NA", "1"], "member": ["a.jpg", "b.jpg", "c.jpg"]})
+    faces.to_parquet(tmp_path / "faces.parquet")
+    names = {"index": "faces.parquet", "labels": "labels.csv", "splits": "splits.csv"}
+    return {key: tmp_path / name for key, name in names.items()}
+
+
+def test_faces_have_the_columns_of_labels_and_splits(paths, tmp_path):
+    table = load_face_table(**paths, videos=tmp_path)
+    assert table[["video_id", "member", "label", "partition", "group", "fold"]].to_numpy().tolist() == [
+        ["1", "a.jpg", 1, "test", 1, 0],
+        ["NA", "b.jpg", 0, "train", 0, 1],
+        ["1", "c.jpg", 1, "test", 1, 0],
+    ]
+
+
+@pytest.mark.parametrize(("key", "stage"), [("index", "extract"), ("splits", "split"), ("labels", "sample")])
+def test_error_for_a_missing_file_names_the_stage_that_writes_it(paths, tmp_path, key, stage):
+    paths[key].unlink()
+    with pytest.raises(LabelsError, match=f"{paths[key].name} does not exist; .*run the {stage} stage"):
+        load_face_table(**paths, videos=tmp_path)
+
+
+@pytest.mark.parametrize("key", ["labels", "splits"])
+def test_faces_of_an_unlisted_video_are_refused(paths, tmp_path, key):
+    lines = paths[key].read_text().splitlines(keepends=True)
+    paths[key].write_text("".join(lines[:-1]))
+    with pytest.raises(LabelsError, match=r"has faces of 1 videos .* does not list, such as 1;"):
+        load_face_table(**paths, videos=tmp_path)
+
+
+@pytest.mark.parametrize("key", ["index", "labels", "splits"])
+def test_fingerprint_depends_on_each_file(paths, key):
+    before = corpus_fingerprint(**paths)
+    assert before == corpus_fingerprint(**paths)
+    paths[key].write_bytes(paths[key].read_bytes() + b"\n")
+    assert corpus_fingerprint(**paths) != before
