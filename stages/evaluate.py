@@ -27,7 +27,7 @@ from deepfake_detector.evaluation.robustness import RobustnessStudy
 from deepfake_detector.evaluation.robustness_plan import PLANS
 from deepfake_detector.evaluation.scored_videos import PREDICTION_COLUMNS, ScoreCrops, ScoredVideos, score_videos
 from deepfake_detector.evaluation.tables import Bootstrap
-from deepfake_detector.faces.extraction import read_geometry
+from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
@@ -136,15 +136,8 @@ def measure(
     results = evaluate_detector(own, others, config.calibration, labels, bootstrap)
     results["robustness"] = []
     if settings.robustness != "none":
-        study = RobustnessStudy(
-            PLANS[settings.robustness],
-            own,
-            score,
-            config.calibration,
-            bootstrap,
-            config.geometry,
-            params.extract.max_people,
-        )
+        plan = PLANS[settings.robustness]
+        study = RobustnessStudy(plan, own, score, config.calibration, bootstrap, config.geometry)
         results["robustness"] = study.measure()
     return results
 
@@ -198,7 +191,7 @@ def main() -> None:
         others = {
             name: score_further_corpus(name, corpus, score, config) for name, corpus in params.evaluate.corpora.items()
         }
-    except (LabelsError, CheckpointError) as error:
+    except (LabelsError, FaceIndexError, CheckpointError) as error:
         fail(str(error))
     for name, corpus in others.items():
         warn_of_leakage(config, name, corpus.videos)

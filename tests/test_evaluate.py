@@ -13,17 +13,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
-from deepfake_detector.faces.video_writer import VideoWriter
 
 from deepfake_detector.corpora.face_table import corpus_fingerprint
 from deepfake_detector.corpora.identity_graph import links
 from deepfake_detector.corpora.leakage import link_digests
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import read_geometry
+from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.training.checkpoint import save_detector
 from deepfake_detector.training.detector_config import DetectorConfig
-from deepfake_detector.training.device import make_deterministic
 from deepfake_detector.training.model import create_model
 from stages import evaluate, extract
 from stages.params import parse
@@ -81,7 +81,7 @@ def project(extracted, tmp_path, monkeypatch):
 
 
 def make_detector_file(calibration, fingerprint=None):
-    make_deterministic(1)
+    torch.manual_seed(1)
     data = parse("evaluate", "", DATA).data
     config = DetectorConfig(
         backbone="resnet10t",

@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
 
 from deepfake_detector import distortions
 from deepfake_detector.evaluation.reencoding import reencode
 from deepfake_detector.evaluation.robustness import sample_videos, thin_faces
 from deepfake_detector.evaluation.robustness_plan import DISTORTIONS, PLANS, TITLES
+from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
 
 
 @pytest.fixture

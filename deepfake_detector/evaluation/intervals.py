@@ -94,7 +94,7 @@ def summarise(
     """Each metric with its 95 % interval from a bootstrap over `groups`.
 
     Returns:
-        `n`, `real`, `fake` and `groups`: the number of samples, of samples of each class, and of groups. Then each name in
+        `n`, `real`, `fake`, `groups`: the number of samples, of those of each class, and of groups. Then each name in
         METRICS with `<name>_low` and `<name>_high`; None where undefined.
     """
     label, probability = np.asarray(label), np.asarray(probability, float)

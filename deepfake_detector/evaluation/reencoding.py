@@ -41,9 +41,7 @@ def reencode(source: Path | str, target: Path, family: str, strength: float) -> 
             writer.write(image, frame.time)
 
 
-def extract_reencoded(
-    source: str, family: str, strength: float, geometry: Geometry, max_people: int | str
-) -> list[Face]:
+def extract_reencoded(source: str, family: str, strength: float, geometry: Geometry, max_people: int) -> list[Face]:
     """Faces that extraction finds in `source` after `reencode`; none if it cannot be read or written."""
     detector = create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
     with tempfile.TemporaryDirectory() as folder:

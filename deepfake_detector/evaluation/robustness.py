@@ -59,7 +59,7 @@ class RobustnessStudy:
         test: the corpus, with `partition` test.
         score: the detector.
         bootstrap: how intervals are computed; its seed also samples videos and draws noise.
-        geometry, max_people: how faces are extracted from files.
+        geometry: how faces are extracted from files. As many people are kept as the faces of `test` have tracks.
     """
 
     plan: Plan
@@ -68,7 +68,6 @@ class RobustnessStudy:
     calibration: Calibration
     bootstrap: Bootstrap
     geometry: Geometry
-    max_people: int | str
 
     def measure(self) -> list[Row]:
         """A row for each condition; in each family the undistorted videos come first, with strength None."""
@@ -121,8 +120,9 @@ class RobustnessStudy:
 
     def _score_files(self, videos: pd.DataFrame, family: str, strength: float, bar: "tqdm[NoReturn]") -> pd.DataFrame:
         """`video_id,track,logit` of the faces found in the videos after encoding them again."""
+        max_people = int(self.test.faces["track"].max()) + 1
         extract = partial(
-            extract_reencoded, family=family, strength=strength, geometry=self.geometry, max_people=self.max_people
+            extract_reencoded, family=family, strength=strength, geometry=self.geometry, max_people=max_people
         )
         parts = []
         with ThreadPoolExecutor(cpu_count()) as pool:  # threads: FFmpeg and the face detector release Python's lock
