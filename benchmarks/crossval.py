@@ -1,8 +1,9 @@
-"""Train and evaluate every fold as a DVC experiment: each person is tested once, by a detector that never saw them.
+"""Cross-validation: train and evaluate every fold as a DVC experiment, and pool the test sets.
 
     python -m benchmarks.crossval
 
-Each experiment runs beside the workspace, which stays as it is; one that was run before is not run again. Writes docs/crossval.md.
+Each experiment runs outside the workspace, which does not change. A finished experiment is not run again. Each person
+is tested once, by a detector that was not trained on them. Writes docs/crossval.md.
 """
 
 import statistics
@@ -16,19 +17,19 @@ import pandas as pd
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from deepfake_detector.compare import read_table, scored_folds, summary
-from deepfake_detector.evaluation.plots import with_interval
-from stages.params import parse
+from deepfake_detector.compare import Files, auc_summary, read_table, read_test_scores
+from deepfake_detector.evaluation.intervals import format_interval
 
 METRICS = ("video.auc", "frame.auc", "video.accuracy", "video.eer", "video.log_loss", "video.ece")
+DRAWS, SEED = 2000, 1  # of the bootstrap
 OUTPUT = Path("docs/crossval.md")
-NOTE = "Figures of the embedded sample corpus: they show that the pipeline works, not how it does in the wild."
+NOTE = "The figures of the embedded sample corpus show that the pipeline works, not how it does in the wild."
 
 
 def experiments() -> dict[str, dict[str, Any]]:
-    """The finished experiments on the present commit, each with its metrics and params, by name.
+    """Name -> metrics and params of the finished experiments on the current commit.
 
-    One that was killed stays listed as running, with metrics of the workspace.
+    A killed experiment stays listed as running, with the metrics of the workspace.
     """
     return {row["Experiment"]: row for row in dvc.api.exp_show() if row["Experiment"] and not row["State"]}
 
@@ -40,25 +41,24 @@ def run(name: str, overrides: Sequence[str]) -> None:
         subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *params, "evaluate"], check=True)
 
 
-def test_predictions(name: str) -> pd.DataFrame:
-    """Predictions of the test videos of an experiment: `label,probability`; videos without a face count as one half."""
-    table = read_table("data/predictions.csv", name)
+def read_test_predictions(name: str) -> pd.DataFrame:
+    """The predictions of the test videos of an experiment. A video without a face has probability 0.5."""
+    table = read_table(Files.predictions, name)
     return table[table["partition"] == "test"].fillna({"probability": 0.5})
 
 
 def pooled_auc(names: Sequence[str]) -> tuple[str, float]:
-    """Video AUC of all test sets together: of scores ranked within their fold, with its interval; of calibrated probabilities.
+    """Video AUC of the test sets of all folds together: of scores ranked within each fold, and of probabilities.
 
-    Each fold has a detector, and so a scale of scores, of its own. The second asks as well whether few validation people were
-    enough to bring them to one scale.
+    Each fold has a detector, and so a scale of scores, of its own. The second value also depends on whether calibration
+    on few validation people makes these scales agree.
     """
-    params = parse("evaluate", "", [])
-    ranked = summary(scored_folds(",".join(names), params), params)
-    videos = pd.concat([test_predictions(name) for name in names])
-    return with_interval(ranked, "auc"), float(roc_auc_score(videos["label"], videos["probability"]))
+    ranked = auc_summary(read_test_scores(",".join(names), Files()), DRAWS, SEED)
+    videos = pd.concat([read_test_predictions(name) for name in names])
+    return format_interval(ranked, "auc"), float(roc_auc_score(videos["label"], videos["probability"]))
 
 
-def spread(values: Sequence[float]) -> str:
+def mean_and_sd(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}" if len(values) > 1 else f"{values[0]:.3f}"
 
 
@@ -70,16 +70,15 @@ def main() -> None:
     rows = experiments()
     lines = [f"# {folds}-fold cross-validation", "", f"`make crossval` writes this page. {NOTE}", ""]
     lines += ["| fold | " + " | ".join(METRICS) + " |", "|---|" + "---|" * len(METRICS)]
-    lines += [
-        f"| {name[5:]} | " + " | ".join(f"{rows[name][metric]:.3f}" for metric in METRICS) + " |" for name in names
-    ]
-    means = [spread([rows[name][metric] for name in names]) for metric in METRICS]
+    for fold, name in enumerate(names):
+        lines.append(f"| {fold} | " + " | ".join(f"{rows[name][metric]:.3f}" for metric in METRICS) + " |")
+    means = [mean_and_sd([rows[name][metric] for name in names]) for metric in METRICS]
     lines += ["| mean ± sd | " + " | ".join(means) + " |", ""]
     ranked, calibrated = pooled_auc(names)
-    lines += [f"All test videos of the folds together, each ranked within its fold: video AUC {ranked}."]
-    lines += [
-        f"By calibrated probability, so that the scales of {folds} detectors must agree as well: {calibrated:.3f}."
-    ]
+    lines.append(f"Video AUC of the test videos of all folds together, ranked within each fold: {ranked}.")
+    lines.append(
+        f"By calibrated probability, which also needs the scales of {folds} detectors to agree: {calibrated:.3f}."
+    )
     OUTPUT.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

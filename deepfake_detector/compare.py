@@ -1,119 +1,134 @@
-"""Is one detector better than another, or is it noise? From the predictions of two or more revisions.
+"""Compare detectors by their predictions on the test videos: which differences in AUC are significant?
 
     python -m deepfake_detector.compare HEAD workspace
     python -m deepfake_detector.compare main my-experiment
     python -m deepfake_detector.compare fold-0 fold-1 fold-2
     python -m deepfake_detector.compare a-0,a-1,a-2,a-3,a-4 b-0,b-1,b-2,b-3,b-4
 
-A revision is anything that git or DVC knows: a commit, branch, tag or experiment; `workspace` is what lies here. Each is compared
-with the first on the test videos that both scored: the paired difference of video AUC with its 95 % interval from a bootstrap over
-groups of people, and a p-value from exchanging their scores. Several revisions also give mean ± standard deviation. Folds of one
-recipe, joined by commas, count as one: everybody is tested once, by scores ranked within the fold, and so a difference can show.
+A revision is a commit, branch, tag or DVC experiment, or `workspace` for the current files. Each is compared with the
+first on the test videos that both scored. The comparison gives the paired difference in video AUC with its 95 %
+interval from a bootstrap over groups of people, and the p-value of a permutation test. Three or more revisions also
+give mean ± standard deviation.
+
+Cross-validation folds joined by commas count as one revision, in which each video is tested once. Scores are ranked
+within each fold, because each fold has a detector of its own. More videos show smaller differences.
 """
 
 import argparse
 import io
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 
 import dvc.api
 import pandas as pd
 from dvc.exceptions import DvcException
 
-from deepfake_detector.evaluation.intervals import Number, interval, summarise
-from deepfake_detector.evaluation.plots import with_interval
+from deepfake_detector.evaluation.intervals import Number, format_interval, interval, summarise
 from deepfake_detector.evaluation.significance import paired_auc_difference, permutation_test
-from stages.params import Params, fail, parse
 
-TOO_FEW = 6  # groups with which no p-value can fall below 5 %: 2 / 2^5 is 0.06
+MIN_GROUPS = 6  # with fewer groups no p-value can be below 5 %: with 5, the lowest is 2 / 2^5 = 0.0625
+ALPHA = 0.05
+
+
+class CompareError(Exception):
+    """The revisions cannot be compared; the message says why."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a revision keeps the predictions and the splits, relative to the root of the repository."""
+
+    predictions: str = "data/predictions.csv"
+    splits: str = "data/splits.csv"
 
 
 def read_table(path: str, revision: str) -> pd.DataFrame:
-    """A CSV of a revision."""
+    """A CSV file of a revision, with `video_id` as text. Raises CompareError."""
     try:
         text = Path(path).read_text(encoding="utf-8") if revision == "workspace" else dvc.api.read(path, rev=revision)
     except (DvcException, OSError) as error:
-        fail(
-            f"{path} of {revision} cannot be read: {error}; is it a revision whose outputs are in the DVC cache (dvc fetch)?"
-        )
-    return pd.read_csv(
-        io.StringIO(text),
-        dtype={"video_id": str},
-        keep_default_na=False,
-        na_values={"logit": [""], "probability": [""]},
-    )
+        advice = "check the revision, and fetch its files (dvc fetch)"
+        raise CompareError(f"{path} of {revision} cannot be read: {error}; {advice}") from error
+    numbers = {"logit": [""], "probability": [""]}
+    return pd.read_csv(io.StringIO(text), dtype={"video_id": str}, keep_default_na=False, na_values=numbers)
 
 
-def scored_folds(revisions: str, params: Params) -> pd.DataFrame:
-    """The scored test videos of a revision, or of several that are joined by commas: `video_id,label,score,group`."""
-    names = revisions.split(",")
-    tables = [scored_test(name, params) for name in names]
-    if len(tables) > 1:  # each fold has its own detector, on a scale of its own
+def read_test_scores(revisions: str, files: Files) -> pd.DataFrame:
+    """The scored test videos of a revision, or of several folds joined by commas: `video_id,label,score,group`.
+
+    Raises CompareError.
+    """
+    tables = [_read_revision(revision, files) for revision in revisions.split(",")]
+    if len(tables) > 1:
         tables = [table.assign(score=table["score"].rank(pct=True)) for table in tables]
     table = pd.concat(tables, ignore_index=True)
-    if table["video_id"].duplicated().any():
-        fail(
-            f"{revisions}: {table['video_id'][table['video_id'].duplicated()].iloc[0]} is in two of these test sets; give folds"
-        )
+    repeated = table["video_id"][table["video_id"].duplicated()]
+    if len(repeated):
+        raise CompareError(f"{revisions}: video {repeated.iloc[0]} is in two test sets; join only folds of one split")
     return table
 
 
-def scored_test(revision: str, params: Params) -> pd.DataFrame:
-    """The scored test videos of one revision."""
-    videos = read_table(params.data.predictions, revision)
+def _read_revision(revision: str, files: Files) -> pd.DataFrame:
+    videos = read_table(files.predictions, revision)
     videos = videos[(videos["partition"] == "test") & videos["logit"].notna()]
-    videos = videos.merge(read_table(params.data.splits, revision)[["video_id", "group"]], on="video_id")
+    videos = videos.merge(read_table(files.splits, revision)[["video_id", "group"]], on="video_id")
     if videos["label"].nunique() < 2:
-        fail(f"{revision} has no test videos of both kinds with a score; there is no AUC to compare")
+        raise CompareError(f"{revision}: the scored test videos are not of both classes, so they have no AUC")
     return videos.rename(columns={"logit": "score"})[["video_id", "label", "score", "group"]]
 
 
-def summary(table: pd.DataFrame, params: Params) -> dict[str, Number]:
-    """`auc` of scored videos, `auc_low` and `auc_high`, its 95 % interval over groups of people, and `n`, how many they are."""
-    settings, ranks = params.evaluate, table["score"].rank(pct=True)
-    return summarise(table["label"], ranks, 0.5, table["group"], settings.bootstrap, settings.seed)
+def auc_summary(table: pd.DataFrame, draws: int, seed: int) -> dict[str, Number]:
+    """`auc`, `auc_low`, `auc_high` and `n` of `read_test_scores`."""
+    return summarise(table["label"], table["score"].rank(pct=True), 0.5, table["group"], draws, seed)
 
 
-def difference(first: pd.DataFrame, other: pd.DataFrame, params: Params) -> str:
-    """The change of AUC from `first` to `other`, in words."""
+def describe_difference(first: pd.DataFrame, other: pd.DataFrame, draws: int, seed: int) -> str:
+    """The difference in AUC of `other` less `first`, in words; both as `read_test_scores` returns them."""
     pairs = first.merge(other[["video_id", "label", "score"]], on=["video_id", "label"], suffixes=("_1", "_2"))
     if pairs["label"].nunique() < 2:
-        return "no test videos of both kinds in common: no paired difference"
-    settings, groups = params.evaluate, pairs["group"].nunique()
-    change = paired_auc_difference(pairs, "score_1", "score_2", settings.bootstrap, settings.seed)
-    low, high = interval(change, groups)
-    p = permutation_test(pairs, "score_1", "score_2", settings.bootstrap, settings.seed)
-    words = f"{change[0]:+.4f}"
+        return "no paired difference: the test videos in common are not of both classes"
+    groups = pairs["group"].nunique()
+    difference = paired_auc_difference(pairs, "score_1", "score_2", draws, seed)
+    low, high = interval(difference, groups)
+    p = permutation_test(pairs, "score_1", "score_2", draws, seed)
+    text = f"{difference[0]:+.4f}"
     if low is not None and high is not None:
-        words += f", 95 % interval {low:+.4f} to {high:+.4f}"
-    words += f", p = {p:.3g}, on {len(pairs)} videos of {groups} groups of people: "
-    if groups < TOO_FEW:
-        return words + "too few groups to tell a difference from noise"
-    return words + ("a real difference" if p < 0.05 else "not told from noise")
+        text += f", 95 % interval {low:+.4f} to {high:+.4f}"
+    if groups < MIN_GROUPS:
+        verdict = "too few groups for significance"
+    else:
+        verdict = "significant" if p < ALPHA else "not significant"
+    return f"{text}, p = {p:.3g}, {len(pairs)} videos, {groups} groups of people: {verdict}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m deepfake_detector.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "revisions", nargs="+", metavar="REV", help="commit, branch, tag, experiment, or workspace; two or more"
-    )
-    revisions = parser.parse_args().revisions
-    if len(revisions) < 2:
-        fail("give two revisions or more, such as HEAD workspace")
-    params = parse("evaluate", __doc__ or "", [])
-    tables = {revision: scored_folds(revision, params) for revision in revisions}
-    values, width = [], max(map(len, tables))
-    for revision, table in tables.items():
-        row = summary(table, params)
-        values.append(float(row["auc"] or 0))
-        print(f"{revision:{width}}  video AUC {with_interval(row, 'auc')} on {row['n']} test videos")
+    parser.add_argument("first", metavar="REV", help="commit, branch, tag, experiment, or workspace")
+    parser.add_argument("others", nargs="+", metavar="REV", help="revisions to compare with it")
+    parser.add_argument("--predictions", default=Files.predictions, help="predictions CSV (default: %(default)s)")
+    parser.add_argument("--splits", default=Files.splits, help="splits CSV (default: %(default)s)")
+    parser.add_argument("--draws", type=int, default=2000, help="bootstrap draws, exchanges (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (default: %(default)s)")
+    args = parser.parse_args()
+    if args.draws < 1:
+        parser.error(f"--draws {args.draws}: give at least 1")
+    files, revisions = Files(args.predictions, args.splits), [args.first, *args.others]
+    try:
+        tables = [read_test_scores(revision, files) for revision in revisions]
+    except CompareError as error:
+        parser.error(str(error))
+    summaries = [auc_summary(table, args.draws, args.seed) for table in tables]
+    width = max(map(len, revisions))
+    for revision, summary in zip(revisions, summaries, strict=True):
+        print(f"{revision:{width}}  video AUC {format_interval(summary, 'auc')} on {summary['n']} test videos")
     if len(tables) > 2:
+        values = [float(summary["auc"] or 0) for summary in summaries]
         print(f"mean ± sd of {len(values)} revisions: {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}")
-    first, *others = tables
-    for revision in others:
-        print(f"{revision} less {first}: {difference(tables[first], tables[revision], params)}")
+    for revision, table in zip(args.others, tables[1:], strict=True):
+        print(f"{revision} less {args.first}: {describe_difference(tables[0], table, args.draws, args.seed)}")
 
 
 if __name__ == "__main__":

@@ -1,123 +1,102 @@
-"""Differences between detectors, and what they are told from."""
+"""The command that compares the predictions of revisions."""
 
 import subprocess
 import sys
-from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from deepfake_detector import compare
-from deepfake_detector.evaluation.significance import paired_auc_difference, permutation_test, rank_auc
-
-
-def scores(seed, groups=8, gain=0.0):
-    """Two detectors' scores of the same videos, of which the second is better by `gain`."""
-    rng = np.random.default_rng(seed)
-    group = np.repeat(np.arange(groups), 6)
-    label = np.tile([0, 1], len(group) // 2)
-    hardness = rng.normal(0, 1, len(group)) + rng.normal(0, 1, groups)[group]
-    one = label + hardness + rng.normal(0, 0.5, len(group))
-    two = (1 + gain) * label + hardness + rng.normal(0, 0.5, len(group))
-    return pd.DataFrame(
-        {"video_id": np.arange(len(group)).astype(str), "label": label, "group": group, "one": one, "two": two}
-    )
-
-
-def test_rank_auc_is_that_of_scikit_learn_with_ties():
-    table = scores(1).round(0)
-    both = np.stack([table["one"], table["two"]])
-    expected = [roc_auc_score(table["label"], table[name]) for name in ("one", "two")]
-    assert rank_auc(table["label"].to_numpy() == 1, both) == pytest.approx(expected)
-
-
-def test_exchange_test_counts_every_exchange():
-    """Against the same by hand, in loops, with scikit-learn's AUC."""
-    table = scores(2, groups=5, gain=0.5)
-    one, two = table["one"].rank(), table["two"].rank()
-    observed = abs(roc_auc_score(table["label"], two) - roc_auc_score(table["label"], one))
-    as_large = 0
-    for swap in product([False, True], repeat=5):
-        swapped = np.array(swap)[table["group"]]
-        a, b = np.where(swapped, two, one), np.where(swapped, one, two)
-        as_large += abs(roc_auc_score(table["label"], b) - roc_auc_score(table["label"], a)) >= observed - 1e-12
-    assert permutation_test(table, "one", "two", 10, 0) == as_large / 32
-
-
-def test_exchange_test_seldom_finds_what_is_not_there_and_finds_what_is():
-    none = [permutation_test(scores(seed, 10), "one", "two", 500, 0) for seed in range(200)]
-    assert np.mean(np.array(none) < 0.05) < 0.1
-    assert permutation_test(scores(1, 40, gain=1), "one", "two", 500, 0) < 0.01
-
-
-def test_paired_change_is_narrower_than_two_intervals_apart():
-    table = scores(3, 40, gain=0.3)
-    change = paired_auc_difference(table, "one", "two", 500, 0)
-    expected = roc_auc_score(table["label"], table["two"]) - roc_auc_score(table["label"], table["one"])
-    assert change[0] == pytest.approx(expected)
-    alone = paired_auc_difference(table.assign(none=0.0), "none", "two", 500, 0)
-    assert change[1:].std() < 0.7 * alone[1:].std()
-
+from tests.paired_scores import scores
 
 GIT = ["git", "-c", "user.name=n", "-c", "user.email=n@example.com"]
 
 
-def write(column, table):
+def write_predictions(column, table):
     lines = pd.DataFrame({"video_id": table["video_id"], "partition": "test", "label": table["label"]})
     lines["probability"] = 0.5
     lines.assign(logit=table[column]).to_csv("data/predictions.csv", index=False)
 
 
 @pytest.fixture
-def repository(in_project):
+def repository(tmp_path, monkeypatch):
     """Predictions of two commits, and of the workspace, which lacks one video's score."""
-    (in_project / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
     subprocess.run([*GIT, "init", "-q"], check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True, capture_output=True)
     table = scores(1, 40, gain=1)
     table[["video_id", "group"]].assign(partition="test").to_csv("data/splits.csv", index=False)
     for column in ("one", "two"):
-        write(column, table)
+        write_predictions(column, table)
         subprocess.run([*GIT, "add", "-A"], check=True)
         subprocess.run([*GIT, "commit", "-qm", column], check=True, capture_output=True)
     table.loc[0, "two"] = np.nan
-    write("two", table)
-    return in_project
+    write_predictions("two", table)
+    return tmp_path
 
 
-def said(monkeypatch, capsys, *revisions):
-    monkeypatch.setattr("sys.argv", ["compare", *revisions])
+def output_of(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr("sys.argv", ["compare", *arguments])
     compare.main()
     return capsys.readouterr().out
 
 
-def test_comparing_revisions_tells_a_real_difference_from_none(repository, monkeypatch, capsys):
-    out = said(monkeypatch, capsys, "HEAD~1", "HEAD", "workspace")
-    assert "HEAD less HEAD~1: +0." in out and "240 videos of 40 groups of people: a real difference" in out
-    assert "workspace less HEAD~1" in out and "on 239 videos" in out and "mean ± sd of 3 revisions" in out
-    assert "not told from noise" in said(monkeypatch, capsys, "HEAD", "workspace")
+def error_of(monkeypatch, capsys, *arguments):
+    with pytest.raises(SystemExit) as stop:
+        output_of(monkeypatch, capsys, *arguments)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
 
 
-def test_folds_count_as_one_recipe(repository, monkeypatch, capsys):
+def test_difference_between_revisions_is_significant_or_not(repository, monkeypatch, capsys):
+    out = output_of(monkeypatch, capsys, "HEAD~1", "HEAD", "workspace")
+    assert "HEAD less HEAD~1: +0." in out and "240 videos, 40 groups of people: significant" in out
+    assert "workspace less HEAD~1" in out and "239 videos" in out and "mean ± sd of 3 revisions" in out
+    assert "not significant" in output_of(monkeypatch, capsys, "HEAD", "workspace")
+
+
+def test_folds_joined_by_commas_count_as_one_revision(repository, monkeypatch, capsys):
     """Two halves of the videos as two folds, each scored on a scale of its own by two recipes."""
     table, names = scores(1, 40, gain=1), []
     for column in ("one", "two"):
         for fold in (0, 1):
             half = table[table["group"] % 2 == fold]
-            write(column, half.assign(**{column: 5 * half[column] + 100 * fold}))
+            write_predictions(column, half.assign(**{column: 5 * half[column] + 100 * fold}))
             subprocess.run([*GIT, "commit", "-qam", column], check=True, capture_output=True)
             subprocess.run([*GIT, "tag", f"{column}-{fold}"], check=True)
             names.append(f"{column}-{fold}")
-    out = said(monkeypatch, capsys, ",".join(names[:2]), ",".join(names[2:]))
-    assert "on 240 videos of 40 groups of people: a real difference" in out
-    with pytest.raises(SystemExit):
-        said(monkeypatch, capsys, "one-0,two-0", "one-1")
-    assert "give folds" in capsys.readouterr().err
+    out = output_of(monkeypatch, capsys, ",".join(names[:2]), ",".join(names[2:]))
+    assert "240 videos, 40 groups of people: significant" in out
+    assert "is in two test sets" in error_of(monkeypatch, capsys, "one-0,two-0", "one-1")
+
+
+def test_five_groups_are_too_few_for_significance():
+    table = scores(1, 5, gain=3).rename(columns={"one": "score"})
+    other = table.assign(score=table["two"])
+    assert compare.describe_difference(table, other, 100, 1).endswith(
+        "5 groups of people: too few groups for significance"
+    )
+
+
+def test_files_draws_and_seed_are_options(repository, monkeypatch, capsys):
+    (repository / "data/predictions.csv").rename(repository / "mine.csv")
+    (repository / "data/splits.csv").rename(repository / "groups.csv")
+    options = ["--predictions", "mine.csv", "--splits", "groups.csv", "--draws"]
+    few, many = (output_of(monkeypatch, capsys, "workspace", "workspace", *options, n) for n in ("20", "200"))
+    assert few != many and "on 239 test videos" in few
+    assert few != output_of(monkeypatch, capsys, "workspace", "workspace", *options, "20", "--seed", "2")
 
 
 def test_unknown_revision_is_named(repository, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as stop:
-        said(monkeypatch, capsys, "HEAD", "nowhere")
-    assert stop.value.code == 2 and "nowhere" in capsys.readouterr().err
+    assert "nowhere" in error_of(monkeypatch, capsys, "HEAD", "nowhere")
+
+
+def test_predictions_of_one_class_are_an_error(repository, monkeypatch, capsys):
+    write_predictions("one", scores(1).query("label == 1"))
+    assert "not of both classes" in error_of(monkeypatch, capsys, "HEAD", "workspace")
+
+
+def test_single_revision_is_an_error(repository, monkeypatch, capsys):
+    assert "required: REV" in error_of(monkeypatch, capsys, "HEAD")

@@ -1,47 +1,46 @@
-"""Evaluation from faces to page, on a small project with a detector that knows nothing."""
+"""The evaluate stage from faces to reports, on a small project with an untrained detector."""
 
 import json
 import re
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from deepfake_detector.corpora.face_table import corpus_fingerprint
+from deepfake_detector.corpora.identity_graph import links
+from deepfake_detector.corpora.leakage import link_digests
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.extraction import read_geometry
 from deepfake_detector.faces.video_writer import VideoWriter
-from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
-from deepfake_detector.training.device import make_deterministic
+from deepfake_detector.training.checkpoint import save_detector
+from deepfake_detector.training.detector_config import DetectorConfig
 from deepfake_detector.training.model import create_model
 from stages import evaluate, extract
 from stages.params import parse
 
-SMALL = [
-    "--extract.frames",
-    "3",
-    "--extract.size",
-    "64",
-    "--bootstrap",
-    "60",
-    "--infer.checkpoint",
-    "detector.safetensors",
-]
-WHERE = ["--data.videos", "videos", "--data.labels", "videos/labels.csv"]
+DATA = ["--data.videos", "videos", "--data.labels", "videos/labels.csv"]
+SMALL = ["--frames", "3", "--size", "64"]
+OPTIONS = [*DATA, "--bootstrap", "60", "--checkpoint", "detector.safetensors"]
 
 
-def run(monkeypatch, door, *argv):
-    monkeypatch.setattr("sys.argv", [door.__name__, *map(str, argv)])
-    door.main()
+def run(monkeypatch, stage, *argv):
+    monkeypatch.setattr("sys.argv", [stage.__name__, *map(str, argv)])
+    stage.main()
 
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory, clip_folder, recipes):
-    """Val and test with the same clips under other names; in test also a video without a face and a file that is none."""
+    """Val and test with the same clips under other names; test also has a video without a face and a text file."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(Path(__file__).parent.parent / "params.yaml", folder)
     videos = folder / "videos"
@@ -69,7 +68,7 @@ def extracted(tmp_path_factory, clip_folder, recipes):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        run(patch, extract, *WHERE, *SMALL[:4])
+        run(patch, extract, *DATA, *SMALL)
     return folder
 
 
@@ -82,14 +81,14 @@ def project(extracted, tmp_path, monkeypatch):
 
 
 def make_detector_file(calibration, fingerprint=None):
-    make_deterministic(1)
-    params = parse("evaluate", "", [*WHERE, *SMALL])
+    torch.manual_seed(1)
+    data = parse("evaluate", "", DATA).data
     config = DetectorConfig(
         backbone="resnet10t",
-        geometry=Geometry.of(params.extract),
+        geometry=read_geometry(data.index),
         calibration=calibration,
         params={"train": {"epochs": 1}},
-        corpus=fingerprint or corpus_fingerprint(params.data),
+        corpus=fingerprint or corpus_fingerprint(data.labels, data.index, data.splits),
         seen={"person": []},
         epoch=1,
         val_auc=0.5,
@@ -97,17 +96,43 @@ def make_detector_file(calibration, fingerprint=None):
     save_detector(Path("detector.safetensors"), create_model("resnet10t"), config)
 
 
+def keep_rows(path, rows):
+    """Rewrite a face index with some of its rows and all of its metadata."""
+    table = pq.read_table(path)
+    pq.write_table(table.filter(pa.array(rows)), path)
+
+
+@pytest.fixture
+def further_corpus(project):
+    """The val videos again, as a further corpus with the name `other`."""
+    labels = pd.read_csv("videos/labels.csv", keep_default_na=False)
+    labels[labels["video_id"].str.startswith("val")].to_csv("other.csv", index=False)
+    folder = project / "data/corpora/other"
+    shutil.copytree("data/faces", folder / "faces")
+    shutil.copy("data/faces.parquet", folder)
+    keep_rows(folder / "faces.parquet", pd.read_parquet("data/faces.parquet")["video_id"].str.startswith("val"))
+    shutil.copy("data/extract_report.csv", folder)
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["evaluate"]["corpora"] = {"other": {"videos": "videos", "labels": "other.csv"}}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    return folder
+
+
 def strict(path):
     return json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{path} holds {word}"))
 
 
-def test_evaluation_leaves_numbers_pictures_page_and_card(project, monkeypatch, capsys):
-    run(monkeypatch, evaluate, *WHERE, *SMALL)
-    metrics = strict(project / "metrics/evaluate.json")
-    assert metrics["coverage"] == 0.8 and metrics["unscored"] == {"no_face": 1, "unreadable": 1}
+def test_evaluation_writes_metrics_plots_page_and_card(project, monkeypatch, capsys):
+    run(monkeypatch, evaluate, *OPTIONS)
+    metrics = strict(project / "reports/metrics.json")
+    assert metrics["test"]["coverage"] == 0.8 and metrics["test"]["unscored"] == {"no_face": 1, "unreadable": 1}
     for level, n in (("video", 8), ("track", 8), ("frame", 24)):
-        assert metrics[level]["n"] == n and metrics["val"][level]["n"] == n
-        assert 0 <= metrics[level]["auc_low"] <= metrics[level]["auc"] <= metrics[level]["auc_high"] <= 1
+        assert metrics["test"][level]["n"] == metrics["val"][level]["n"] == n
+    video = metrics["test"]["video"]
+    assert 0 <= video["auc_low"] <= video["auc"] <= video["auc_high"] <= 1
+    headline = strict(project / "metrics/evaluate.json")
+    assert headline["video"]["auc"] == video["auc"]
+    assert headline["coverage"] == 0.8 and headline["threshold"] == 0.5
     predictions = pd.read_csv(project / "data/predictions.csv")
     assert list(predictions) == ["video_id", "partition", "label", "probability", "logit", "verdict", "frames", "faces"]
     assert predictions.set_index("video_id").loc[["nobody", "text"], "verdict"].tolist() == ["no_face"] * 2
@@ -120,53 +145,69 @@ def test_evaluation_leaves_numbers_pictures_page_and_card(project, monkeypatch, 
     feathered = breakdown.set_index("value").loc["feathered"]
     assert feathered["all_reals"] and (feathered["real"], feathered["fake"]) == (2, 2)
     page = (project / "reports/evaluation.html").read_text()
-    text, pictures = re.subn(
-        r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page
-    )  # four letters of a picture may spell it, too
-    assert "http" not in text.replace("http-equiv", "") and pictures == len(names) + 1
+    text, images = re.subn(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)  # an image may contain these letters
+    assert "http" not in text.replace("http-equiv", "") and images == len(names) + 1
     card = (project / "reports/model_card.md").read_text()
-    assert "1: no_face." in card and "evidence, not proof" in card and "nan" not in card.lower().split()
+    assert "1: no\\_face." in card and "evidence, not proof" in card and "nan" not in card.lower().split()
     assert "1 no_face, 1 unreadable" in capsys.readouterr().out
 
 
-def test_nothing_to_score_is_told_not_a_crash(project, monkeypatch, capsys):
-    """All test videos are unreadable: no number, and every count in its place."""
+def test_outputs_go_beside_the_predictions_or_where_params_say(project, monkeypatch):
+    before = sorted(project.rglob("*"))
+    options = ["--data.predictions", "out/predictions.csv", "--data.plots", "elsewhere", "--robustness", "none"]
+    run(monkeypatch, evaluate, *OPTIONS, *options)
+    made = {path.relative_to(project).parts[0] for path in set(project.rglob("*")) - set(before)}
+    assert made == {"out", "elsewhere"}
+    assert (project / "elsewhere/evaluate/roc.png").is_file()
+    assert sorted(path.name for path in (project / "out").iterdir()) == ["metrics", "predictions.csv", "reports"]
+
+
+def test_test_set_without_a_score_is_reported(project, monkeypatch, capsys):
+    """No face of the test videos is in the index: there are no metrics, and every count is in its place."""
     index = pd.read_parquet(project / "data/faces.parquet")
-    index[index["video_id"].str.startswith("val")].to_parquet(project / "data/faces.parquet", index=False)
+    keep_rows(project / "data/faces.parquet", index["video_id"].str.startswith("val"))
     make_detector_file(Calibration(scale=1, bias=0, threshold=0.5, low=0.45, high=0.55))
-    run(monkeypatch, evaluate, *WHERE, *SMALL)
-    metrics = strict(project / "metrics/evaluate.json")
-    assert metrics["coverage"] == 0 and metrics["video"]["auc"] is None and metrics["video"]["n"] == 0
+    run(monkeypatch, evaluate, *OPTIONS)
+    headline = strict(project / "metrics/evaluate.json")
+    assert headline["coverage"] == 0 and headline["video"]["auc"] is None
+    assert strict(project / "reports/metrics.json")["test"]["video"]["n"] == 0
     assert "0 of 10 videos scored" in capsys.readouterr().out
-    assert (project / "reports/evaluation.html").is_file()
+    assert "no test video has a score" in (project / "reports/evaluation.html").read_text()
 
 
-def test_further_corpus_is_scored_at_the_same_threshold(project, monkeypatch):
-    labels = pd.read_csv(project / "videos/labels.csv", keep_default_na=False)
-    labels[labels["video_id"].str.startswith("val")].to_csv(project / "other.csv", index=False)
-    other = project / "data/corpora/other"
-    shutil.copytree(project / "data/faces", other / "faces")
-    index = pd.read_parquet(project / "data/faces.parquet")
-    index[index["video_id"].str.startswith("val")].to_parquet(other / "faces.parquet", index=False)
-    shutil.copy(project / "data/extract_report.csv", other)
-    tree = yaml.safe_load((project / "params.yaml").read_text())
-    tree["evaluate"]["corpora"] = {"other": {"videos": "videos", "labels": "other.csv"}}
-    (project / "params.yaml").write_text(yaml.safe_dump(tree))
-    run(monkeypatch, evaluate, *WHERE, *SMALL, "--robustness", "none")
+def test_further_corpus_is_scored_at_the_same_threshold(project, further_corpus, monkeypatch):
+    run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
     rows = {row["corpus"]: row for row in strict(project / "plots/evaluate/corpora.json")}
     assert list(rows) == ["test", "other", "all together"]
-    val = strict(project / "metrics/evaluate.json")["val"]["video"]
+    metrics = strict(project / "reports/metrics.json")
+    val = metrics["val"]["video"]
     assert rows["other"]["auc"] == val["auc"] and rows["other"]["accuracy"] == val["accuracy"]
     assert rows["all together"]["n"] == rows["test"]["n"] + rows["other"]["n"] == 16
+    assert metrics["corpora"]["other"]["coverage"] == 1 and "slope" in metrics["corpora"]["other"]
     predictions = pd.read_csv(project / "data/predictions.csv")
     assert (predictions["partition"] == "other").sum() == 8
     assert not (project / "plots/evaluate/robustness.png").exists()
 
 
+def test_further_corpus_with_another_geometry_is_refused(project, further_corpus, monkeypatch, capsys):
+    geometry = read_geometry("data/faces.parquet")
+    monkeypatch.setattr(evaluate, "read_geometry", lambda index: replace(geometry, margin=0.5))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+    assert "data/corpora/other/faces.parquet: the faces were cropped otherwise" in capsys.readouterr().err
+
+
+def test_further_corpus_that_is_not_extracted_names_its_stage(project, further_corpus, monkeypatch, capsys):
+    (further_corpus / "faces.parquet").unlink()
+    with pytest.raises(SystemExit):
+        run(monkeypatch, evaluate, *OPTIONS)
+    assert "run dvc repro corpus@other" in capsys.readouterr().err
+
+
 def test_quick_robustness_compares_with_the_same_videos_and_repeats(project, monkeypatch):
     contents = []
     for _ in range(2):
-        run(monkeypatch, evaluate, *WHERE, *SMALL)
+        run(monkeypatch, evaluate, *OPTIONS)
         files = [*project.glob("plots/evaluate/*"), *project.glob("reports/*"), project / "metrics/evaluate.json"]
         contents.append({path.name: path.read_bytes() for path in files})
     assert contents[0] == contents[1]
@@ -178,14 +219,35 @@ def test_quick_robustness_compares_with_the_same_videos_and_repeats(project, mon
         assert all(row["auc_change"] == pytest.approx(row["auc"] - overall, abs=2e-6) for row in rows)
 
 
-def test_calibration_for_another_aggregate_is_refused(project, monkeypatch, capsys):
-    with pytest.raises(SystemExit):
-        run(monkeypatch, evaluate, *WHERE, *SMALL, "--aggregate", "median")
-    assert "evaluate.aggregate = median" in capsys.readouterr().err
-
-
 def test_detector_of_another_corpus_is_refused(project, monkeypatch, capsys):
     make_detector_file(Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6), fingerprint="other")
     with pytest.raises(SystemExit):
-        run(monkeypatch, evaluate, *WHERE, *SMALL)
+        run(monkeypatch, evaluate, *OPTIONS)
     assert "train again" in capsys.readouterr().err
+
+
+COLUMNS = ["video_id", "identity", "donor", "source_video"]
+TRAINED = pd.DataFrame([("a", "p1", "", ""), ("b", "p2", "p1", "a")], columns=COLUMNS)
+LEAKING = pd.DataFrame([("e", "p5", "p2", "b2")], columns=COLUMNS)
+
+
+def test_detector_that_was_trained_on_a_test_person_is_refused(in_project, capsys):
+    config = SimpleNamespace(seen=link_digests(links(TRAINED)))
+    clean = pd.DataFrame([("c", "p3", "", ""), ("d", "p3", "p4", "c")], columns=COLUMNS)
+    evaluate.check_leakage(config, clean, parse("evaluate", "", []))
+    with pytest.raises(SystemExit):
+        evaluate.check_leakage(config, LEAKING, parse("evaluate", "", []))
+    assert "donor p2" in capsys.readouterr().err
+    evaluate.check_leakage(config, LEAKING, parse("evaluate", "", ["--split.allow_leaks", "donor"]))
+    with pytest.raises(SystemExit):
+        evaluate.check_leakage(SimpleNamespace(seen={}), clean, parse("evaluate", "", []))
+    assert "no record" in capsys.readouterr().err
+
+
+def test_further_corpus_with_a_training_person_is_warned_of(capsys):
+    config = SimpleNamespace(seen=link_digests(links(TRAINED)))
+    evaluate.warn_of_leakage(config, "other", LEAKING.assign(donor="p9"))
+    assert not capsys.readouterr().out
+    evaluate.warn_of_leakage(config, "other", LEAKING)
+    out = capsys.readouterr().out
+    assert "WARNING" in out and "corpus other" in out and "1 by donor (p2)" in out

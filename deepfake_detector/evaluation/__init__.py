@@ -1,1 +1,1 @@
-"""From logits to verdicts, and what they are worth."""
+"""From logits to verdicts, and how good they are: calibration, metrics with intervals, robustness, reports."""

@@ -1,47 +1,49 @@
-"""The videos that a detector got most wrong, and those that it was least sure of, with their faces."""
+"""The videos with the largest errors and those nearest to the threshold, with their faces."""
 
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
-from matplotlib import pyplot as plt
 
+from deepfake_detector.evaluation.calibration import VERDICT_TEXTS
+from deepfake_detector.evaluation.figures import figure_file, shorten
 from deepfake_detector.faces.archive import read_crops
 
-matplotlib.use("Agg")
-SHOWN = 6
+COUNT = 6  # videos in each row
 
 
-def worst_videos(videos: pd.DataFrame, threshold: float) -> dict[str, pd.DataFrame]:
-    """Of scored `videos`: reals that look most fake, fakes that look most real, and those nearest to the threshold."""
+def choose_videos(videos: pd.DataFrame, threshold: float) -> dict[str, pd.DataFrame]:
+    """The worst of each class, and those nearest to `threshold`: row title -> at most COUNT of the scored `videos`."""
     real, fake = (videos[videos["label"] == label] for label in (0, 1))
     nearest = (videos["probability"] - threshold).abs().sort_values(kind="stable").index
     return {
-        "Real videos that look\nmost like fakes": real.sort_values("probability", ascending=False, kind="stable").head(
-            SHOWN
-        ),
-        "Fake videos that look\nmost like reals": fake.sort_values("probability", kind="stable").head(SHOWN),
-        "Videos nearest to\nthe threshold": videos.loc[nearest].head(SHOWN),
+        "Real videos with the\nhighest fake probability": real.sort_values(
+            "probability", ascending=False, kind="stable"
+        ).head(COUNT),
+        "Fake videos with the\nlowest fake probability": fake.sort_values("probability", kind="stable").head(COUNT),
+        "Videos nearest to\nthe threshold": videos.loc[nearest].head(COUNT),
     }
 
 
 def draw_error_gallery(path: Path, videos: pd.DataFrame, faces: pd.DataFrame, folder: Path, threshold: float) -> None:
-    """A sheet with the middle face of the deciding person of each, the truth and the probability given."""
-    rows = worst_videos(videos, threshold)
-    figure, grid = plt.subplots(
-        len(rows), SHOWN, figsize=(1.7 * SHOWN + 1.2, 2.3 * len(rows)), layout="constrained", squeeze=False
-    )
-    for axes in grid.ravel():
-        axes.set(xticks=[], yticks=[], frame_on=False)
-    for line, (words, table) in zip(grid, rows.items(), strict=True):
-        line[0].set_ylabel(words, fontsize=10)
-        for axes, video in zip(line, table.itertuples(), strict=False):
-            theirs = faces[(faces["video_id"] == video.video_id) & (faces["track"] == video.track)]
-            crop = read_crops(folder / f"{video.video_id}.zip", [theirs["member"].iloc[len(theirs) // 2]])[0]
-            axes.imshow(crop[..., ::-1])
-            truth = "fake" if video.label else "real"
-            axes.set_title(f"{video.video_id}\n{truth}, judged {video.probability:.0%} fake", fontsize=7)
-    figure.suptitle("Where the detector errs and doubts, among test videos")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    plt.close(figure)
+    """Write a PNG with one face, label, verdict and probability of each video of `choose_videos`.
+
+    Args:
+        videos: scored test videos, `video_id,label,track,probability,verdict`; `track` is the person who decides.
+        faces: their faces, `video_id,track,member`, in order of time. The middle one of the deciding person is shown.
+        folder: of the archives that hold the crops.
+    """
+    rows = choose_videos(videos, threshold)
+    with figure_file(path, (1.7 * COUNT + 1.2, 2.4 * len(rows)), len(rows), COUNT) as (figure, grid):
+        for axes in grid.ravel():
+            axes.set(xticks=[], yticks=[], frame_on=False)
+        for line, (title, table) in zip(grid, rows.items(), strict=True):
+            line[0].set_ylabel(title, fontsize=10)
+            for axes, video in zip(line, table.itertuples(), strict=False):
+                person = faces[(faces["video_id"] == video.video_id) & (faces["track"] == video.track)]
+                member = person["member"].iloc[len(person) // 2]
+                axes.imshow(read_crops(folder / f"{video.video_id}.zip", [member])[0][..., ::-1])
+                label, verdict = "fake" if video.label else "real", VERDICT_TEXTS[video.verdict]
+                score = f"fake probability {100 * video.probability:.0f} %"
+                name = shorten(video.video_id, 28)
+                axes.set_title(f"{name}\n{label} video: {verdict}\n{score}", fontsize=7)
+        figure.suptitle(f"Test videos with the largest errors, and nearest to the threshold ({100 * threshold:.0f} %)")

@@ -1,25 +1,29 @@
 """95 % intervals from a bootstrap that draws whole groups of people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import expit, logit
 
-from deepfake_detector.evaluation.metrics import METRICS, measure
+from deepfake_detector.evaluation.metrics import METRICS, Scale, measure
 
-FEW_GROUPS = 10  # with fewer groups of people, or fewer videos of a kind, a number is marked as resting on little
+MIN_RELIABLE = 10  # with fewer groups of people, or fewer videos of a class, a summary is marked as a small sample
 CHUNK = 4_000_000  # weights held at once: bounds memory whatever the number of samples
 
 Number = float | int | None
 
 
 def group_draws(groups: ArrayLike, draws: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each draw with replacement took each group (draws + 1, groups), row 0 all ones; and each sample's group (n,).
+    """Draws of groups with replacement.
 
-    Resampling whole groups of people, not videos, keeps what videos of one person have in common (cluster bootstrap; Field &
-    Welsh 2007).
+    Whole groups of people are drawn, not videos, because videos of one person are correlated (cluster bootstrap; Field
+    & Welsh 2007).
+
+    Returns:
+        How often each draw took each group, float (draws + 1, groups), the first row all ones; the group of each
+        sample, int (n,).
     """
     codes = np.unique(np.asarray(groups), return_inverse=True)[1]
     total = int(codes.max()) + 1
@@ -30,76 +34,96 @@ def group_draws(groups: ArrayLike, draws: int, seed: int) -> tuple[np.ndarray, n
 def bootstrap(
     statistic: Callable[[np.ndarray], dict[str, np.ndarray]], groups: ArrayLike, draws: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """`statistic` of weights (some draws, n) for the data (first) and all draws over `groups` (n,): name to (draws + 1,)."""
+    """Values of statistics on the data and on bootstrap draws of groups.
+
+    Args:
+        statistic: takes sample weights (some draws, n) to a value for each draw, by name.
+        groups: group of each sample, (n,).
+
+    Returns:
+        Name to (draws + 1,), the value on the data first.
+    """
     counts, codes = group_draws(groups, draws, seed)
     rows = max(1, CHUNK // len(codes))
     parts = [statistic(counts[start : start + rows, codes]) for start in range(0, len(counts), rows)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def interval(values: np.ndarray, groups: int, scale: str = "linear") -> tuple[Number, Number]:
-    """95 % interval of a statistic from its value on the data (first) and its draws; None, None where it has none.
+def interval(values: np.ndarray, groups: int, scale: Scale = "linear") -> tuple[Number, Number]:
+    """95 % interval of a statistic; (None, None) if it has none.
 
-    Student's t times the draws' standard deviation, on the log-odds for a `scale` of `share` (a number from 0 to 1), on the
-    logarithm for `positive`, as it is for `linear`: percentiles of draws miss the truth too often where groups are few or a
-    share is near its end (Hesterberg 2015; benchmarks/bootstrap.py). Of a share of 0 or 1 that no draw moves, the exact
-    interval for as many trials as there are groups (Clopper & Pearson 1934): three people without an error prove little. Whatever
-    else no draw moves has no interval.
+    Student's t times the standard deviation of the draws, on the log-odds for `logit`, on the logarithm for `log`.
+    Percentiles of the draws miss the true value too often if groups are few or a proportion is near 0 or 1 (Hesterberg
+    2015; benchmarks/bootstrap.py).
+
+    A proportion of 0 or 1 that no draw changes gets the exact interval for as many trials as there are groups (Clopper
+    & Pearson 1934): three people without an error prove little. Any other statistic that no draw changes has no
+    interval.
+
+    Args:
+        values: value on the data, then on each draw, (draws + 1,); nan where undefined.
+        groups: how many groups the draws took.
     """
-    value, drawn = float(values[0]), values[1:][~np.isnan(values[1:])]
+    value = round(float(values[0]), 12)  # a sum of rates may miss 0 or 1 by a rounding error
+    drawn = values[1:][~np.isnan(values[1:])]
     if groups < 2 or len(drawn) < 2 or np.isnan(value):
         return None, None
-    if drawn.std() < 1e-12 and not (scale == "share" and value in (0, 1)):
+    if drawn.std() < 1e-12 and not (scale == "logit" and value in (0, 1)):
         return None, None
-    reach = float(stats.t.ppf(0.975, groups - 1)) * np.sqrt(groups / (groups - 1))
-    if scale == "linear":
-        reach *= drawn.std(ddof=1)
-        return number(value - reach), number(value + reach)
-    if scale == "positive" and value > 0:
-        reach *= drawn.std(ddof=1) / value
-        return number(value * np.exp(-reach)), number(value * np.exp(reach))
+    factor = float(stats.t.ppf(0.975, groups - 1)) * np.sqrt(groups / (groups - 1))
+    if scale == "logit":
+        return _proportion_interval(value, drawn, groups, factor)
+    width = factor * drawn.std(ddof=1)
+    if scale == "log":
+        return number(value * np.exp(-width / value)), number(value * np.exp(width / value))
+    return number(value - width), number(value + width)
+
+
+def _proportion_interval(value: float, drawn: np.ndarray, groups: int, factor: float) -> tuple[Number, Number]:
     if 0 < value < 1:
-        edge = min(
-            0.5 / (groups + 1), min(value, 1 - value) / 2
-        )  # of a drawn share of 0 or 1 the log-odds are infinite
-        reach *= logit(np.clip(drawn, edge, 1 - edge)).std(ddof=1)
-        return number(expit(logit(value) - reach)), number(expit(logit(value) + reach))
-    beyond = max(1 - 0.025 ** (1 / groups), float(np.quantile(np.abs(drawn - value), 0.975)))
-    return (0.0, number(beyond)) if value == 0 else (number(1 - beyond), 1.0)
+        edge = min(0.5 / (groups + 1), min(value, 1 - value) / 2)  # the log-odds of a drawn 0 or 1 are infinite
+        width = factor * logit(np.clip(drawn, edge, 1 - edge)).std(ddof=1)
+        return number(expit(logit(value) - width)), number(expit(logit(value) + width))
+    width = max(1 - 0.025 ** (1 / groups), float(np.quantile(np.abs(drawn - value), 0.975)))
+    return (0.0, number(width)) if value == 0 else (number(1 - width), 1.0)
 
 
 def summarise(
     label: ArrayLike, probability: ArrayLike, threshold: float, groups: ArrayLike, draws: int, seed: int
 ) -> dict[str, Number]:
-    """Each metric with `_low` and `_high`, its 95 % interval from a bootstrap over `groups`; None where undefined.
+    """Each metric with its 95 % interval from a bootstrap over `groups`.
 
-    `n`, `real`, `fake` and `groups` say what the numbers rest on.
+    Returns:
+        `n`, `real`, `fake`, `groups`: the number of samples, of those of each class, and of groups. Then each name in
+        METRICS with `<name>_low` and `<name>_high`; None where undefined.
     """
     label, probability = np.asarray(label), np.asarray(probability, float)
-    people = len(np.unique(groups))
-    result: dict[str, Number] = {
-        "n": len(label),
-        "real": int((label == 0).sum()),
-        "fake": int((label == 1).sum()),
-        "groups": people,
-    }
+    total = len(np.unique(groups))
+    real, fake = (int((label == kind).sum()) for kind in (0, 1))
+    result: dict[str, Number] = {"n": len(label), "real": real, "fake": fake, "groups": total}
     if not len(label):
         return result | {f"{name}{end}": None for name in METRICS for end in ("", "_low", "_high")}
     values = bootstrap(lambda weights: measure(label, probability, threshold, weights), groups, draws, seed)
     for name, drawn in values.items():
         result[name] = number(drawn[0])
-        result[f"{name}_low"], result[f"{name}_high"] = interval(
-            drawn, people, "positive" if name == "log_loss" else "share"
-        )
+        result[f"{name}_low"], result[f"{name}_high"] = interval(drawn, total, METRICS[name].scale)
     return result
 
 
-def rests_on_little(summary: dict[str, Number]) -> bool:
-    """Whether a `summarise`d table has few groups of people, or few videos of a kind that it has at all."""
+def is_small_sample(summary: dict[str, Number]) -> bool:
+    """Whether a summary rests on few groups of people, or on few videos of a class that it has at all."""
     counts = [summary["groups"], *(summary[kind] for kind in ("real", "fake") if summary[kind])]
-    return any(count is not None and count < FEW_GROUPS for count in counts)
+    return any(count is not None and count < MIN_RELIABLE for count in counts)
 
 
 def number(value: float) -> float | None:
-    """Rounded for a strict JSON; None for nan."""
+    """Rounded to 6 decimals; None for nan, which strict JSON lacks."""
     return None if np.isnan(value) else round(float(value), 6)
+
+
+def format_interval(row: Mapping[str, Number], name: str) -> str:
+    """`0.836 (0.729 to 0.961)`; without the interval if there is none; a dash if there is no number."""
+    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return "–"
+    return f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else "")

@@ -1,0 +1,53 @@
+"""Videos after another encoding, and the faces found in them."""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import av
+import cv2
+
+from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.extraction import Face, Geometry, extract_faces
+from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
+from deepfake_detector.faces.video_writer import VideoWriter
+
+NEAR_LOSSLESS = 18  # CRF that leaves a lower resolution as the only change
+PRESET = "veryfast"
+MIN_SIDE = 16  # pixels of a scaled video
+
+
+def reencode(source: Path | str, target: Path, family: str, strength: float) -> None:
+    """Decode `source` and write it to `target` as H.264.
+
+    Args:
+        family: `h264` or `resolution`.
+        strength: CRF, or the factor by which each side is scaled.
+
+    Raises:
+        VideoError: if `source` cannot be read.
+    """
+    factor, crf = (strength, NEAR_LOSSLESS) if family == "resolution" else (1.0, int(strength))
+    rate = probe(source).rate
+    with ExitStack() as stack:
+        writer = None
+        for frame in read_frames(source):
+            image = frame.image
+            if factor < 1:
+                width, height = (max(MIN_SIDE, round(side * factor)) for side in image.shape[1::-1])
+                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            if writer is None:
+                writer = stack.enter_context(VideoWriter(target, rate, (image.shape[1], image.shape[0]), crf, PRESET))
+            writer.write(image, frame.time)
+
+
+def extract_reencoded(source: str, family: str, strength: float, geometry: Geometry, max_people: int) -> list[Face]:
+    """Faces that extraction finds in `source` after `reencode`; none if it cannot be read or written."""
+    detector = create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "reencoded.mp4"
+        try:
+            reencode(source, target, family, strength)
+        except (VideoError, av.FFmpegError):
+            return []
+        return extract_faces(target, geometry, detector, max_people).faces

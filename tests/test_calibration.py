@@ -1,0 +1,140 @@
+"""Probabilities, thresholds and verdicts."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as reference
+
+from deepfake_detector.evaluation.calibration import Calibration, calibrated_loss, choose_threshold, fit_calibration
+from deepfake_detector.evaluation.scored_videos import add_verdicts
+from deepfake_detector.faces.extraction import VideoFaces
+from deepfake_detector.inference.prediction import predict_people
+
+
+def test_calibrated_loss_does_not_depend_on_scale_bias_or_proportion_of_fakes():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 500)
+    logit = rng.normal(0, 1, 1000) + 2 * label
+    people = np.arange(1000) % 100
+
+    def loss_of(logit, rows=slice(None)):
+        return calibrated_loss(label[rows], logit[rows], people[rows])[0]
+
+    loss = loss_of(logit)
+    assert loss_of(7 * logit - 20) == pytest.approx(loss, abs=1e-4)
+    more_fakes = np.concatenate([np.arange(1000), np.tile(np.arange(500, 1000), 4)])
+    assert loss_of(logit, more_fakes) == pytest.approx(loss, abs=0.01)
+    assert loss_of(logit + label) < loss < loss_of(rng.permutation(logit))
+    assert loss_of(-logit) == pytest.approx(np.log(2), abs=0.01)
+
+
+def test_error_of_the_calibrated_loss_is_its_spread_over_other_people():
+    rng = np.random.default_rng(0)
+    losses, errors = [], []
+    for _ in range(60):
+        people, label = np.repeat(np.arange(40), 10), np.tile([0, 1], 200)
+        logit = rng.normal(0, 1, 400) + 2 * label + np.where(label == 1, 1, -1) * np.repeat(rng.normal(0, 2, 40), 10)
+        loss, error = calibrated_loss(label, logit, people)
+        losses.append(loss)
+        errors.append(error)
+    assert np.std(losses) == pytest.approx(np.mean(errors), rel=0.3)
+    assert calibrated_loss(label, logit, np.arange(400))[1] < 0.6 * error  # as if no two faces were of one person
+
+
+def validation_videos(shift=4.0):
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 400)
+    return label, 6 * rng.normal(label - 0.5, 1) + shift, np.arange(400) // 10
+
+
+def test_calibration_keeps_the_order_and_lowers_log_loss():
+    label, logit, groups = validation_videos()
+    calibration = fit_calibration(label, logit, groups)
+    probability = calibration.probability(logit)
+    assert (np.diff(probability[np.argsort(logit)]) >= 0).all()
+    assert reference.log_loss(label, probability) < reference.log_loss(label, 1 / (1 + np.exp(-logit)))
+    assert calibration.low <= calibration.threshold <= calibration.high
+    assert calibration.method == "platt"  # the logits are far from centred
+
+
+def test_centred_logits_are_only_scaled():
+    label, logit, groups = validation_videos(shift=0.0)
+    mirrored = np.concatenate([logit, -logit]), np.concatenate([label, 1 - label]), np.tile(groups, 2)
+    calibration = fit_calibration(mirrored[1], mirrored[0], mirrored[2])
+    assert calibration.method == "temperature" and calibration.bias == 0 and 0 < calibration.scale < 1
+
+
+@pytest.mark.parametrize("point", ["eer", "youden", "fpr=0.05"])
+def test_threshold_meets_its_operating_point(point):
+    label, logit, _ = validation_videos()
+    threshold = choose_threshold(label, probability := 1 / (1 + np.exp(-logit / 4)), point)
+    fpr = lambda t: np.mean(probability[label == 0] >= t)  # noqa: E731
+    fnr = lambda t: np.mean(probability[label == 1] < t)  # noqa: E731
+    everywhere = np.unique(np.append(probability, 1.0))
+    if point == "eer":
+        assert abs(fpr(threshold) - fnr(threshold)) <= 0.01
+    elif point == "youden":
+        assert fpr(threshold) + fnr(threshold) == pytest.approx(min(fpr(t) + fnr(t) for t in everywhere))
+    else:
+        assert fpr(threshold) <= 0.05
+        assert fnr(threshold) == min(fnr(t) for t in everywhere if fpr(t) <= 0.05)
+
+
+def test_rounding_the_threshold_moves_no_video_to_the_other_side():
+    """The probabilities are neighbours at 6 decimals, and their middle would be rounded to the lower one."""
+    assert choose_threshold(np.array([0, 1]), np.array([0.500002, 0.500003]), "eer") == 0.500003
+
+
+def test_separable_validation_gives_no_certainty_and_leaves_the_gap_uncertain():
+    calibration = fit_calibration(np.array([0, 0, 1, 1]), np.array([-3.0, -2, 2, 3]), np.array([0, 1, 0, 1]))
+    assert 0.01 < calibration.probability(-3.0) < 0.4 and 0.6 < calibration.probability(3.0) < 0.99
+    verdicts = calibration.verdict(calibration.probability([-3.0, -1.0, 1.0, 3.0]))
+    assert verdicts.tolist() == ["real", "uncertain", "uncertain", "fake"]
+
+
+def test_detector_that_ranks_the_wrong_way_round_gives_one_half():
+    calibration = fit_calibration(np.array([0, 0, 1, 1]), np.array([3.0, 2, -2, -3]), np.arange(4))
+    assert calibration.probability(np.array([-3.0, 3.0])) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_one_class_cannot_be_calibrated():
+    with pytest.raises(ValueError, match="0 fake"):
+        fit_calibration(np.zeros(3), np.arange(3.0), np.arange(3))
+
+
+def test_verdicts_have_an_uncertain_band():
+    calibration = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.7)
+    assert calibration.verdict([0.1, 0.4, 0.6, 0.7, 0.9]).tolist() == ["real", "uncertain", "uncertain", "fake", "fake"]
+
+
+def test_probability_and_thresholds_have_6_decimals():
+    calibration = fit_calibration(*validation_videos())
+    values = [
+        *calibration.probability(validation_videos()[1]),
+        calibration.threshold,
+        calibration.low,
+        calibration.high,
+    ]
+    assert all(value == round(value, 6) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("edges", "verdict"),
+    [((0.5, 0.5, 0.5), "fake"), ((0.6, 0.5, 0.7), "uncertain"), ((0.4, 0.3, 0.5), "fake")],
+    ids=["threshold", "low", "high"],
+)
+def test_verdict_at_an_edge_is_the_same_in_evaluation_and_inference(edges, verdict):
+    """The unrounded probability of the logit is just below the edge, the rounded one at it."""
+    threshold, low, high = edges
+    calibration = Calibration(scale=1, bias=0, threshold=threshold, low=low, high=high)
+    logit = -1e-7
+    assert 1 / (1 + np.exp(-logit)) < 0.5
+    faces = pd.DataFrame({"video_id": ["a"], "track": [0], "logit": [logit]})
+    evaluated = add_verdicts(faces, pd.DataFrame({"video_id": ["a"]}), calibration).iloc[0]
+    video = VideoFaces("ok", faces=[SimpleNamespace(track=0, frame=0)])
+    predicted = predict_people(video, np.array([logit]), calibration)
+    assert evaluated["verdict"] == predicted.verdict == predicted.people[0].verdict == verdict
+    assert evaluated["probability"] == predicted.probability == predicted.people[0].probability == 0.5
+    assert str(calibration.verdict(calibration.probability(logit))) == verdict  # as the overlay does for each frame

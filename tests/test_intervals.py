@@ -1,0 +1,99 @@
+"""Bootstrap over groups of people, and the intervals from it."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from deepfake_detector.evaluation.intervals import format_interval, group_draws, interval, summarise
+from deepfake_detector.evaluation.metrics import METRICS
+
+
+def random_videos(seed):
+    rng = np.random.default_rng(seed)
+    label = np.tile([0, 1], 50)
+    return label, np.clip(rng.normal(0.4 + 0.2 * label, 0.3), 0, 1), np.arange(100) // 3
+
+
+def test_only_a_proportion_of_0_or_1_has_an_interval_if_no_draw_changes_it():
+    for scale in ("linear", "log", "logit"):
+        assert interval(np.full(50, 0.4), 5, scale) == (None, None)
+    assert interval(np.ones(50), 5, "logit") == (pytest.approx(0.478, abs=1e-3), 1.0)
+
+
+def test_proportion_that_misses_1_by_a_rounding_error_has_the_interval_of_1():
+    assert interval(np.full(50, 1 - 1e-16), 5, "logit") == interval(np.ones(50), 5, "logit")
+
+
+def test_bootstrap_draws_whole_groups():
+    counts, codes = group_draws(np.array(["a", "a", "b", "c", "c", "c"]), 200, 0)
+    assert codes.tolist() == [0, 0, 1, 2, 2, 2] and (counts[0] == 1).all()
+    assert (counts[1:].sum(axis=1) == 3).all() and len(np.unique(counts[1:, 0])) > 2
+
+
+def test_memory_chunks_change_nothing(monkeypatch):
+    label, probability, groups = random_videos(3)
+    whole = summarise(label, probability, 0.5, groups, 50, 1)
+    monkeypatch.setattr("deepfake_detector.evaluation.intervals.CHUNK", 7 * len(label))
+    assert summarise(label, probability, 0.5, groups, 50, 1) == whole
+
+
+def test_interval_of_a_rate_without_any_error_is_exact_for_the_number_of_groups():
+    """Clopper-Pearson for 12 of 12: the 2.5 % quantile of Beta(12, 1)."""
+    low, high = interval(np.ones(100), 12, "logit")
+    assert (low, high) == (pytest.approx(beta.ppf(0.025, 12, 1), abs=1e-6), 1.0)
+    assert interval(np.zeros(100), 12, "logit") == (0.0, pytest.approx(beta.ppf(0.975, 1, 12), abs=1e-6))
+    assert interval(np.ones(100), 1, "logit") == (None, None)
+
+
+def test_interval_of_many_independent_videos_is_that_of_delong():
+    """Standard error of AUC after DeLong et al. (1988), which holds if every video is a group of its own."""
+    rng = np.random.default_rng(2)
+    label = np.repeat([0, 1], 300)
+    score = rng.normal(label, 1)
+    fake, real = score[label == 1], score[label == 0]
+    above = (fake[:, None] > real[None]).astype(float)
+    error = np.sqrt(above.mean(axis=1).var(ddof=1) / len(fake) + above.mean(axis=0).var(ddof=1) / len(real))
+    ours = summarise(label, 1 / (1 + np.exp(-score)), 0.5, np.arange(600), 2000, 0)
+    assert (ours["auc_high"] - ours["auc_low"]) / 2 == pytest.approx(1.96 * error, rel=0.08)
+
+
+def test_interval_contains_the_value_and_repeats():
+    rng = np.random.default_rng(1)
+    label = np.repeat([0, 1], 100)
+    probability = np.clip(rng.normal(0.3 + 0.3 * label, 0.2), 0, 1)
+    groups = np.tile(np.arange(20), 10)
+    one, two = (summarise(label, probability, 0.5, groups, 500, 7) for _ in range(2))
+    assert one == two
+    for name in ("auc", "accuracy", "brier", "log_loss"):
+        assert one[f"{name}_low"] < one[name] < one[f"{name}_high"]
+
+
+@pytest.mark.parametrize(
+    ("label", "probability", "groups"),
+    [
+        ([], [], []),
+        ([1, 1], [0.2, 0.9], ["a", "b"]),
+        ([0, 1], [0.5, 0.5], ["a", "a"]),
+        ([0, 1, 1], [0.0, 1.0, 0.5], ["a", "b", "b"]),
+    ],
+)
+def test_degenerate_cases_are_strict_json(label, probability, groups):
+    result = summarise(np.array(label), np.array(probability), 0.5, np.array(groups), 50, 0)
+    json.dumps(result, allow_nan=False)
+    assert {f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")} <= set(result)
+    if len(set(label)) < 2:
+        assert result["auc"] is None and result["eer"] is None
+    if len(set(groups)) < 2:
+        assert result["brier_low"] is None
+
+
+def test_text_of_an_interval_says_what_is_missing():
+    row = {"auc": 0.8359, "auc_low": 0.7, "auc_high": 0.96, "fpr": 0.5, "fpr_low": None, "fpr_high": None, "eer": None}
+    assert [format_interval(row, name) for name in ("auc", "fpr", "eer", "ap")] == [
+        "0.836 (0.700 to 0.960)",
+        "0.500",
+        "–",
+        "–",
+    ]
