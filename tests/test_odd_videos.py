@@ -105,7 +105,7 @@ def test_frames_are_chosen_by_rate_or_by_keyframes(tmp_path):
 
 @pytest.fixture
 def rotated(tmp_path, faces):
-    """A clip as phones write it: pictures that lie on their side, and a matrix in the header that turns them upright."""
+    """A clip as phones write it: pictures that lie on their side, and a header with a matrix that turns them."""
     path = write(tmp_path / "a.mp4", [cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE) for image in faces[:20]])
     data = bytearray(path.read_bytes())
     matrix = data.find(b"tkhd") + 44  # offset of the display matrix
