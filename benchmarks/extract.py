@@ -1,21 +1,21 @@
-"""What extraction costs, and what it is worth, on any folder of videos.
+"""Time, memory and accuracy of face extraction on any folder of videos.
 
-    python -m benchmarks.extract speed VIDEOS [--yunet yunet.onnx]      seconds for each video against decoding alone
-    python -m benchmarks.extract long VIDEOS [--yunet yunet.onnx]       the same for ten minutes of 720p, made by joining a clip
-    python -m benchmarks.extract landmarks VIDEOS [--yunet yunet.onnx]  landmarks of the search against those at full size
-    python -m benchmarks.extract peers VIDEOS                           retinaface-pytorch and facenet-pytorch's MTCNN
+    python -m benchmarks.extract speed VIDEOS [--yunet yunet.onnx]      seconds per video, relative to decoding
+    python -m benchmarks.extract long VIDEOS [--yunet yunet.onnx]       the same for ten minutes of 720p
+    python -m benchmarks.extract landmarks VIDEOS [--yunet yunet.onnx]  landmarks of the search against full size
+    python -m benchmarks.extract peers VIDEOS                           RetinaFace and MTCNN on the same frames
     python -m benchmarks.extract memory VIDEOS                          peak memory of a worker, 720p and 7680 × 4320
-    python -m benchmarks.extract again VIDEOS                           the stage: all videos, unchanged, and one new among them
-    python -m benchmarks.extract kills VIDEOS                           killed at ten random moments, then compared
+    python -m benchmarks.extract again VIDEOS                           the stage on 199 videos, unchanged, one new
+    python -m benchmarks.extract kills VIDEOS                           ten kills at random moments, outputs compared
 
-Times are processor seconds of one thread, so that two processes on two cores take half of them; those of `again` are by the clock.
-facenet-pytorch pins an old torch: pip install --no-deps --target PEERS facenet-pytorch, and set PYTHONPATH=PEERS.
+Times are processor seconds of one thread, so two processes on two cores take half of them. Those of `again` are elapsed
+seconds. MTCNN is facenet-pytorch, which pins an old torch: pip install --no-deps --target PEERS facenet-pytorch,
+and set PYTHONPATH=PEERS.
 """
 
 import argparse
 import hashlib
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -30,7 +30,8 @@ import av
 import cv2
 import numpy as np
 
-from deepfake_detector.faces.detectors import Searching, create_detector
+from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.detectors.search import CoarseToFineDetector
 from deepfake_detector.faces.extraction import Geometry, extract_faces
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.faces.sources import find_videos
@@ -40,8 +41,8 @@ from deepfake_detector.faces.video_reader import Frame, probe, read_frames
 FRAMES, SIZE, MARGIN, THRESHOLD = 16, 96, 0.3, 0.5  # as in params.yaml
 
 
-def floor(path: Path | str) -> None:
-    """Decode every frame in order, convert nothing."""
+def decode_all(path: Path) -> None:
+    """Decode every frame in order on one thread; convert none."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -49,19 +50,20 @@ def floor(path: Path | str) -> None:
             pass
 
 
-def frames_wanted(path: Path) -> Iterator[Frame]:
+def sampled_frames(path: Path) -> Iterator[Frame]:
+    """The frames that extraction samples."""
     info = probe(path)
     return read_frames(path, evenly_spread(info.frames, FRAMES), info)
 
 
-def seconds(work: Callable[[], object]) -> float:
+def processor_seconds(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
-def extraction(name: str, weights: str = "none") -> Callable[[Path | str], int]:
-    """A function that extracts a video with a detector, once warmed up, and returns the number of frames with a face."""
+def extraction(name: str, weights: str = "none") -> Callable[[Path], int]:
+    """A function that extracts from a video with a warmed-up detector and returns the number of frames with a face."""
     import scipy.optimize  # noqa: F401  (loaded by the first video of a process that shows two people)
 
     geometry = Geometry(FRAMES, SIZE, MARGIN, name, THRESHOLD, weights)
@@ -71,112 +73,124 @@ def extraction(name: str, weights: str = "none") -> Callable[[Path | str], int]:
 
 
 def detectors(yunet: str | None) -> dict[str, str]:
+    """The detectors to measure, and their model files."""
     return {"centerface": "none"} | ({"yunet": yunet} if yunet else {})
 
 
+def find_720p(videos: list[Path]) -> Path:
+    return next(path for path in videos if (probe(path).width, probe(path).height) == (1280, 720))
+
+
 def speed(videos: list[Path], yunet: str | None) -> None:
-    ways: dict[str, Callable[[Path], object]] = {"frames alone": lambda path: list(frames_wanted(path))}
-    ways |= {name: extraction(name, weights) for name, weights in detectors(yunet).items()}
-    spent = dict.fromkeys(["floor", *ways], 0.0)
+    methods: dict[str, Callable[[Path], object]] = {
+        "decoding": decode_all,
+        "frames alone": lambda path: list(sampled_frames(path)),
+    }
+    methods |= {name: extraction(name, weights) for name, weights in detectors(yunet).items()}
+    total = dict.fromkeys(methods, 0.0)
     for path in videos:
-        spent["floor"] += seconds(lambda path=path: floor(path))  # type: ignore[misc]
-        for name, way in ways.items():
-            spent[name] += seconds(lambda way=way, path=path: way(path))  # type: ignore[misc]
-    for name, total in spent.items():
-        print(f"{name:12} {1000 * total / len(videos):7.0f} ms a video, {total / spent['floor']:.2f} of decoding")
+        for name, method in methods.items():
+            total[name] += processor_seconds(lambda method=method, path=path: method(path))  # type: ignore[misc]
+    for name, seconds in total.items():
+        print(
+            f"{name:12} {1000 * seconds / len(videos):7.0f} ms a video, {seconds / total['decoding']:.2f} of decoding"
+        )
 
 
-def join(clip: Path, target: Path, length: float) -> None:
-    """The packets of a clip over and over, for `length` seconds."""
+def repeat_clip(clip: Path, target: Path, duration: float) -> None:
+    """Write the packets of a clip again and again, for `duration` seconds."""
     with av.open(str(target), "w") as out:
-        end, stream, base = 0, None, Fraction(1)
-        while stream is None or end * base < length:
+        end, stream = Fraction(0), None  # seconds that are written
+        while end < duration:
             with av.open(str(clip)) as source:
                 origin = source.streams.video[0]
-                stream, base = stream or out.add_stream_from_template(origin), origin.time_base
-                packets = [packet for packet in source.demux(origin) if packet.dts is not None]
-                shift = end - packets[0].dts
-                for packet in packets:
-                    packet.pts, packet.dts, packet.time_base = packet.pts + shift, packet.dts + shift, base
+                stream = stream or out.add_stream_from_template(origin)
+                shift = None
+                for packet in source.demux(origin):
+                    if packet.pts is None or packet.dts is None:
+                        continue
+                    if shift is None:
+                        shift = round(end / packet.time_base) - packet.dts
+                    packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                     packet.stream = stream
-                    end = max(end, packet.pts + (packet.duration or 1))
+                    end = max(end, (packet.pts + (packet.duration or 1)) * packet.time_base)
                     out.mux(packet)
 
 
 def long(videos: list[Path], yunet: str | None) -> None:
-    clip = next(path for path in videos if (probe(path).width, probe(path).height) == (1280, 720))
+    clip = find_720p(videos)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
-        join(clip, path, 600)
+        repeat_clip(clip, path, 600)
         info = probe(path)
-        print(f"{clip.name} joined to {info.times[-1]:.0f} s, {info.frames} frames")
+        print(f"{clip.name} repeated for {info.times[-1]:.0f} s, {info.frames} frames")
         speed([path], yunet)
 
 
 def landmarks(videos: list[Path], yunet: str | None) -> None:
-    """Mean distance in eye distances, over four frames of each video: searched, and followed from the frame before."""
+    """Mean distance in eye distances over four frames of each video, searched and redetected from the frame before."""
     for name, weights in detectors(yunet).items():
         detector = create_detector(name, THRESHOLD, weights)
-        assert isinstance(detector, Searching)
-        errors: dict[str, list[float]] = {"searched": [], "followed": []}
+        assert isinstance(detector, CoarseToFineDetector)
+        errors: dict[str, list[float]] = {"searched": [], "redetected": []}
         for path in videos:
             for number in evenly_spread(probe(path).frames, 4):
                 before, image = ([frame.image for frame in read_frames(path, [max(number - 1, 0), number])] * 2)[:2]
-                full = detector.find(image)
-                ways = {"searched": detector.detect(image), "followed": detector.follow(image, detector.detect(before))}
-                for way, found in ways.items():
-                    if len(full) and found is not None and len(found):
-                        nearest = min(found, key=lambda face: box_distance(face, full[0]))
-                        eyes = np.linalg.norm(full[0, 5:7] - full[0, 7:9])
-                        apart = np.linalg.norm((nearest[5:] - full[0, 5:]).reshape(5, 2), axis=1).mean()
-                        errors[way].append(float(apart / eyes))
-        for way, values in errors.items():
-            print(f"{name}, {way}: {np.mean(values):.1%} of the eye distance on {len(values)} faces")
+                full_size = detector.detect_at_scale(image)
+                redetected = detector.redetect(image, detector.detect(before))
+                for method, found in {"searched": detector.detect(image), "redetected": redetected}.items():
+                    if len(full_size) and found:
+                        best = full_size[0]
+                        nearest = min(found, key=lambda face: box_distance(face.box, best.box))
+                        eye_distance = np.linalg.norm(best.landmarks[0] - best.landmarks[1])
+                        error = np.linalg.norm(nearest.landmarks - best.landmarks, axis=1).mean()
+                        errors[method].append(float(error / eye_distance))
+        for method, values in errors.items():
+            print(f"{name}, {method}: {np.mean(values):.1%} of the eye distance on {len(values)} faces")
 
 
 def peers(videos: list[Path], yunet: str | None) -> None:
-    """Speeds of others on the same frames. RetinaFace runs with random weights where its own cannot be fetched."""
+    """Other detectors on the same frames. RetinaFace has random weights here: they do not change its time."""
     import torch
+    from retinaface.predict_single import Model
 
     torch.set_num_threads(1)
-    ours = extraction("centerface")
 
-    def frames(path: Path) -> Iterator[np.ndarray]:
-        return (np.ascontiguousarray(frame.image[..., ::-1]) for frame in frames_wanted(path))
+    def images(path: Path) -> Iterator[np.ndarray]:
+        return (np.ascontiguousarray(frame.image[..., ::-1]) for frame in sampled_frames(path))
 
-    ways: dict[str, Callable[[Path], int]] = {"ours": ours}
+    methods: dict[str, Callable[[Path], int]] = {"centerface": extraction("centerface")}
     try:
         from facenet_pytorch import MTCNN
 
         mtcnn = MTCNN(keep_all=True, device="cpu")
-        ways["MTCNN, full size"] = lambda path: sum(mtcnn.detect(image)[0] is not None for image in frames(path))
+        methods["MTCNN, full size"] = lambda path: sum(mtcnn.detect(image)[0] is not None for image in images(path))
     except ImportError:
         print("facenet-pytorch is not installed")
-    from retinaface.predict_single import Model
-
     model = Model(max_size=640)
     model.eval()
-    ways["RetinaFace 640"] = lambda path: sum(len(model.predict_jsons(image)[0]["bbox"]) > 0 for image in frames(path))
+    methods["RetinaFace 640"] = lambda path: sum(
+        len(model.predict_jsons(image)[0]["bbox"]) > 0 for image in images(path)
+    )
     chosen = videos[:: max(1, len(videos) // 6)]
-    spent = dict.fromkeys(ways, 0.0)
-    found = dict.fromkeys(ways, 0)
+    total = dict.fromkeys(methods, 0.0)
+    found = dict.fromkeys(methods, 0)
     for path in chosen:
-        for name, way in ways.items():
+        for name, method in methods.items():
             start = time.process_time()
-            found[name] += way(path)
-            spent[name] += time.process_time() - start
-    for name, total in spent.items():
-        ratio = total / spent["ours"]
-        print(
-            f"{name:18} {total / len(chosen):6.2f} s a video, {ratio:5.1f} times ours, {found[name]} frames with a face"
-        )
+            found[name] += method(path)
+            total[name] += time.process_time() - start
+    for name, seconds in total.items():
+        per_video, ratio = seconds / len(chosen), seconds / total["centerface"]
+        print(f"{name:18} {per_video:6.2f} s a video, {ratio:5.1f} of centerface, {found[name]} frames with a face")
 
 
 def memory(videos: list[Path], yunet: str | None) -> None:
+    """Peak memory of a worker with a 720p video and the same enlarged to 7680 × 4320."""
+    clip = find_720p(videos)
     with tempfile.TemporaryDirectory() as folder:
-        clip = next(path for path in videos if (probe(path).width, probe(path).height) == (1280, 720))
-        huge = Path(folder) / "8k.mp4"
-        with av.open(str(huge), "w") as out:
+        large = Path(folder) / "8k.mp4"
+        with av.open(str(large), "w") as out:
             stream = out.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "28"})
             stream.width, stream.height, stream.pix_fmt = 7680, 4320, "yuv420p"
             stream.codec_context.thread_count = 1
@@ -186,52 +200,52 @@ def memory(videos: list[Path], yunet: str | None) -> None:
                 picture.pts, picture.time_base = i, Fraction(1, 25)
                 out.mux(stream.encode(picture))
             out.mux(stream.encode(None))
-        for path in (clip, huge):
+        for path in (clip, large):
             command = [sys.executable, "-m", "benchmarks.extract", "worker", str(path)]
             print(subprocess.run(command, check=True, text=True, capture_output=True).stdout.strip())
 
 
 def worker(videos: list[Path], yunet: str | None) -> None:
-    """Extract one video, and print the peak of this process's resident memory."""
+    """Extract from one video and print the peak resident memory of this process."""
+    import resource  # not on Windows
+
     faces = extraction("centerface")(videos[0])
     info = probe(videos[0])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss: macOS counts bytes, Linux kibibytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
     print(f"{info.width}x{info.height}: {faces} frames with a face, peak {peak:.0f} MB", flush=True)
 
 
-def stage(folder: Path, videos: Path, *more: str) -> list[str]:
-    places = {
+def stage_command(folder: Path, videos: Path, cache: Path | str) -> list[str]:
+    """The command that extracts from `videos` into `folder`."""
+    options = {
         "data.videos": videos,
         "data.labels": "none",
         "data.faces": folder / "faces",
         "data.index": folder / "faces.parquet",
+        "cache": cache,
     }
-    places["data.metrics"] = folder
-    options = [text for key, value in places.items() for text in (f"--{key}", str(value))]
-    return [sys.executable, "-m", "stages.extract", *options, *more]
-
-
-def linked(videos: list[Path], folder: Path) -> Path:
-    folder.mkdir()
-    for path in videos:
-        (folder / path.name).symlink_to(path.resolve())
-    return folder
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    return [sys.executable, "-m", "stages.extract", *words]
 
 
 def again(videos: list[Path], yunet: str | None) -> None:
-    """The stage on 199 videos, unchanged, and with one more: clips joined to twenty seconds, and once more each for the next."""
+    """The stage on 199 videos of at least twenty seconds, the same unchanged, and with one more.
+
+    Each video repeats a clip. The longer it is, the more often its clip was used before, so that all contents differ.
+    """
     clips = [path for path in videos if path.suffix == ".mp4"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         corpus = folder / "videos"
         corpus.mkdir()
-        command = [*stage(folder, corpus), "--cache", str(folder / "cache")]
+        command = stage_command(folder, corpus, folder / "cache")
         times = []
-        new = 100  # of middling length
+        new = 100  # of medium length
         for step, numbers in {"199 videos": {*range(200)} - {new}, "unchanged": set(), "one new": {new}}.items():
             for i in numbers:
                 clip = clips[i % len(clips)]
-                join(clip, corpus / f"{i:03d}.mp4", 20 + i // len(clips) * probe(clip).times[-1])
+                repeat_clip(clip, corpus / f"{i:03d}.mp4", 20 + i // len(clips) * probe(clip).times[-1])
             start = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
             times.append(time.perf_counter() - start)
@@ -239,50 +253,53 @@ def again(videos: list[Path], yunet: str | None) -> None:
 
 
 def kills(videos: list[Path], yunet: str | None) -> None:
-    """Bytes after ten kills at random moments, each followed by another run, against those of a run left alone."""
+    """Outputs after ten kills at random moments, each followed by another run, against those of an undisturbed run."""
     rng = random.Random(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = linked(videos, folder / "videos")
+        corpus = folder / "videos"
+        corpus.mkdir()
+        for path in videos:
+            (corpus / path.name).symlink_to(path.resolve())
         start = time.perf_counter()
-        subprocess.run([*stage(folder, corpus), "--cache", "false"], check=True, capture_output=True)
-        whole, expected = time.perf_counter() - start, fingerprint(folder)
+        subprocess.run(stage_command(folder, corpus, "false"), check=True, capture_output=True)
+        duration, expected = time.perf_counter() - start, fingerprint(folder)
+        command = stage_command(folder, corpus, folder / "cache")
         killed = 0
         for _ in range(10):
-            process = subprocess.Popen(
-                stage(folder, corpus, "--cache", str(folder / "cache")), stderr=subprocess.DEVNULL
-            )
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
-                process.wait(rng.uniform(0.05, 0.6) * whole)
+                process.wait(rng.uniform(0.05, 0.6) * duration)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 killed += 1
-        subprocess.run(stage(folder, corpus, "--cache", str(folder / "cache")), check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True)
         print(f"killed {killed} times; the same bytes: {fingerprint(folder) == expected}")
 
 
 def fingerprint(folder: Path) -> str:
+    """SHA-256 of the names and bytes of all outputs of the stage."""
     files = sorted([*(folder / "faces").iterdir(), folder / "faces.parquet", folder / "extract_report.csv"])
     return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in files)).hexdigest()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = (speed, long, landmarks, peers, memory, worker, again, kills)
-    parser.add_argument("task", choices=[task.__name__ for task in tasks])
+    tasks = {task.__name__: task for task in (speed, long, landmarks, peers, memory, worker, again, kills)}
+    parser.add_argument("task", choices=list(tasks))
     parser.add_argument("videos", help="a folder, or one file")
     parser.add_argument("--yunet", help="file of the YuNet model")
-    given = parser.parse_args()
-    videos = [Path(path) for path in find_videos([given.videos])[0]]
-    task = next(task for task in tasks if task.__name__ == given.task)
-    process = get_context("spawn").Process(target=alone, args=(task, videos, given.yunet))  # where one thread decodes
+    args = parser.parse_args()
+    videos = [Path(path) for path in find_videos([args.videos])[0]]
+    # In a process of its own, as the stage's workers are: there, decoding takes one thread.
+    process = get_context("spawn").Process(target=run_alone, args=(tasks[args.task], videos, args.yunet))
     process.start()
     process.join()
     sys.exit(process.exitcode)
 
 
-def alone(task: Callable[[list[Path], str | None], None], videos: list[Path], yunet: str | None) -> None:
+def run_alone(task: Callable[[list[Path], str | None], None], videos: list[Path], yunet: str | None) -> None:
     cv2.setNumThreads(1)
     task(videos, yunet)
 

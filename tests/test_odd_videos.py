@@ -105,7 +105,7 @@ def test_frames_are_chosen_by_rate_or_by_keyframes(tmp_path):
 
 @pytest.fixture
 def rotated(tmp_path, faces):
-    """A clip as phones write it: pictures that lie on their side, and a matrix in the header that turns them upright."""
+    """A clip as phones write it: pictures that lie on their side, and a header with a matrix that turns them."""
     path = write(tmp_path / "a.mp4", [cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE) for image in faces[:20]])
     data = bytearray(path.read_bytes())
     matrix = data.find(b"tkhd") + 44  # offset of the display matrix
@@ -127,8 +127,8 @@ def test_rotation_in_the_header_is_applied(rotated, faces):
 def test_annotated_video_of_a_rotated_video_is_upright(rotated, faces, tmp_path):
     calibration = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
     found = extract_faces(rotated, Geometry(4, 64, 0.5, "centerface", 0.5), CenterFace(0.5), 1)
-    judgement = predict_people(found, np.full(4, 2, np.float32), calibration)
-    annotate_video(rotated, tmp_path / "out.mp4", judgement, calibration)
+    prediction = predict_people(found, np.full(4, 2, np.float32), calibration)
+    annotate_video(rotated, tmp_path / "out.mp4", prediction, calibration)
     image = next(read_frames(tmp_path / "out.mp4")).image
     height, width = faces[0].shape[:2]
     assert image.shape[1] == width and image.shape[0] > height
@@ -238,3 +238,30 @@ def test_damage_in_the_middle_costs_only_the_frames_around_it(tmp_path, faces):
     assert 20 <= len(frames) < 50
     assert [frame.number for frame in frames] == sorted({frame.number for frame in frames})
     assert np.abs(frames[-1].image.astype(int) - faces[49]).mean() < 4
+
+
+class LateStreamContainer:
+    """A container in which a stream appears after it was opened: PyAV then raises IndexError at the end of demuxing."""
+
+    def __init__(self, path):
+        self._container = av.open(str(path))
+        self.streams = self._container.streams
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._container.close()
+
+    def demux(self, stream):
+        yield from self._container.demux(stream)
+        raise IndexError("list index out of range")
+
+
+def test_stream_that_appears_late_costs_no_frame(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.mp4", counter())
+    monkeypatch.setattr(video_reader, "open_video", LateStreamContainer)
+    info = probe(path)
+    assert info.frames == 60
+    assert numbers_in(read_frames(path)) == list(range(60))
+    assert numbers_in(read_frames(path, [3, 59], info)) == [3, 59]

@@ -1,1 +1,1 @@
-"""From video to aligned face crops. `extract`, `infer` and the web app all go through here."""
+"""From videos to aligned face crops. The stages, inference and the web page share this code."""

@@ -69,13 +69,13 @@ def extract_videos(
         logger.info("%d of %d videos are in the cache or copies of others", len(videos) - len(work), len(videos))
     if work:
         create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)  # fails before any work
-    task = partial(extract_video, geometry=geometry, max_people=max_people, folder=folder)
-    outcomes = parallel_map(task, [videos[i] for i in work], workers, "extract", "video", timeout, memory)
-    for position, outcome in outcomes:
-        i = work[position]
-        records[i] = record = record_of(outcome, timeout, memory)
-        if record["report"]["status"] in CACHED_STATUSES:
-            cache.put(keys[i], archives[i], record)
+        task = partial(extract_video, geometry=geometry, max_people=max_people, folder=folder)
+        tasks = [videos[i] for i in work]
+        for position, outcome in parallel_map(task, tasks, workers, "extract", "video", timeout, memory):
+            i = work[position]
+            records[i] = record = record_of(outcome, timeout, memory)
+            if record["report"]["status"] in CACHED_STATUSES:
+                cache.put(keys[i], archives[i], record)
     for i in missing:
         records[i] = records[original[i]]
         if original[i] != i and archives[original[i]].exists():

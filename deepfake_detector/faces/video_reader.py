@@ -15,6 +15,8 @@ from deepfake_detector.faces.pixels import to_bgr
 MAX_SIDE = 16_384  # pixels; larger pictures are refused before decoding, since any upload could fill the memory
 DEFAULT_RATE = 25  # frames per second of a video that states none
 DEFAULT_TIME_BASE = Fraction(1, 90_000)
+# What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
+DEMUX_ERRORS = (av.FFmpegError, IndexError)
 
 
 class VideoError(Exception):
@@ -141,7 +143,7 @@ def _list_packets(
                 packets.append((packet.pts, packet.is_keyframe))
             elif packet.size:
                 hidden += 1
-    except av.FFmpegError as error:
+    except DEMUX_ERRORS as error:
         if not packets:
             raise VideoError(f"{path} is damaged from its start: {error}") from error
     if not packets:
@@ -283,5 +285,5 @@ def _decode(stream: av.VideoStream, packet: "av.Packet[av.VideoStream] | None") 
 def _until_damage(packets: "Iterator[av.Packet[av.VideoStream]]") -> "Iterator[av.Packet[av.VideoStream]]":
     try:
         yield from packets
-    except av.FFmpegError:
+    except DEMUX_ERRORS:
         return

@@ -7,7 +7,7 @@ import av
 import cv2
 import numpy as np
 
-from deepfake_detector.faces.video_reader import open_video, picture_stream
+from deepfake_detector.faces.video_reader import DEMUX_ERRORS, open_video, picture_stream
 
 TIME_BASE = Fraction(1, 90_000)
 MP4_AUDIO_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -102,7 +102,7 @@ class AudioCopy:
         try:
             for packet in self._input.demux(self._source):
                 self._write(packet, start)
-        except av.FFmpegError:
+        except DEMUX_ERRORS:
             pass
         if not self._remux:
             self._container.mux(self._target.encode(None))

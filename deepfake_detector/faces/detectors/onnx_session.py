@@ -25,8 +25,8 @@ def open_session(path: str) -> Any:
     """A session of a model file that takes images of any size. It runs on one thread, since processes scale better.
 
     Model files fix batch and size (10 × 32 × 32, for instance); here both become free. The file of CenterFace also
-    lists its weights as inputs, which keeps the runtime from folding them and choosing a layout: it takes twice as
-    long that way.
+    lists its weights as inputs. The runtime could then neither fold them nor choose their layout, and would take twice
+    as long, so they are taken off that list.
     """
     import onnx
     import onnxruntime
