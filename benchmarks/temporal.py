@@ -1,4 +1,4 @@
-"""What a head over time adds: for each fold that benchmarks.crossval trained, the test videos with each head and without.
+"""What a temporal head adds: the test videos of each fold of benchmarks.crossval with each head and without.
 
     python -m benchmarks.temporal
 

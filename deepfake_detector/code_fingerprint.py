@@ -2,65 +2,35 @@
 
 import ast
 import hashlib
+import json
 from collections.abc import Iterable
+from importlib.metadata import version
+from modulefinder import ModuleFinder
 from pathlib import Path
 
-ROOT = Path(__file__).parent
-PACKAGE = ROOT.name
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("deepfake_detector", "stages")
 
 
-def code_fingerprint(modules: Iterable[str]) -> str:
-    """SHA-256 of the syntax of `modules` (dotted names) and of all modules of this package that they import.
+def code_fingerprint(modules: Iterable[str], libraries: Iterable[str], root: Path = ROOT) -> str:
+    """SHA-256 of the code of `modules` with all that they import, and of the versions of `libraries`.
 
-    Comments, docstrings and formatting do not count.
+    Comments, docstrings and formatting do not count. `root` is the folder that holds the package.
     """
-    digest = hashlib.sha256()
-    for name in sorted(import_closure(modules)):
-        digest.update(f"{name}\n{_syntax(_path_of(name))}\n".encode())
+    digest = hashlib.sha256(json.dumps([version(name) for name in libraries]).encode())
+    for name, path in sorted(imported_modules(modules, root).items()):
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                del node.body[0]
+        digest.update(json.dumps([name, ast.dump(tree)]).encode())
     return digest.hexdigest()
 
 
-def import_closure(modules: Iterable[str]) -> set[str]:
-    """`modules` and all modules of this package that they import, directly or through others, anywhere in the code."""
-    found: set[str] = set()
-    pending = list(modules)
-    while pending:
-        name = pending.pop()
-        if name not in found:
-            found.add(name)
-            pending += _imports(_path_of(name))
-    return found
-
-
-def _imports(path: Path) -> list[str]:
-    names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            names += [module for module in (node.module, *inner) if _path_of(module).is_file()]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(f"{PACKAGE}."):
-            module = node.value.partition(":")[0]  # an entry of a registry
-            names += [module] if _path_of(module).is_file() else []
-    return names
-
-
-def _path_of(module: str) -> Path:
-    path = ROOT.joinpath(*module.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _syntax(path: Path) -> str:
-    """The syntax tree of a file without docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def imported_modules(modules: Iterable[str], root: Path = ROOT) -> dict[str, Path]:
+    """`modules` and all modules of PACKAGES that they import, directly or not, with their files."""
+    finder = ModuleFinder(path=[str(root)])  # libraries lie elsewhere, so they are not followed
+    for module in modules:
+        finder.import_hook(module)
+    files = {name: module.__file__ for name, module in finder.modules.items()}  # type: ignore[attr-defined]
+    return {name: Path(file) for name, file in files.items() if name.partition(".")[0] in PACKAGES}

@@ -36,9 +36,6 @@ from deepfake_detector.training.device import pick_device
 from deepfake_detector.training.scoring import batch_crops, predict_logits
 from stages.params import Corpus, Data, Params, fail, parse
 
-CORPORA = Path("data/corpora")  # where the stages corpus@NAME put the faces of further corpora
-SAMPLE_LABELS = Path("data/sample/labels.csv")
-
 
 def open_detector(checkpoint: str, batch_size: int) -> tuple[ScoreCrops, DetectorConfig]:
     """The detector as a function that scores crops, and its configuration. Raises CheckpointError."""
@@ -74,9 +71,9 @@ def score_own_corpus(data: Data, videos: pd.DataFrame, score: ScoreCrops, config
     return score_videos(videos, faces, Path(data.faces), report, score, config.calibration)
 
 
-def score_further_corpus(name: str, corpus: Corpus, score: ScoreCrops, config: DetectorConfig) -> ScoredVideos:
-    """All videos of a further corpus, as stage corpus@NAME extracted them. Its name is their partition."""
-    folder = CORPORA / name
+def score_further_corpus(folder: Path, corpus: Corpus, score: ScoreCrops, config: DetectorConfig) -> ScoredVideos:
+    """All videos of a further corpus, as stage corpus@NAME extracted them into `folder`. NAME is their partition."""
+    name = folder.name
     index = folder / "faces.parquet"
     videos = read_labels(corpus.labels, corpus.videos)
     if not index.is_file():
@@ -163,7 +160,7 @@ def write_reports(
         "bootstrap": params.evaluate.bootstrap,
         "robustness": params.evaluate.robustness,
         "allow_leaks": params.split.allow_leaks,
-        "is_sample": Path(params.data.labels) == SAMPLE_LABELS,
+        "is_sample": params.is_sample,
     }
     context = report_context(results, config.model_dump(), describe_corpus(labels), settings)
     write_card(reports / "model_card.md", context)
@@ -188,9 +185,9 @@ def main() -> None:
         labels = read_videos(params.data)
         check_leakage(config, labels[labels["partition"] == "test"], params)
         own = score_own_corpus(params.data, labels, score, config)
-        others = {
-            name: score_further_corpus(name, corpus, score, config) for name, corpus in params.evaluate.corpora.items()
-        }
+        folder = Path(params.data.corpora)
+        further = params.evaluate.corpora.items()
+        others = {name: score_further_corpus(folder / name, corpus, score, config) for name, corpus in further}
     except (LabelsError, FaceIndexError, CheckpointError) as error:
         fail(str(error))
     for name, corpus in others.items():

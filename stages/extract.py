@@ -3,6 +3,7 @@
     python -m stages.extract
     python -m stages.extract --data.videos V --data.labels L.csv --data.faces OUT --data.index OUT.parquet
     python -m stages.extract --data.videos V --data.labels none --data.faces OUT --data.index OUT.parquet
+    python -m stages.extract --corpus celebdf           # a corpus in evaluate.corpora
 
 Every row of the labels CSV gets a row in the report, whatever happens to its video. Results are kept in extract.cache:
 an interrupted run continues where it stopped, and later runs process new videos only.
@@ -10,7 +11,7 @@ an interrupted run continues where it stopped, and later runs process new videos
 
 import dataclasses
 import json
-import logging
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -22,24 +23,36 @@ from deepfake_detector.faces.detectors import DetectorError, weights_hash
 from deepfake_detector.faces.extraction import Geometry, write_index
 from deepfake_detector.faces.sources import find_videos, name_videos
 from deepfake_detector.files import atomic_path
-from stages.params import Data, Params, fail, parse
+from stages.params import Data, Extract, Params, fail, parse
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     params = parse("extract", __doc__ or "")
+    data = further_corpus(params) if params.extract.corpus != "none" else params.data
     try:
-        report = extract(params)
+        report = extract(params.extract, data)
     except (LabelsError, DetectorError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
         fail(f"data.faces = {error}")
-    write_metrics(report, Path(params.data.metrics))
+    write_metrics(report, Path(data.metrics))
 
 
-def extract(params: Params) -> pd.DataFrame:
+def further_corpus(params: Params) -> Data:
+    """The paths of the corpus extract.corpus. A copy of its labels tells the evaluate stage when they change."""
+    name = params.extract.corpus
+    if name not in params.evaluate.corpora:
+        fail(f"extract.corpus = {name!r}: evaluate.corpora has {', '.join(params.evaluate.corpora) or 'no corpus'}")
+    corpus, folder = params.evaluate.corpora[name], Path(params.data.corpora) / name
+    with atomic_path(folder / "labels.csv") as path:
+        shutil.copyfile(corpus.labels, path)
+    outputs = {"faces": "faces", "index": "faces.parquet", "extract_report": "extract_report.csv", "metrics": "."}
+    paths = {key: str(folder / output) for key, output in outputs.items()}
+    return params.data.model_copy(update={"videos": corpus.videos, "labels": corpus.labels, **paths})
+
+
+def extract(settings: Extract, data: Data) -> pd.DataFrame:
     """Write faces, index and report, all of them or none; return the report."""
-    settings, data = params.extract, params.data
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
     if weights := weights_hash(geometry.detector_weights):
         print(f"{geometry.detector_weights}: SHA-256 {weights}")

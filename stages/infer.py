@@ -6,8 +6,8 @@
 
 A bare argument is a file, a folder, a glob, an fsspec URL, or a .txt file with one of these on each line. The suffix
 of the checkpoint names the runtime: .safetensors PyTorch, .onnx ONNX Runtime. To resume an interrupted run, give the
-same command again. A score is evidence, not proof. Exit status 0: every video has a verdict (no_face is one); 3: some
-videos could not be read; 2: the command is wrong.
+same command again. A score is evidence, not proof. Exit status 0: every video has a verdict (no_face is one);
+infer.error_status: some videos could not be read; 2: the command is wrong.
 """
 
 import csv
@@ -62,12 +62,12 @@ def main() -> None:
     if others:
         print(f"{others} files in folders do not have the suffix of a video and were left out.")
     print(CAUTION)
-    sys.exit(3 if counts["error"] else 0)
+    sys.exit(params.error_status if counts["error"] else 0)
 
 
 def choose_videos(params: Infer, output: Path) -> tuple[list[str], int]:
     """The videos that infer.videos names, and how many other files are in its folders."""
-    sources = params.videos if isinstance(params.videos, list) else [params.videos]
+    sources = [params.videos] if isinstance(params.videos, str) else list(params.videos)
     videos, others = find_videos(sources, output)
     if not videos:
         rest = f"; {others} files there do not have the suffix of a video" if others else ""

@@ -6,6 +6,7 @@ allowed, or that has no effect, ends the program with exit status 2 and a messag
 """
 
 import difflib
+import glob
 import logging
 import sys
 import textwrap
@@ -36,10 +37,10 @@ PARTITIONS = ("train", "val", "test", "excluded")
 # The sections that a stage reads, its own first. An option of another section would have no effect, and is refused.
 READS = {
     "sample": ("sample", "data", "infer"),
-    "extract": ("extract", "data"),
+    "extract": ("extract", "data", "evaluate"),
     "split": ("split", "data"),
-    "train": ("train", "model", "data"),
-    "evaluate": ("evaluate", "data", "split"),
+    "train": ("train", "model", "data", "sample"),
+    "evaluate": ("evaluate", "data", "split", "sample"),
     "export": ("export", "data"),
     "infer": ("infer",),
     "app": ("app",),
@@ -71,6 +72,33 @@ def one_of(allowed: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def in_folder(folder: str, *keywords: str) -> AfterValidator:
+    """A validator that takes none, `keywords`, or the name of a file in `folder`, and gives the path of that file.
+
+    dvc.yaml names `folder/NAME` as a dependency, so DVC tracks the content. The folder holds a file for each keyword.
+    """
+
+    def check(name: str) -> str:
+        if name in ("none", *keywords):
+            return name
+        name = name.removeprefix(f"{folder}/")
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"must be the name of a file in {folder}/, so that DVC tracks its content")
+        return f"{folder}/{name}"
+
+    return AfterValidator(check)
+
+
+def _one_source(given: object) -> object:
+    if isinstance(given, tuple):  # bare arguments of the command line
+        return given
+    if not isinstance(given, str) or given.endswith(".txt") or (glob.has_magic(given) and not Path(given).exists()):
+        raise ValueError(
+            "must be one file or folder, which DVC can track; give several, globs and lists to python -m stages.infer"
+        )
+    return given
+
+
 def _none(given: object) -> object:
     return None if given in ("none", "null", "None") else given
 
@@ -100,6 +128,7 @@ class Data(Section):
     extract_report: str = Field(description="CSV that says what became of each video")
     splits: str = Field(description="CSV that gives the partition of each video")
     split_report: str = Field(description="folder with what split found, excluded and moved")
+    corpora: str = Field(description="folder of the faces of further corpora, a folder for each")
     predictions: str = Field(description="CSV with the score of each video that evaluate scored")
     metrics: str = Field(description="folder of the metrics, one JSON file for each stage")
     plots: str = Field(description="folder of the plots")
@@ -114,6 +143,7 @@ class Sample(Section):
 
 
 class Extract(Section):
+    corpus: str = Field(description="name of a corpus in evaluate.corpora to extract; none: the corpus of data.*")
     frames: PositiveInt | Literal["keyframes"] = Field(
         description="frames sampled evenly from each video; keyframes: all frames that decode alone (fastest)"
     )
@@ -132,8 +162,8 @@ class Extract(Section):
         description="face detector; yunet is the fastest and needs extract.detector_weights; "
         "retinaface downloads its weights"
     )
-    detector_weights: str = Field(
-        description="model file of the face detector (yunet: .onnx); none: the detector brings its own"
+    detector_weights: Annotated[str, in_folder("models")] = Field(
+        description="model file of the face detector (yunet: .onnx) in models/; none: the detector brings its own"
     )
     threshold: Share = Field(description="lowest detector score that counts as a face")
     max_people: MaxPeople = Field(description="people kept for each video, the most prominent first; or all")
@@ -168,7 +198,9 @@ class Split(Section):
         le=1,
         description="share of the videos above which a group is divided by people, and fakes between them excluded",
     )
-    previous_splits: str = Field(description="earlier splits CSV whose videos keep their partition; none: start anew")
+    previous_splits: Annotated[str, in_folder("data")] = Field(
+        description="earlier splits CSV in data/ whose videos keep their partition; none: start anew"
+    )
     allow_leaks: Annotated[list[Annotated[str, one_of(LINK_KINDS)]], BeforeValidator(_words)] = Field(
         description="kinds of links that may cross partitions: " + ", ".join(LINK_KINDS)
     )
@@ -179,7 +211,9 @@ class Model(Section):
     temporal: Annotated[str, one_of(["mean", *TEMPORAL_HEADS])] = Field(
         description="how the frames of a person are combined; mean: each is scored alone; others: a head over time"
     )
-    weights: str = Field(description="start weights: none (random), imagenet, or a .safetensors file of the backbone")
+    weights: Annotated[str, in_folder("models", "imagenet")] = Field(
+        description="start weights: none (random), imagenet, or a .safetensors file of the backbone in models/"
+    )
 
 
 def _manipulations(shares: dict[str, float]) -> dict[str, float]:
@@ -266,7 +300,9 @@ class Export(Section):
 
 
 class Infer(Section):
-    videos: str | list[str] = Field(description="files, folders, globs, URLs, or .txt files that list them")
+    videos: Annotated[str | tuple[str, ...], BeforeValidator(_one_source)] = Field(
+        description="a file or a folder; bare arguments are also globs, URLs, and .txt files that list them"
+    )
     output: str = Field(description="folder for predictions, annotated videos and timelines")
     checkpoint: str = Field(
         description="detector to use: a .safetensors file (PyTorch), or an .onnx file (ONNX Runtime)"
@@ -278,6 +314,7 @@ class Infer(Section):
     )
     timeline: bool = Field(description="write a picture of the scores over time for each video")
     timeout: PositiveFloat = Field(description="seconds after which one video is given up, its pictures included")
+    error_status: Count = Field(description="exit status if some video could not be read")
     workers: Count = Field(description="processes; 0: one for each core")
 
 
@@ -306,6 +343,11 @@ class Params(Section):
     infer: Infer
     app: App
 
+    @property
+    def is_sample(self) -> bool:
+        """Whether the corpus is the one that the sample stage makes."""
+        return Path(self.data.labels) == Path(self.sample.output) / "labels.csv"
+
 
 def parse(stage: str, description: str = "", argv: list[str] | None = None, operands: str = "") -> Params:
     """params.yaml with the overrides of the command line `argv` (default: that of this process).
@@ -322,7 +364,7 @@ def parse(stage: str, description: str = "", argv: list[str] | None = None, oper
         raise SystemExit(0)
     if bare and not operands:
         fail(f"{bare[0]!r} is no option; see --help")
-    values: dict[str, Any] = _with_side_outputs(options, stage) | ({operands: bare} if bare else {})
+    values: dict[str, Any] = _with_side_outputs(options, stage) | ({operands: tuple(bare)} if bare else {})
     for name, value in values.items():
         *sections, key = name.split(".")
         branch = tree

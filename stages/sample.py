@@ -23,7 +23,7 @@ from deepfake_detector.corpora.sample_corpus import (
 from deepfake_detector.parallel_map import parallel_map
 from stages.params import Params, Sample, fail, parse
 
-LABELS, README, DEMONSTRATION = "labels.csv", "README.txt", "infer"  # beside the clips
+LABELS, README, DEMONSTRATION = "labels.csv", "README.txt", "demo"  # beside the clips
 NOT_NEEDED = "The sample corpus is not written: neither data.labels nor infer.videos lies in this folder.\n"
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -40,6 +39,7 @@ from deepfake_detector.training.validation import Validation, calibrate
 from stages.params import Params, fail, parse
 
 NOT_SHAPING = {"workers", "checkpoint", "state", "logs"}  # keys of the section train that the weights do not depend on
+SAMPLE = "trained on the sample corpus: grey photographs of 40 people; not meant for real videos"
 LIBRARIES = ("av", "numpy", "opencv-python", "timm", "torch")
 
 
@@ -132,9 +132,7 @@ def training_fingerprint(params: Params, geometry: Geometry, group: ProcessGroup
         "data": data,
         "params": shaping_params(params),
         "geometry": vars(geometry),
-        "code": code_fingerprint(["deepfake_detector.training.trainer", "deepfake_detector.training.validation"]),
-        "stage": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
-        "libraries": [version(name) for name in LIBRARIES],
+        "code": code_fingerprint(["stages.train"], LIBRARIES),
         "device": [group.device.type, group.world_size, computes_in_bfloat16(group.device)],
         "weights": file_sha256(params.model.weights) if Path(params.model.weights).is_file() else "",
     }
@@ -166,6 +164,12 @@ def journal(params: Params, group: ProcessGroup, name: str) -> Iterator[Callable
             print(f"epoch {epoch + 1}: " + ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
 
         yield report
+
+
+def describe(videos: pd.DataFrame, params: Params) -> str:
+    """What the detector was trained on, for people: `videos` of train and val."""
+    fakes = int(videos["label"].sum())
+    return f"trained on {len(videos) - fakes} real and {fakes} fake videos of {Path(params.data.labels).stem}"
 
 
 def finish(
@@ -204,6 +208,7 @@ def finish(
         return
     learnt_from = faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id")
     config = DetectorConfig(
+        description=SAMPLE if params.is_sample else describe(learnt_from, params),
         backbone=params.model.backbone,
         geometry=geometry,
         calibration=calibration,

@@ -1,4 +1,4 @@
-"""With deterministic algorithms on, PyTorch refuses some operations on a GPU, and only there. Training must have none."""
+"""With deterministic algorithms on, PyTorch refuses some operations on a GPU. Training must have none of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

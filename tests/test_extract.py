@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +14,6 @@ import pytest
 
 from deepfake_detector import files
 from deepfake_detector.faces import batch_extraction
-from deepfake_detector.faces.cache import code_fingerprint, crop_modules
-from deepfake_detector.faces.detectors import DETECTORS
 from deepfake_detector.faces.extraction import Geometry, read_geometry
 from deepfake_detector.parallel_map import parallel_map
 from stages import extract
@@ -205,42 +202,3 @@ def test_missing_detector_ends_the_stage_before_any_video_is_read(corpus, monkey
 def test_index_holds_the_geometry_of_the_crops(corpus, monkeypatch):
     run(monkeypatch)
     assert read_geometry("out.parquet") == Geometry(4, 64, 0.3, "centerface", 0.5)
-
-
-@pytest.fixture
-def package(tmp_path):
-    """A copy of the package whose modules may be changed."""
-    shutil.copytree(ROOT / "deepfake_detector", tmp_path / "deepfake_detector")
-    return tmp_path
-
-
-@pytest.mark.parametrize("detector", DETECTORS)
-def test_crop_modules_are_those_that_extraction_imports(detector):
-    """Python itself lists the modules: those in memory once extraction and the detector are imported."""
-    modules = ["deepfake_detector.faces.extraction", DETECTORS[detector].partition(":")[0]]
-    code = (
-        f"import sys, {', '.join(modules)}; print(*(m for m in sys.modules if m.startswith('deepfake_detector.faces')))"
-    )
-    imported = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split()
-    assert set(crop_modules(detector)) == set(imported)
-
-
-def test_comments_and_docstrings_do_not_change_the_fingerprint(package):
-    before = code_fingerprint("centerface", package)
-    assert before == code_fingerprint("centerface")
-    path = package / "deepfake_detector/faces/tracking.py"
-    text = path.read_text().replace('"""Pairs of rows', '"""Other words for pairs of rows')
-    path.write_text('"""Another docstring."""\n' + text.partition("\n")[2].replace("\n\n\n", "\n\n\n# A comment\n"))
-    assert code_fingerprint("centerface", package) == before
-
-
-def test_code_changes_the_fingerprint_where_extraction_imports_it(package):
-    before = code_fingerprint("centerface", package)
-    changed = set()
-    for path in sorted((package / "deepfake_detector/faces").rglob("*.py")):
-        text = path.read_text()
-        path.write_text(text + "\nADDED = 1\n")
-        if code_fingerprint("centerface", package) != before:
-            changed.add(path)
-        path.write_text(text)
-    assert changed == set(crop_modules("centerface", package).values())

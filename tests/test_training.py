@@ -201,7 +201,7 @@ def test_temporal_head_is_trained_alike_twice_and_gives_the_same_logits_on_both_
     tracks = ["a"] * 5 + ["b"] + ["c"] * 34
     logits = backend.score(crops, tracks)
     np.testing.assert_allclose(onnx.score(crops, tracks), logits, atol=1e-4)
-    np.testing.assert_allclose(backend.score(crops[:5], tracks[:5]), logits[:5], atol=1e-4)  # other tracks change nothing
+    np.testing.assert_allclose(backend.score(crops[:5], tracks[:5]), logits[:5], atol=1e-4)  # others change nothing
     alone = backend.score(crops[:5], [1, 2, 3, 4, 5])
     assert np.abs(alone - logits[:5]).max() > 1e-4  # the person's other faces do
     base, _ = load_detector("checkpoints/best.safetensors")

@@ -1,4 +1,6 @@
-"""From the logits of single faces to one logit for each person, and one for each video: the most suspicious person decides."""
+"""From the logits of single faces to one logit for each person, and one for each video: the most suspicious person
+decides.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,10 @@ def top_k(logits: np.ndarray) -> float:
 
 
 def vote(logits: np.ndarray) -> float:
-    """Each face votes real or fake. The result is the log-odds of the votes with half a vote added to each side (Haldane 1956)."""
+    """Each face votes real or fake.
+
+    The result is the log-odds of the votes with half a vote added to each side (Haldane 1956).
+    """
     fake = float((np.asarray(logits) >= 0).sum())
     return float(np.log((fake + 0.5) / (len(logits) - fake + 0.5)))
 
@@ -52,8 +57,8 @@ def aggregate_videos(faces: "pd.DataFrame", how: str = "mean_logit") -> "pd.Data
     """One row for each video of a table of faces with the columns `video_id,track,logit`.
 
     Returns:
-        Indexed by `video_id` in order of first appearance: `logit` and `track` of the most suspicious person, `frames` on
-        which that person was scored, `faces` scored of all people.
+        Indexed by `video_id` in order of first appearance: `logit` and `track` of the most suspicious person,
+        `frames` on which that person was scored, `faces` scored of all people.
     """
     tracks = aggregate_tracks(faces, how)
     decisive = tracks.loc[tracks.groupby("video_id", sort=False)["logit"].idxmax()].set_index("video_id")

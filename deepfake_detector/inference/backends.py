@@ -9,9 +9,9 @@ import numpy as np
 import onnxruntime
 from pydantic import ValidationError
 
-from deepfake_detector.inference.task import DeviceError, backend_name
+from deepfake_detector.inference.task import backend_name
 from deepfake_detector.training.batching import batch_lengths
-from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
+from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig, DeviceError
 
 BATCH_SIZE = 64  # crops scored at once
 
@@ -33,13 +33,10 @@ class TorchBackend:
 
     def __init__(self, path: Path | str, device: str = "auto") -> None:
         """Raises CheckpointError for a file that is no detector, DeviceError for a device that is not available."""
-        from deepfake_detector.training import device as devices
         from deepfake_detector.training.checkpoint import load_detector
+        from deepfake_detector.training.device import pick_device
 
-        try:
-            self.device = devices.pick_device(device)
-        except devices.DeviceError as error:
-            raise DeviceError(str(error)) from error
+        self.device = pick_device(device)
         self.model, self.config = load_detector(path)
         self.model.to(self.device)
 

@@ -113,7 +113,7 @@ def predict_people(video: VideoFaces, logits: np.ndarray, calibration: Calibrati
     people = []
     for track in np.unique(tracks):
         rows = np.flatnonzero(tracks == track)
-        logit = AGGREGATORS[calibration.aggregate](logits[rows])
+        logit = AGGREGATORS[calibration.aggregation](logits[rows])
         probability = float(calibration.probability(logit))
         verdict = str(calibration.verdict(probability))
         faces = [video.faces[row] for row in rows]

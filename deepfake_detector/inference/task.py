@@ -8,26 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepfake_detector.evaluation.calibration import VERDICT_TEXTS
 from deepfake_detector.files import file_sha256
-from deepfake_detector.training.detector_config import CheckpointError
+from deepfake_detector.training.detector_config import CheckpointError, DeviceError
 
 CAUTION = "A score is evidence, not proof."
 BACKENDS = {".safetensors": "torch", ".onnx": "onnx"}  # suffix of a detector file to the backend that runs it
-VERDICT_WORDS = {
-    "fake": "flagged",
-    "real": "not flagged",
-    "uncertain": "uncertain",
-    "no_face": "no face found",
-    "error": "not processed",
-}
+VERDICT_WORDS = {**VERDICT_TEXTS, "no_face": "no face found", "error": "not processed"}
 
 
 class OutputError(Exception):
     """Results cannot be written, whatever the video; the message says why."""
-
-
-class DeviceError(Exception):
-    """The device asked for is not available; the message says why."""
 
 
 FATAL_ERRORS = (CheckpointError, DeviceError, OutputError)  # they would end every other prediction, too

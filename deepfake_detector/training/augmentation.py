@@ -11,6 +11,8 @@ import av
 import cv2
 import numpy as np
 
+from deepfake_detector.distortions import add_noise, gaussian_blur, jpeg, lower_resolution
+
 GREY = 0.1  # how often colour is taken away
 RESCALE, BLUR, NOISE, JPEG, H264, ERASE = 0.2, 0.2, 0.2, 0.35, 0.05, 0.1  # how often each happens
 
@@ -27,18 +29,14 @@ def augment(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     crop = reframe(mirror(crop, rng), rng)
     crop = relight(crop, rng)
     if rng.random() < RESCALE:
-        size, small = crop.shape[0], round(crop.shape[0] * rng.uniform(0.5, 1))
-        crop = cv2.resize(
-            cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_LINEAR
-        )
+        crop = lower_resolution(crop, round(crop.shape[0] * rng.uniform(0.5, 1)))
     if rng.random() < BLUR:
-        crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.2, 1.2))
+        crop = gaussian_blur(crop, rng.uniform(0.2, 1.2))
     if rng.random() < NOISE:
         noise = rng.standard_normal(crop.shape[:2], np.float32) * np.float32(rng.uniform(1, 6))
-        crop = cv2.add(crop, cv2.merge([noise] * 3), dtype=cv2.CV_8U)
+        crop = add_noise(crop, noise)
     if rng.random() < JPEG:
-        data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 101))])[1]
-        crop = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        crop = jpeg(crop, int(rng.integers(40, 101)))
     if rng.random() < H264:
         crop = reencode(crop, qp=int(rng.integers(23, 41)))
     if rng.random() < ERASE:

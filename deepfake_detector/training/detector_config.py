@@ -10,10 +10,15 @@ class CheckpointError(Exception):
     """The file is no detector of this project; the message says why."""
 
 
+class DeviceError(Exception):
+    """The device is not available; the message says what is."""
+
+
 class DetectorConfig(BaseModel):
     """How a detector was made and how to use it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    description: str = ""  # for people: what it was trained on
     backbone: str  # name of the timm model
     geometry: Geometry  # how to sample frames and crop faces
     calibration: Calibration

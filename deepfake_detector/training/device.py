@@ -4,9 +4,7 @@ import os
 
 import torch
 
-
-class DeviceError(Exception):
-    """The device is not there; the message says what is."""
+from deepfake_detector.training.detector_config import DeviceError
 
 
 def pick_device(name: str = "auto") -> torch.device:
