@@ -13,8 +13,9 @@ to see any of this. They come as a package for MobileNetV2 only, so that is the 
 default recipe with blends in place of four fakes in five instead of two, half of them self-blended; trained from
 random weights, on the sample corpus, self-blends did harm.
 
-The four ways share no code with deepfake_detector/training/blending.py. But two of them, like that, put another face in along a
-seam: what nobody could learn from blends is `lowres` and above all `expression`, in which nobody is swapped.
+The four ways share no code with deepfake_detector/training/blending.py. But two of them, like that, put another face
+in along a seam: what nobody could learn from blends is `lowres` and above all `expression`, in which nobody is
+swapped.
 """
 
 import os

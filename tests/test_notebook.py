@@ -1,5 +1,6 @@
 """The notebook runs from top to bottom on what the stages write."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -32,9 +33,15 @@ def outputs(in_project, clip_folder, recipes, monkeypatch):
     scores = [f"{clip.video_id},test,{int(bool(clip.method))},0.{i + 1},0,real,4,4" for i, clip in enumerate(clips)]
     header = "video_id,partition,label,probability,logit,verdict,frames,faces"
     (in_project / "data/predictions.csv").write_text("\n".join([header, *scores]) + "\n")
-    shutil.copytree(ROOT / "plots/train", in_project / "plots/train")
-    shutil.copy(ROOT / "metrics/evaluate.json", in_project / "metrics/evaluate.json")
-    (in_project / "stages").symlink_to(ROOT / "stages")
+    curves = in_project / "plots/train/plots/metrics"
+    curves.mkdir(parents=True)
+    for name in ("loss", "val_auc"):
+        (curves / f"{name}.tsv").write_text(f"step\t{name}\n0\t0.7\n1\t0.6\n")
+    video = {"auc": 0.8, "auc_low": 0.6, "auc_high": 0.9, "threshold": 0.5}
+    (in_project / "reports").mkdir()
+    (in_project / "reports/metrics.json").write_text(json.dumps({"test": {"video": video}}))
+    for package in ("stages", "deepfake_detector"):
+        (in_project / package).symlink_to(ROOT / package)
     return in_project
 
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from stages.params import Params, parse
+from stages.params import READS, parse, section_type
 
 
 def parse_error(capsys, stage, *argv):
@@ -14,8 +14,8 @@ def parse_error(capsys, stage, *argv):
 
 
 def test_overrides_with_and_without_section(in_project):
-    params = parse("train", "", ["--epochs", "3", "--batch-size", "8", "--extract.size", "64", "--lr", "1e-4"])
-    assert (params.train.epochs, params.train.batch_size, params.extract.size, params.train.lr) == (3, 8, 64, 1e-4)
+    params = parse("train", "", ["--epochs", "3", "--batch-size=8", "--model.backbone", "vit", "--lr", "1e-4"])
+    assert (params.train.epochs, params.train.batch_size, params.model.backbone, params.train.lr) == (3, 8, "vit", 1e-4)
 
 
 def test_unknown_option_names_a_near_one(in_project, capsys):
@@ -32,7 +32,7 @@ def test_key_of_another_stage_needs_its_section(in_project, capsys):
         ("--extract.size", "7", ["extract.size", "'7'", "32"]),
         ("--extract.size", "large", ["extract.size", "'large'", "integer"]),
         ("--extract.detector", "magic", ["extract.detector", "'magic'", "centerface"]),
-        ("--extract.faces", "some", ["extract.faces", "'some'", "all"]),
+        ("--extract.max_people", "some", ["extract.max_people", "'some'", "all"]),
     ],
 )
 def test_impossible_value_is_refused_with_key_value_and_what_is_allowed(in_project, capsys, option, value, said):
@@ -53,7 +53,7 @@ def test_corpus_named_like_a_partition_is_refused(in_project, capsys):
     tree["evaluate"]["corpora"] = {"test": {"videos": "v", "labels": "l.csv"}}
     (in_project / "params.yaml").write_text(yaml.safe_dump(tree))
     message = parse_error(capsys, "evaluate")
-    assert "evaluate.corpora.test" in message and "a partition of the own one" in message
+    assert "evaluate.corpora.test" in message and "the name of a partition" in message
 
 
 def test_missing_key_is_named(in_project, capsys):
@@ -68,13 +68,57 @@ def test_broken_yaml_is_said_to_be_broken(in_project, capsys):
     assert "not valid YAML" in parse_error(capsys, "train")
 
 
-def test_help_shows_every_key_with_meaning_and_default(in_project, capsys):
+def test_help_shows_every_key_that_the_stage_reads_with_meaning_and_value(in_project, capsys):
     with pytest.raises(SystemExit):
         parse("train", "What it does.", ["--help"])
     text = capsys.readouterr().out
     tree = yaml.safe_load((in_project / "params.yaml").read_text())
-    for name, field in Params.model_fields.items():
-        for key, value in field.annotation.model_fields.items():
+    for name in READS["train"]:
+        for key, value in section_type(name).model_fields.items():
             assert f"--{name}.{key}" in text
             assert value.description.split()[0] in text
-            assert f"[{tree[name][key]}]" in text.replace("\n", " ")
+            assert f"[{tree[name][key]}]" in " ".join(text.split())
+    assert "--infer." not in text
+
+
+def test_override_without_effect_is_refused(in_project, capsys):
+    message = parse_error(capsys, "infer", "--extract.frames", "64")
+    assert "--extract.frames has no effect" in message and "infer" in message
+
+
+def test_one_share_of_a_manipulation_is_overridden(in_project):
+    params = parse("train", "", ["--manipulations.self_blend", "0.2"])
+    assert params.train.manipulations == {"blend": 0.4, "self_blend": 0.2}
+
+
+@pytest.mark.parametrize("name", ["/weights/yunet.onnx", "../yunet.onnx"])
+def test_model_file_outside_the_folder_that_dvc_tracks_is_refused(in_project, capsys, name):
+    message = parse_error(capsys, "extract", "--detector-weights", name)
+    assert "extract.detector_weights" in message and "models/" in message
+
+
+def test_model_file_is_found_in_its_folder(in_project):
+    for name in ("yunet.onnx", "models/yunet.onnx"):
+        assert parse("extract", "", ["--detector-weights", name]).extract.detector_weights == "models/yunet.onnx"
+
+
+@pytest.mark.parametrize("videos", [["a", "b"], "clips/*.mp4", "list.txt"])
+def test_videos_that_dvc_cannot_track_are_refused_in_the_file(in_project, capsys, videos):
+    tree = yaml.safe_load((in_project / "params.yaml").read_text())
+    tree["infer"]["videos"] = videos
+    (in_project / "params.yaml").write_text(yaml.safe_dump(tree))
+    assert "infer.videos" in parse_error(capsys, "infer")
+    assert parse("infer", "", ["a", "b"], "infer.videos").infer.videos == ("a", "b")
+
+
+def test_side_outputs_go_beside_a_main_output_that_the_command_line_names(in_project):
+    data = parse("extract", "", ["--data.index", "elsewhere/faces.parquet"]).data
+    assert (data.extract_report, data.metrics) == ("elsewhere/extract_report.csv", "elsewhere/metrics")
+    data = parse("extract", "", ["--data.index", "elsewhere/faces.parquet", "--data.metrics", "m"]).data
+    assert (data.extract_report, data.metrics) == ("elsewhere/extract_report.csv", "m")
+    assert parse("extract", "", []).data.metrics == "metrics"
+
+
+def test_option_without_a_value_is_refused(in_project, capsys):
+    assert "--train.lr needs a value" in parse_error(capsys, "train", "--lr")
+    assert "--train.lr needs a value" in parse_error(capsys, "train", "--lr", "--epochs", "3")

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import yaml
 
+STAGES = ["sample", "extract", "split", "train", "evaluate", "export", "infer"]
 ROOT = Path(__file__).parent.parent
 SMALL = {
     "sample": {"pairs": 6},
     "extract": {"frames": 4, "size": 64},
-    "split": {"folds": 3, "val": 0.4},
+    "split": {"folds": 3, "val_fraction": 0.4},
     "train": {"epochs": 1},
     "evaluate": {"bootstrap": 50, "robustness": "none"},
     "model": {"backbone": "resnet10t"},
@@ -59,7 +60,7 @@ def ran(output):
 
 
 def test_pipeline_from_nothing(clone):
-    assert ran(run(clone, "dvc", "repro")) == ["sample", "extract", "split", "train", "evaluate", "infer"]
+    assert ran(run(clone, "dvc", "repro")) == STAGES
     labels, splits = pd.read_csv(clone / "data/sample/labels.csv"), pd.read_csv(clone / "data/splits.csv")
     report, index = pd.read_csv(clone / "data/extract_report.csv"), pd.read_parquet(clone / "data/faces.parquet")
     assert len(labels) == len(report) == len(splits) == 60 and (report["status"] == "ok").all()
@@ -68,12 +69,16 @@ def test_pipeline_from_nothing(clone):
     assert list(predictions) == ["video_id", "partition", "label", "probability", "logit", "verdict", "frames", "faces"]
     assert len(predictions) == splits["partition"].isin(["val", "test"]).sum()
     metrics = json.loads((clone / "metrics/evaluate.json").read_text())
+    assert set(metrics) == {"video", "frame", "coverage", "threshold"} and set(metrics["frame"]) == {"auc"}
+    headline = {"auc", "auc_low", "auc_high", "ap", "eer", "accuracy", "recall", "fpr", "log_loss", "ece"}
+    assert set(metrics["video"]) == headline
     low, auc, high = (metrics["video"][f"auc{end}"] for end in ("_low", "", "_high"))
     assert metrics["coverage"] == 1 and 0 <= auc <= 1
     assert (
         low is None and high is None and auc == 0.5
     ) or 0 <= low <= auc <= high <= 1  # one epoch may have learnt nothing
-    assert {"ap", "eer", "accuracy", "precision", "recall", "f1", "log_loss", "brier", "ece"} <= set(metrics["frame"])
+    every = json.loads((clone / "reports/metrics.json").read_text())["test"]["frame"]
+    assert {"ap", "eer", "accuracy", "precision", "recall", "f1", "log_loss", "brier", "ece"} <= set(every)
     verdicts = pd.read_csv(clone / "results/predictions.csv").set_index("video_id")["verdict"]
     assert verdicts["nobody"] == "no_face" and len(verdicts) == 4
     people = json.loads((clone / "results/two_people.json").read_text())["people"]
@@ -101,7 +106,7 @@ def test_score_of_a_video_is_the_same_in_evaluation_and_in_judging(clone):
         f"data/sample/{one.video_id}.mp4",
         "--output",
         "again",
-        "--faces",
+        "--max-people",
         "1",
     )
     judged = pd.read_csv(clone / "again/predictions.csv").iloc[0]
@@ -113,9 +118,9 @@ def test_experiment_with_other_training_leaves_the_faces_alone(clone):
     run(clone, "git", "add", "-A")
     run(clone, "git", "commit", "-qm", "first run")
     output = run(clone, "dvc", "exp", "run", "-S", "train.lr=0.002")
-    assert ran(output) == ["train", "evaluate", "infer"]
+    assert ran(output) == ["train", "evaluate", "export", "infer"]
     assert "train.lr" in run(clone, "dvc", "params", "diff")
-    assert "metrics/evaluate.json" in run(clone, "dvc", "metrics", "diff", "--all")
+    assert "evaluate.json" in run(clone, "dvc", "metrics", "diff", "--all")
     assert "ROC" in run(clone, "dvc", "plots", "diff", "HEAD", "--json")
     assert "train.lr" in run(clone, "dvc", "exp", "show", "--csv")
 
@@ -127,12 +132,12 @@ def test_further_corpus_is_extracted_once_and_judged_again_when_its_labels_chang
     labels = pd.read_csv(clone / "data/sample/labels.csv", dtype=str).iloc[:30]
     labels.to_csv(clone / "second.csv", index=False)
     assert ran(run(clone, "dvc", "repro", "evaluate")) == ["corpus@second", "evaluate"]
-    before = json.loads((clone / "metrics/evaluate.json").read_text())
+    before = json.loads((clone / "reports/metrics.json").read_text())
     second = before["corpora"]["second"]
     assert (second["n"], second["coverage"]) == (30, 1) and {"slope", "ece", "auc_low"} <= set(second)
-    assert before["corpora"]["all together"]["n"] == 30 + before["video"]["n"]
+    assert before["corpora"]["all together"]["n"] == 30 + before["test"]["video"]["n"]
     labels.loc[0, "label"] = "fake" if labels.loc[0, "label"] == "real" else "real"
     labels.to_csv(clone / "second.csv", index=False)
     assert ran(run(clone, "dvc", "repro", "evaluate")) == ["corpus@second", "evaluate"]
-    after = json.loads((clone / "metrics/evaluate.json").read_text())["corpora"]["second"]
+    after = json.loads((clone / "reports/metrics.json").read_text())["corpora"]["second"]
     assert after["real"] != second["real"]

@@ -94,7 +94,7 @@ def stage(in_project, monkeypatch):
         [],
         ["--data.labels", "mine.csv"],
         ["--infer.videos", "mine"],
-        ["--data.labels", "mine.csv", "--infer.videos", "mine,data/sample/infer/nobody.mp4"],
+        ["--data.labels", "mine.csv", "--infer.videos", "data/sample/demo/nobody.mp4"],
     ],
 )
 def test_stage_writes_the_corpus_if_labels_or_videos_lie_in_its_folder(stage, options):

@@ -59,3 +59,17 @@ def test_manipulated_sample_starts_from_the_real_face_of_its_pair(small_faces):
     for batch in sampler(small_faces[0], {"blend": 1.0}):
         for fake, real in zip(batch[::2], batch[1::2], strict=True):
             assert (fake.row, fake.manipulation) == (real.row, "blend") and real.manipulation == ""
+
+
+def test_donor_of_a_blend_is_another_person(small_faces):
+    table = small_faces[0].assign(identity=["anna"] * 4 + ["ben"] * 4 + ["anna"] * 4 + ["ben"] * 4)
+    for epoch in range(5):
+        batches = sampler(table, {"blend": 1.0})
+        batches.epoch = epoch
+        for batch in batches:
+            assert all(table["identity"][key.donor] != table["identity"][key.row] for key in batch[::2])
+
+
+def test_with_one_person_only_the_donor_is_that_person(small_faces):
+    batches = sampler(small_faces[0].assign(identity="anna"), {"blend": 1.0})
+    assert all(key.donor >= 0 for batch in batches for key in batch[::2])

@@ -469,9 +469,10 @@ def test_a_repeated_split_is_the_same_and_a_previous_split_is_kept(stage, in_pro
             (in_project / "splits.csv").read_bytes() + (in_project / "plots/split/partitions.png").read_bytes()
         )
     assert contents[0] == contents[1]
-    (in_project / "splits.csv").rename(in_project / "before.csv")
+    (in_project / "data").mkdir(exist_ok=True)
+    (in_project / "splits.csv").rename(in_project / "data/before.csv")
     table = stage(labels.iloc[::-1], "--previous-splits", "before.csv", "--seed", "9").set_index("video_id")
-    before = pd.read_csv(in_project / "before.csv").set_index("video_id")
+    before = pd.read_csv(in_project / "data/before.csv").set_index("video_id")
     assert table.loc[before.index, "partition"].equals(before["partition"])
 
 
@@ -479,15 +480,17 @@ def test_a_repeated_split_is_the_same_and_a_previous_split_is_kept(stage, in_pro
     ("options", "message"),
     [
         (["--strategy", "official"], "column subset"),
-        (["--previous-splits", "nothing.csv"], "split.previous_splits = 'nothing.csv'"),
-        (["--previous-splits", "labels.csv"], "split.previous_splits = 'labels.csv'"),
+        (["--previous-splits", "nothing.csv"], "split.previous_splits = 'data/nothing.csv'"),
+        (["--previous-splits", "odd.csv"], "split.previous_splits = 'data/odd.csv'"),
         (["--allow-leaks", "people"], "split.allow_leaks"),
-        (["--previous-splits", "folds.csv"], "split.previous_splits = 'folds.csv': its folds must be"),
+        (["--previous-splits", "folds.csv"], "split.previous_splits = 'data/folds.csv': its folds must be"),
         (["--folds", "70"], "too few for split.folds = 70"),
     ],
 )
 def test_error_names_the_setting_that_does_not_fit(stage, in_project, capsys, options, message):
-    (in_project / "folds.csv").write_text("video_id,partition,group,fold\na,train,0,-1\n")
+    (in_project / "data").mkdir(exist_ok=True)
+    (in_project / "data/folds.csv").write_text("video_id,partition,group,fold\na,train,0,-1\n")
+    (in_project / "data/odd.csv").write_text("video_id,filepath,label\na,a.mp4,real\n")
     with pytest.raises(SystemExit):
         stage(random_corpus(np.random.default_rng(0), 60, 30, 2), *options)
     assert message in capsys.readouterr().err

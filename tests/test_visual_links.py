@@ -186,7 +186,7 @@ def test_stage_takes_the_margin_from_the_face_index(stage, monkeypatch):
     arguments = {}
     monkeypatch.setattr(split, "find_visual_links", lambda labels, **given: arguments.update(given))
     with pytest.raises(SystemExit):
-        stage("--data.index", "index.parquet", "--identities", "faces", "--extract.margin", "2", "--same-face", "0.3")
+        stage("--data.index", "index.parquet", "--identities", "faces", "--same-face", "0.3")
     assert arguments["margin"] == GEOMETRY.margin and arguments["same_face"] == 0.3
 
 

@@ -43,7 +43,7 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
         used = faces["video_id"].iloc[originals[originals >= 0]].unique()
         alone = reals[~faces["video_id"].iloc[reals].isin(used)] if len(used) else reals[:0]
         self._pairs = np.concatenate([np.stack([fakes, originals], 1), np.stack([np.full(len(alone), -1), alone], 1)])
-        self._fakes, self._reals = fakes, reals
+        self._fakes, self._reals, self._people = fakes, reals, people_of(faces)
         self._batch_size, self._seed, self._manipulations = batch_size, seed, dict(manipulations)
         self._rank, self._world_size = rank, world_size
         self.epoch = 0
@@ -60,7 +60,7 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
             fakes = np.where(fakes < 0, rng.choice(self._fakes, len(fakes)), fakes)
             reals = np.where(reals < 0, rng.choice(self._reals, len(reals)), reals)
             names = draw_manipulations(self._manipulations, len(fakes), rng)
-            donors = rng.choice(self._reals, len(fakes))
+            donors = draw_donors(reals, self._reals, self._people, rng)
             seeds = rng.integers(0, 2**62, len(fakes))  # a fake and its original are augmented alike
             batch: list[SampleKey] = []
             for fake, real, seed, name, donor in zip(
@@ -75,6 +75,29 @@ def draw_manipulations(shares: Mapping[str, float], count: int, rng: np.random.G
     """For each of `count` fakes the name of the manipulation that replaces it, or an empty text: object (count,)."""
     names = np.array([*shares, ""], object)
     return names[np.searchsorted(np.cumsum(list(shares.values())), rng.random(count), side="right")]
+
+
+def people_of(faces: pd.DataFrame) -> np.ndarray:
+    """The person in each row of a table of faces, (n,): `identity`, else `group`, else `video_id`."""
+    people = faces["video_id"].astype(str)
+    for column in ("group", "identity"):
+        if column in faces:
+            named = faces[column].astype(str)
+            people = people.where(named == "", column + " " + named)
+    return people.to_numpy()
+
+
+def draw_donors(
+    targets: np.ndarray, candidates: np.ndarray, people: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """For each row of `targets` a row of `candidates` that shows another person, if there is any: int (n,)."""
+    donors = rng.choice(candidates, len(targets))
+    for _ in range(20):
+        same = people[donors] == people[targets]
+        if not same.any():
+            break
+        donors[same] = rng.choice(candidates, int(same.sum()))
+    return donors
 
 
 def match_originals(faces: pd.DataFrame) -> np.ndarray:

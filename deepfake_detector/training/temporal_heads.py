@@ -17,7 +17,7 @@ from deepfake_detector.training.batching import CLIP_LENGTH
 from deepfake_detector.training.dataset import FaceDataset, SampleKey
 from deepfake_detector.training.losses import paired_loss
 from deepfake_detector.training.model import FaceClassifier
-from deepfake_detector.training.samplers import draw_manipulations, match_originals
+from deepfake_detector.training.samplers import draw_manipulations, match_originals, people_of
 
 WIDTH = 64  # channels within a head
 CLIPS_PER_FAKE = 4  # how often each fake person is shown, drawn and augmented anew
@@ -132,7 +132,7 @@ def paired_clips(
     rng = np.random.default_rng([seed, 2])
     originals = match_originals(faces) if paired else np.full(len(faces), -1)
     tracks = list(faces.groupby(["video_id", "track"], sort=False).indices.values())
-    fake = faces["label"].to_numpy() == 1
+    fake, people = faces["label"].to_numpy() == 1, people_of(faces)
     reals = [rows for rows in tracks if not fake[rows[0]]]
 
     def draw_clip(rows: np.ndarray) -> np.ndarray:
@@ -140,15 +140,17 @@ def paired_clips(
         part = rows[start : start + CLIP_LENGTH]
         return part[np.linspace(0, len(part) - 1, CLIP_LENGTH).round().astype(int)]
 
-    def draw_real() -> np.ndarray:
-        return draw_clip(reals[rng.integers(len(reals))])
+    def draw_real(unlike: str = "") -> np.ndarray:
+        """A clip of any real person but `unlike`, if there is another."""
+        others = [rows for rows in reals if people[rows[0]] != unlike] or reals
+        return draw_clip(others[rng.integers(len(others))])
 
     pairs: list[list[SampleKey]] = []
     for rows in CLIPS_PER_FAKE * [rows for rows in tracks if fake[rows[0]]]:
         one = draw_clip(rows)
         other = originals[one] if (originals[one] >= 0).all() else draw_real()
         name = str(draw_manipulations(manipulations, 1, rng)[0])
-        donors = draw_real() if name else other
+        donors = draw_real(unlike=people[other[0]]) if name else other
         key_seed = int(rng.integers(0, 2**62))
         first = [SampleKey(int(r), key_seed, name, int(d)) for r, d in zip(other if name else one, donors, strict=True)]
         pairs.append(first + [SampleKey(int(row), key_seed) for row in other])
