@@ -19,10 +19,10 @@ NO_BLENDS = {"train.manipulations.blend": "0.0", "train.manipulations.self_blend
 NO_LOCALIZATION = {"train.localization_weight": "0.0"}
 NO_EMA = {"train.ema_decay": "0.0"}
 PLAIN = QUICK | NO_BLENDS | NO_LOCALIZATION | NO_EMA
-PLAIN |= {"train.paired_batches": "false", "train.augment": "false", "train.ranking_weight": "0.0"}
+PLAIN |= {"train.paired_batches": "false", "train.augment": "none", "train.ranking_weight": "0.0"}
 RECIPES = {
     "plain": PLAIN,
-    "augment": PLAIN | {"train.augment": "true"},
+    "augment": PLAIN | {"train.augment": "standard"},
     "pairs": QUICK | NO_BLENDS | NO_LOCALIZATION | NO_EMA,
     "blends": QUICK | NO_LOCALIZATION | NO_EMA,
     "localization": QUICK | NO_EMA,

@@ -243,7 +243,10 @@ class Train(Section):
     paired_batches: bool = Field(
         description="put each fake beside its own original in the batch; false: beside any real face"
     )
-    augment: bool = Field(description="augment with compression, scaling, blur, noise, light and geometry")
+    augment: Literal["none", "standard", "strong"] = Field(
+        description="augmentation with geometry, light, scaling, blur, noise and compression; none: mirror only; "
+        "strong: for long trainings from good weights"
+    )
     manipulations: Annotated[dict[str, Share], AfterValidator(_manipulations)] = Field(
         description="share of the fakes in a batch that are made from real faces during training, by manipulation: "
         + ", ".join(MANIPULATIONS)

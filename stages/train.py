@@ -26,7 +26,7 @@ from deepfake_detector.corpora.labels import LabelsError
 from deepfake_detector.corpora.leakage import link_digests
 from deepfake_detector.faces.extraction import Geometry, read_geometry
 from deepfake_detector.files import file_sha256
-from deepfake_detector.training.augmentation import augment, mirror
+from deepfake_detector.training.augmentation import augmentation
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
 from deepfake_detector.training.dataset import FaceDataset, make_loader
 from deepfake_detector.training.device import computes_in_bfloat16, make_deterministic
@@ -122,7 +122,7 @@ def train(
 
 
 def training_set(faces: pd.DataFrame, geometry: Geometry, params: Params) -> FaceDataset:
-    return FaceDataset(faces, Path(params.data.faces), augment if params.train.augment else mirror, geometry.margin)
+    return FaceDataset(faces, Path(params.data.faces), augmentation(params.train.augment), geometry.margin)
 
 
 def training_fingerprint(params: Params, geometry: Geometry, group: ProcessGroup) -> str:

@@ -9,7 +9,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from deepfake_detector.files import file_sha256
 from deepfake_detector.training.small_map_conv import use_small_map_convs
+
+# ImageNet weights that come with the project, by backbone: file in models/ and its SHA-256. See NOTICE.
+SHIPPED = {
+    "resnet18": (
+        "resnet18_imagenet.safetensors",
+        "7bfd791bca57be37c2ba761961ee6cc2947fdf05dd30d4e5ffe6d70d0c565ebb",
+    )
+}
+MODELS = Path(__file__).parents[2] / "models"
 
 
 class ModelError(Exception):
@@ -82,9 +92,10 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     if not timm.is_model(backbone.partition(".")[0]):
         near = ", ".join(get_close_matches(backbone, timm.list_models(), 5))
         raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {near}" if near else ""))
-    network = _create_backbone(backbone, weights == "imagenet", size)
-    if weights not in ("none", "imagenet"):
-        load_backbone(network, Path(weights))
+    shipped = _shipped_weights(backbone) if weights == "imagenet" else None
+    network = _create_backbone(backbone, weights == "imagenet" and not shipped, size)
+    if shipped or weights not in ("none", "imagenet"):
+        load_backbone(network, shipped or Path(weights))
     for parameter in _classifier_parameters(network):
         nn.init.normal_(parameter, std=0.01)  # the start values of timm give some backbones logits of ±14
     config = timm.data.resolve_model_data_config(network)
@@ -92,6 +103,19 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     use_small_map_convs(network)
     model = FaceClassifier(network, config["mean"], config["std"], channels if patch_head else 0)
     return model.to(memory_format=torch.channels_last)
+
+
+def _shipped_weights(backbone: str) -> Path | None:
+    """The file of ImageNet weights that comes with the project; None for other backbones.
+
+    Raises ModelError if the file is missing or has other content.
+    """
+    if backbone not in SHIPPED:
+        return None
+    name, digest = SHIPPED[backbone]
+    if not (MODELS / name).is_file() or file_sha256(MODELS / name) != digest:
+        raise ModelError(f"models/{name} is missing or damaged; restore it with: git checkout models/{name}")
+    return MODELS / name
 
 
 def _create_backbone(backbone: str, pretrained: bool, size: int) -> Any:
