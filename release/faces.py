@@ -9,12 +9,9 @@ Every face is stored as it is, and after H.264 at random sizes and quantisers, b
 and images are not. A fake and its original get the same sizes and quantisers.
 """
 
-import csv
-import hashlib
-import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,7 +21,6 @@ import av
 import cv2
 import numpy as np
 import pandas as pd
-import yaml
 
 from deepfake_detector.faces.alignment import align_face
 from deepfake_detector.faces.archive import encode_crop, write_archive
@@ -33,64 +29,12 @@ from deepfake_detector.faces.detectors import create_detector
 from deepfake_detector.faces.extraction import Face, Geometry, index_rows, write_index
 from deepfake_detector.files import atomic_path
 from deepfake_detector.parallel_map import parallel_map
+from release.sources import Image, Sources, read_manifest, read_sources
 from stages.params import fail, parse
 
 CHUNK = 64  # images in a task
 PADDING = 56  # pixels of reflection around a tight crop, or detectors miss its face
 OFF_CENTRE = 0.35  # share of the image's side that the face may be off its middle
-
-
-@dataclass(frozen=True)
-class Sources:
-    """sources.yaml."""
-
-    archives: list[str]
-    variants: int  # re-encoded ones of each face
-    sizes: tuple[float, float]  # of the re-encoded image, as a share of its own
-    quantisers: tuple[int, int]  # of H.264
-    limit: int  # images of each archive, spread evenly; 0: all
-
-
-@dataclass(frozen=True)
-class Image:
-    """A row of a manifest."""
-
-    archive: str
-    file: str
-    video_id: str
-    label: str
-    source_video: str
-    method: str
-    source: str
-
-    @property
-    def seed(self) -> list[int]:
-        """The same for a fake and its original."""
-        return list(hashlib.sha256((self.source_video or self.video_id).encode()).digest()[:8])
-
-
-def read_manifest(path: str, limit: int) -> list[Image]:
-    name = Path(path).stem
-    with zipfile.ZipFile(path) as archive, archive.open("manifest.csv") as file:
-        rows = list(csv.DictReader(io.TextIOWrapper(file)))
-    step = max(1, len(rows) // limit) if limit else 1
-    real = {row["original"]: row["file"] for row in rows if row["label"] == "real"}
-
-    def name_of(file: str) -> str:
-        return f"{name}_{Path(file).with_suffix('').as_posix().replace('/', '_')}"
-
-    return [
-        Image(
-            path,
-            row["file"],
-            name_of(row["file"]),
-            row["label"],
-            name_of(real[row["original"]]) if row["label"] == "fake" and real.get(row["original"]) else "",
-            row["method"],
-            row["source"],
-        )
-        for row in rows[::step]
-    ]
 
 
 @lru_cache(maxsize=4)
@@ -158,7 +102,7 @@ def reencode(image: np.ndarray, scale: float, qp: int) -> tuple[np.ndarray, np.n
 def main() -> None:
     params = parse("extract", __doc__ or "")
     settings, data = params.extract, params.data
-    sources = Sources(**yaml.safe_load(Path("sources.yaml").read_text()))
+    sources = read_sources()
     geometry = Geometry(**settings.model_dump(include=set(Geometry.__dataclass_fields__)))
     images = [image for archive in sources.archives for image in read_manifest(archive, sources.limit)]
     chunks = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
@@ -176,8 +120,9 @@ def main() -> None:
         write_index(path, rows, geometry)
     with atomic_path(Path(data.index).with_name("faces_as_they_are.parquet")) as path:
         write_index(path, [row for row in rows if row[2] == 0], geometry)
-    labels = pd.DataFrame([asdict(image) for image in images]).drop(columns="archive")
-    labels = labels.rename(columns={"file": "filepath"})
+    labels = pd.DataFrame([asdict(image) for image in images]).rename(columns={"file": "filepath"})
+    labels["filepath"] = labels.pop("archive") + "/" + labels["filepath"]
+    labels["source_video"] = labels["source_video"].where(labels["source_video"].isin(labels["video_id"]), "")
     with atomic_path(data.labels) as path:
         labels.to_csv(path, index=False, lineterminator="\n")
     report = labels[["video_id"]].assign(status=[result["status"] for result in flat], reason="", frames_wanted=1)
