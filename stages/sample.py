@@ -6,7 +6,10 @@ It shows that the pipeline works. It does not show how well a detector works on 
 data.labels or infer.videos lies in its folder, sample.output: a corpus of your own does not need it.
 """
 
+import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +23,7 @@ from deepfake_detector.corpora.sample_corpus import (
     write_clip,
     write_demonstration,
 )
+from deepfake_detector.corpora.sample_corpus.portable import ENVIRONMENT
 from deepfake_detector.parallel_map import parallel_map
 from stages.params import Params, Sample, fail, parse
 
@@ -64,19 +68,23 @@ def write_corpus(settings: Sample, folder: Path) -> pd.DataFrame:
     pairs = [(person, partner(person)) for person in PEOPLE[::2]][: settings.pairs]
     people = {person for pair in pairs for person in pair}
     clips = [clip for clip in sample_clips(settings.seed) if clip.person in people]
-    tasks = [([clip for clip in clips if clip.person in pair], folder) for pair in pairs]
-    for position, outcome in parallel_map(write_pair, tasks, settings.workers, "sample", "pair of people"):
+    tasks = [partial(write_clips, [clip for clip in clips if clip.person in pair], folder) for pair in pairs]
+    tasks.append(partial(write_demonstration, folder / DEMONSTRATION, settings.seed))
+    os.environ |= ENVIRONMENT  # for the processes that start now
+    for _, outcome in parallel_map(run, tasks, settings.workers, "sample", "pair of people"):
         if isinstance(outcome, BaseException):
-            raise RuntimeError(f"clips of people {pairs[position]} could not be written") from outcome
-    write_demonstration(folder / DEMONSTRATION, settings.seed)
+            raise RuntimeError(f"{folder}: not all clips could be written") from outcome
     table = pd.DataFrame([clip.row for clip in clips])
     table.to_csv(folder / LABELS, index=False, lineterminator="\n")
     return table
 
 
-def write_pair(task: tuple[list[SampleClip], Path]) -> None:
+def run(task: Callable[[], None]) -> None:
+    task()
+
+
+def write_clips(clips: list[SampleClip], folder: Path) -> None:
     """Write the clips of one pair of people. Each person is loaded once."""
-    clips, folder = task
     people = {number: Person(number) for number in {clip.person for clip in clips}}
     for clip in clips:
         write_clip(clip, people, folder)

@@ -1,8 +1,13 @@
 """The sample corpus: its people, clips and labels, and the stage that writes it."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,8 +22,12 @@ from deepfake_detector.corpora.sample_corpus import (
     write_clip,
 )
 from deepfake_detector.corpora.sample_corpus.clips import poses_of
+from deepfake_detector.corpora.sample_corpus.people import landmarks, photographs, widen
+from deepfake_detector.faces.detectors import create_detector
 from deepfake_detector.faces.video_reader import probe, read_frames
 from stages import sample
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_forty_people_have_two_real_clips_and_a_fake_by_each_method():
@@ -123,3 +132,27 @@ def test_stage_deletes_no_file_of_another_corpus(stage, in_project, capsys):
         stage()
     assert "sample.output = data/sample contains holiday.mp4" in capsys.readouterr().err
     assert (in_project / "data/sample/holiday.mp4").exists() and (in_project / "data/sample/s01_a.mp4").exists()
+
+
+@pytest.mark.parametrize("person", [1, 17, 40])
+def test_stored_landmarks_are_those_that_the_detector_finds(person):
+    detector = create_detector("centerface", 0.3)
+    for photo, points in zip(photographs(person), landmarks(person), strict=True):
+        found = detector.detect(cv2.cvtColor(widen(photo), cv2.COLOR_GRAY2BGR))[0].landmarks
+        assert np.abs(found - points).max() < 1
+
+
+def test_corpus_has_the_same_bytes_whatever_the_processor_can_do(in_project):
+    """With the features of the processor that OpenCV and NumPy use, and without them."""
+    switched_off = {"OPENCV_CPU_DISABLE": "AVX,FP16,AVX2,AVX512-SKX", "OPENCV_IPP": "disabled"}
+    contents = []
+    for number, environment in enumerate(({}, switched_off)):
+        output = in_project / f"sample{number}"
+        command = [sys.executable, "-m", "stages.sample", "--pairs", "1", "--output", str(output)]
+        subprocess.run(
+            [*command, "--data.labels", str(output / "labels.csv")],
+            check=True,
+            env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
+        )
+        contents.append({path.name: path.read_bytes() for path in output.rglob("*.*") if path.is_file()})
+    assert len(contents[0]) == 15 and contents[0] == contents[1]

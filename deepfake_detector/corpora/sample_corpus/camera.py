@@ -3,7 +3,10 @@
 import cv2
 import numpy as np
 
-from deepfake_detector.corpora.sample_corpus.head_motion import SIZE
+from deepfake_detector.corpora.sample_corpus.head_motion import DIGITS, SIZE
+
+# Of the sum of four random bytes, which is nearly normal. Integers are exact on every processor; logarithms are not.
+BYTES_MEAN, BYTES_SD = 510, 147.8
 
 
 class Camera:
@@ -20,15 +23,17 @@ class Camera:
         self._amplitude = rng.uniform(0.2, 1.0, 6) * (5, 4, 0.03, 0.02, 0.06, 6)
 
     def view(self, image: np.ndarray, pose: np.ndarray, time: float) -> np.ndarray:
-        """The frame at `time` seconds: uint8 BGR (SIZE, SIZE, 3).
+        """The frame at `time` seconds: uint8 gray (SIZE, SIZE).
 
         It shows `image`, float32 gray (SIZE, SIZE), moved by the matrix `pose` (2, 3).
         """
-        x, y, rotation, zoom, gain, offset = self._amplitude * np.sin(2 * np.pi * self._speed * time + self._phase)
+        angles = 2 * np.pi * self._speed * time + self._phase
+        x, y, rotation, zoom, gain, offset = (self._amplitude * np.sin(angles)).round(DIGITS)
         camera = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), np.degrees(rotation), 1 + zoom)
         camera[:, 2] += (x, y)
-        matrix = camera @ np.vstack([pose, (0, 0, 1)])
+        matrix = (camera @ np.vstack([pose, (0, 0, 1)])).round(DIGITS)
         frame = cv2.warpAffine(image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        noise = self._rng.standard_normal((SIZE, SIZE), np.float32) * self._noise
+        noise = self._rng.integers(0, 256, (4, SIZE, SIZE), np.uint8).sum(axis=0, dtype=float)
+        noise = (noise - BYTES_MEAN) / BYTES_SD * self._noise
         frame = frame * (self._light + gain) + offset + noise
-        return np.asarray(cv2.cvtColor(np.clip(frame, 0, 255).round().astype(np.uint8), cv2.COLOR_GRAY2BGR))
+        return np.asarray(np.clip(frame, 0, 255).round().astype(np.uint8))

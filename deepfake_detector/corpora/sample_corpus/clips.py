@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -10,15 +9,14 @@ import numpy as np
 
 from deepfake_detector.corpora.sample_corpus.camera import Camera
 from deepfake_detector.corpora.sample_corpus.face_swap import SWAPS, FaceSwap
-from deepfake_detector.corpora.sample_corpus.head_motion import SIZE, matching_poses
+from deepfake_detector.corpora.sample_corpus.head_motion import matching_poses
 from deepfake_detector.corpora.sample_corpus.people import Person, photographs, widen
-from deepfake_detector.faces.video_writer import VideoWriter
+from deepfake_detector.corpora.sample_corpus.portable import write_gray_video
 
 PEOPLE = range(1, 41)
 POSES = 5  # photographs in one clip; the two clips of a person show all ten
 RATE = 25  # frames per second
-PRESET = "veryfast"
-CRF = (18, 27)  # range of the encoder's quality; the upper end is excluded
+QUANTISERS = (18, 27)  # of H.264; the upper end is excluded
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def poses_of(take: int) -> list[int]:
 
 
 def render_frames(clip: SampleClip, people: dict[int, Person]) -> Iterator[tuple[np.ndarray, float]]:
-    """The frames of a clip, uint8 BGR (SIZE, SIZE, 3), with their times in seconds.
+    """The frames of a clip, uint8 gray (SIZE, SIZE), with their times in seconds.
 
     `people` holds the person and the donor of the clip by number.
     """
@@ -103,10 +101,9 @@ def render_frames(clip: SampleClip, people: dict[int, Person]) -> Iterator[tuple
 
 def write_clip(clip: SampleClip, people: dict[int, Person], folder: Path) -> None:
     """Write a clip to `folder` as `<video_id>.mp4`. The same clip gives the same bytes."""
-    crf = int(np.random.default_rng([clip.seed, 0]).integers(*CRF))
-    with VideoWriter(folder / f"{clip.video_id}.mp4", Fraction(RATE), (SIZE, SIZE), crf, PRESET) as writer:
-        for image, time in render_frames(clip, people):
-            writer.write(image, time)
+    quantiser = int(np.random.default_rng([clip.seed, 2]).integers(*QUANTISERS))
+    frames = (image for image, _ in render_frames(clip, people))
+    write_gray_video(folder / f"{clip.video_id}.mp4", frames, RATE, quantiser)
 
 
 def write_demonstration(folder: Path, seed: int) -> None:
@@ -122,12 +119,9 @@ def write_demonstration(folder: Path, seed: int) -> None:
     fake = SampleClip("another_person", two, 1, seed * 100_000 + 901, seed * 100_000 + 901, partner(two), "feathered")
     for clip in (real, fake):
         write_clip(clip, people, folder)
-    left, right = render_frames(real, people), render_frames(fake, people)
-    with VideoWriter(folder / "two_people.mp4", Fraction(RATE), (2 * SIZE, SIZE), 23, PRESET) as writer:
-        for (a, time), (b, _) in zip(left, right, strict=False):
-            writer.write(np.hstack([a, b]), time)
+    both = zip(render_frames(real, people), render_frames(fake, people), strict=False)
+    write_gray_video(folder / "two_people.mp4", (np.hstack([a, b]) for (a, _), (b, _) in both), RATE, 23)
     camera = Camera(np.random.default_rng([seed, 902]))
     backdrop = cv2.GaussianBlur(widen(photographs(one)[0]), (0, 0), 40).astype(np.float32)
-    with VideoWriter(folder / "nobody.mp4", Fraction(RATE), (SIZE, SIZE), 23, PRESET) as writer:
-        for i in range(2 * RATE):
-            writer.write(camera.view(backdrop, np.eye(2, 3), i / RATE), i / RATE)
+    empty = (camera.view(backdrop, np.eye(2, 3), i / RATE) for i in range(2 * RATE))
+    write_gray_video(folder / "nobody.mp4", empty, RATE, 23)

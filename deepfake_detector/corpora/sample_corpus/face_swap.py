@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from deepfake_detector.corpora.sample_corpus.head_motion import DIGITS
 from deepfake_detector.faces.alignment import fit_similarity
 
 SWAPS = ("feathered", "poisson", "lowres")
@@ -38,7 +39,7 @@ class FaceSwap:
     ) -> np.ndarray:
         if self.method == "lowres":
             face = reduce_resolution(face, self.resolution)
-        matrix = fit_similarity(face_points, points)
+        matrix = fit_similarity(face_points, points).round(DIGITS)
         face = cv2.warpAffine(face, matrix, head.shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         mask = face_mask(head.shape, points, eyes, self.width, self.height)
         face = match_light(face, head, mask)

@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from deepfake_detector.faces.alignment import fit_similarity, landmark_template
 
 SIZE = 288  # side of a frame in pixels
+DIGITS = 6  # of matrices and moments: what processors round differently is cut off
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -52,14 +53,14 @@ class HeadMotion:
         """
         step = min(int(moment * len(self._flows)), len(self._flows) - 1)
         t = moment * len(self._flows) - step
-        t = t * t * (3 - 2 * t)  # rests at each photograph
+        t = round(t * t * (3 - 2 * t), DIGITS)  # rests at each photograph
         forward, backward = self._flows[step]
         first = self._warp(self._images[step], t * forward)
         second = self._warp(self._images[step + 1], (1 - t) * backward)
         image = cv2.addWeighted(first, 1 - t, second, t, 0, dtype=cv2.CV_32F)
         landmarks = (1 - t) * self._landmarks[step] + t * self._landmarks[step + 1]
         matrix = (1 - t) * self._matrices[step] + t * self._matrices[step + 1]
-        return image, landmarks, cv2.invertAffineTransform(matrix)
+        return image, landmarks, cv2.invertAffineTransform(matrix).round(DIGITS)
 
     def _warp(self, image: np.ndarray, flow: np.ndarray) -> np.ndarray:
         """The image moved along the flow, (SIZE, SIZE, 2) in pixels."""
