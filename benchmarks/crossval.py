@@ -8,6 +8,7 @@ is tested once, by a detector that was not trained on them. Writes docs/crossval
 
 import statistics
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,32 @@ def experiments() -> dict[str, dict[str, Any]]:
 
 
 def run(name: str, overrides: Sequence[str]) -> None:
-    """Run the pipeline up to evaluate as experiment `name`, with params `overrides` such as split.fold=1."""
-    if name not in experiments():
-        params = [option for override in overrides for option in ("--set-param", override)]
-        subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *params, "evaluate"], check=True)
+    """Run the pipeline up to evaluate as experiment `name`, with params `overrides` such as split.fold=1.
+
+    A finished experiment of that name is kept if it had the same params, those of params.yaml included.
+    """
+    params = flatten(yaml.safe_load(Path("params.yaml").read_text()))
+    params |= {key: yaml.safe_load(value) for key, value in (override.split("=", 1) for override in overrides)}
+    row = experiments().get(name, {})
+    if row and all(row[key] == value for key, value in params.items() if key in row):
+        return
+    options = [option for override in overrides for option in ("--set-param", override)]
+    subprocess.run(["dvc", "exp", "run", "--temp", "--force", "--name", name, *options, "evaluate"], check=True)
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested params as `section.key` -> value."""
+    flat = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def check_committed() -> None:
+    """End the program if code differs from HEAD: experiments are listed by commit, and could not be told apart."""
+    changed = subprocess.check_output(["git", "status", "--porcelain", "--", "*.py", "dvc.yaml"], text=True)
+    if changed:
+        sys.exit(f"commit these changes first, or their experiments cannot be told apart:\n{changed}")
 
 
 def read_test_predictions(name: str) -> pd.DataFrame:
@@ -63,6 +86,7 @@ def mean_and_sd(values: Sequence[float]) -> str:
 
 
 def main() -> None:
+    check_committed()
     folds = yaml.safe_load(Path("params.yaml").read_text())["split"]["folds"]
     names = [f"fold-{fold}" for fold in range(folds)]
     for fold, name in enumerate(names):

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.crossval import NOTE, experiments, mean_and_sd, pooled_auc, run
+from benchmarks.crossval import NOTE, check_committed, experiments, mean_and_sd, pooled_auc, run
 
 QUICK = {"evaluate.robustness": "none"}
 NO_BLENDS = {"train.manipulations.blend": "0.0", "train.manipulations.self_blend": "0.0"}
@@ -62,6 +62,7 @@ def main() -> None:
         "--recipes", nargs="+", default=list(RECIPES), choices=RECIPES, metavar="RECIPE", help=", ".join(RECIPES)
     )
     args = parser.parse_args()
+    check_committed()
     for recipe in args.recipes:
         for fold in args.folds:
             overrides = [f"{key}={value}" for key, value in RECIPES[recipe].items()]

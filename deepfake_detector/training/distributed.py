@@ -57,20 +57,25 @@ class ProcessGroup:
         return total.item() / self.world_size
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """`model` with gradients averaged over the processes and, on GPUs, batch statistics of all of them.
-
-        timm's converter keeps the activation inside its batch norm layers; PyTorch's drops it.
-        """
+        """`model` with gradients averaged over the processes and, on GPUs, batch statistics of all of them."""
         if self.world_size == 1:
             return model
         if self.device.type == "cuda":
-            model = convert_sync_batchnorm(model)
-            return DistributedDataParallel(model, device_ids=[self.device.index])
+            return DistributedDataParallel(synchronize_batch_norm(model), device_ids=[self.device.index])
         return DistributedDataParallel(model)
 
     def shut_down(self) -> None:
         if self.world_size > 1:
             distributed.destroy_process_group()
+
+
+def synchronize_batch_norm(model: nn.Module) -> nn.Module:
+    """`model` with batch statistics taken over all processes.
+
+    timm's converter keeps the activation that its batch norm layers contain. PyTorch's converter drops it.
+    """
+    converted: nn.Module = convert_sync_batchnorm(model)
+    return converted
 
 
 def init_process_group() -> ProcessGroup:
