@@ -120,24 +120,60 @@ def test_experiment_with_other_training_leaves_the_faces_alone(clone):
     output = run(clone, "dvc", "exp", "run", "-S", "train.lr=0.002")
     assert ran(output) == ["train", "evaluate", "export", "infer"]
     assert "train.lr" in run(clone, "dvc", "params", "diff")
-    assert "evaluate.json" in run(clone, "dvc", "metrics", "diff", "--all")
     assert "ROC" in run(clone, "dvc", "plots", "diff", "HEAD", "--json")
     assert "train.lr" in run(clone, "dvc", "exp", "show", "--csv")
 
 
+def test_difference_of_metrics_fits_a_terminal(clone):
+    """Of 80 columns and 24 lines, between the committed run and the experiment."""
+    lines = run(clone, "dvc", "metrics", "diff").splitlines()
+    assert any("video.auc" in line or "video.log_loss" in line for line in lines)
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
+
+
+def test_training_of_earlier_params_comes_from_the_run_cache(clone):
+    output = run(clone, "dvc", "exp", "run", "-S", "train.lr=0.001")
+    assert ran(output) == [] and output.count("is cached - skipping run") >= 4
+
+
+def test_dvc_finds_python_without_an_activated_environment(clone):
+    (clone / ".venv").symlink_to(sys.prefix)
+    environment = {"PATH": "/usr/bin:/bin", "DVC_NO_ANALYTICS": "1", "HOME": os.environ.get("HOME", "/")}
+    done = subprocess.run(
+        [".venv/bin/dvc", "repro", "--force", "--single-item", "split"],
+        cwd=clone,
+        env=environment,
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (clone / ".venv").unlink()
+
+
 def test_further_corpus_is_extracted_once_and_judged_again_when_its_labels_change(clone):
     tree = yaml.safe_load((clone / "params.yaml").read_text())
-    tree["evaluate"]["corpora"] = {"second": {"videos": "data/sample", "labels": "second.csv"}}
+    (clone / "second corpus").mkdir()
+    second_labels = clone / "second corpus/it's [all] of $(them).csv"
+    tree["evaluate"]["corpora"] = {"second": {"videos": "data/sample", "labels": str(second_labels.relative_to(clone))}}
     (clone / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     labels = pd.read_csv(clone / "data/sample/labels.csv", dtype=str).iloc[:30]
-    labels.to_csv(clone / "second.csv", index=False)
+    labels.to_csv(second_labels, index=False)
     assert ran(run(clone, "dvc", "repro", "evaluate")) == ["corpus@second", "evaluate"]
     before = json.loads((clone / "reports/metrics.json").read_text())
     second = before["corpora"]["second"]
     assert (second["n"], second["coverage"]) == (30, 1) and {"slope", "ece", "auc_low"} <= set(second)
     assert before["corpora"]["all together"]["n"] == 30 + before["test"]["video"]["n"]
     labels.loc[0, "label"] = "fake" if labels.loc[0, "label"] == "real" else "real"
-    labels.to_csv(clone / "second.csv", index=False)
+    labels.to_csv(second_labels, index=False)
     assert ran(run(clone, "dvc", "repro", "evaluate")) == ["corpus@second", "evaluate"]
     after = json.loads((clone / "reports/metrics.json").read_text())["corpora"]["second"]
     assert after["real"] != second["real"]
+
+
+def test_sample_is_not_made_for_a_corpus_of_ones_own(clone, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(clone / "data/sample", own)
+    changes = {"data.videos": own, "data.labels": own / "labels.csv", "infer.videos": own / "demo"}
+    options = [option for key, value in changes.items() for option in ("-S", f"{key}={value}")]
+    run(clone, "dvc", "exp", "run", "--name", "own", *options, "sample")
+    assert [path.name for path in (clone / "data/sample").iterdir()] == ["README.txt"]
