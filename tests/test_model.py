@@ -1,12 +1,14 @@
 """The network: backbones of every family, start weights, mirror images, patches, and small convolutions."""
 
+import socket
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from deepfake_detector.training import small_map_conv
 from deepfake_detector.training.losses import ClassifierWithLoss
-from deepfake_detector.training.model import ModelError, create_model
+from deepfake_detector.training.model import MODELS, SHIPPED, ModelError, create_model
 from deepfake_detector.training.small_map_conv import SmallMapConv, use_small_map_convs
 
 BACKBONES = [
@@ -86,7 +88,7 @@ def test_imagenet_out_of_reach_is_an_error_that_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr("deepfake_detector.training.model.timm.create_model", unreachable)
     with pytest.raises(ModelError, match=r"cannot be fetched.*\.safetensors"):
-        create_model("resnet18", "imagenet")
+        create_model("resnet34", "imagenet")
 
 
 @pytest.mark.parametrize(("stride", "side"), [(1, 3), (2, 8), (2, 7), (1, 1)])
@@ -105,3 +107,17 @@ def test_convolution_of_a_small_map_as_a_product_gives_the_same_result_and_gradi
         results.append((answer, image.grad, layer.weight.grad, layer.bias.grad))
     for expected, got in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_imagenet_weights_of_resnet18_come_with_the_project(monkeypatch):
+    monkeypatch.setattr(socket, "socket", lambda *args, **kwargs: pytest.fail("something was fetched"))
+    state = create_model("resnet18", "imagenet").backbone.state_dict()
+    shipped = load_file(MODELS / SHIPPED["resnet18"][0])
+    assert all(torch.equal(state[name].half(), shipped[name].half()) for name in shipped if name != "conv1.weight")
+
+
+def test_damaged_imagenet_weights_are_refused(monkeypatch, tmp_path):
+    (tmp_path / SHIPPED["resnet18"][0]).write_bytes(b"other")
+    monkeypatch.setattr("deepfake_detector.training.model.MODELS", tmp_path)
+    with pytest.raises(ModelError, match="git checkout"):
+        create_model("resnet18", "imagenet")

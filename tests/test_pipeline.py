@@ -19,7 +19,7 @@ SMALL = {
     "split": {"folds": 3, "val_fraction": 0.4},
     "train": {"epochs": 1},
     "evaluate": {"bootstrap": 50, "robustness": "none"},
-    "model": {"backbone": "resnet10t"},
+    "model": {"backbone": "resnet10t", "weights": "none"},
 }
 
 

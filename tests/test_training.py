@@ -37,7 +37,7 @@ def project(in_project: Path) -> Path:
     """A folder where `python -m stages.train` finds the faces of twelve videos."""
     params = yaml.safe_load(Path("params.yaml").read_text())
     params["train"] |= SMALL
-    params["model"] |= {"backbone": "resnet10t"}
+    params["model"] |= {"backbone": "resnet10t", "weights": "none"}
     Path("params.yaml").write_text(yaml.safe_dump(params))
     rng = np.random.default_rng(0)
     faces, labels, splits = [], [], []
