@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 import yaml
 
 ROOT = Path(__file__).parent.parent
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "sample": {"pairs": 6},
     "extract": {"size": 128, "cache": False},
     "split": {"folds": 3, "val_fraction": 0.4},

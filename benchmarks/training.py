@@ -8,33 +8,32 @@ loading processes.
 
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 
 from deepfake_detector.corpora.face_table import load_face_table
-from deepfake_detector.training.augmentation import augment
-from deepfake_detector.training.dataset import Batch, FaceDataset, PairedBatchSampler, make_loader, prefetch
+from deepfake_detector.faces.extraction import read_geometry
+from deepfake_detector.training.dataset import Batch, make_loader, prefetch
 from deepfake_detector.training.device import autocast, pick_device
 from deepfake_detector.training.losses import ClassifierWithLoss
 from deepfake_detector.training.model import create_model
+from deepfake_detector.training.samplers import PairedBatchSampler
 from stages.params import Params, parse
+from stages.train import part, training_set
 
 
 def seconds(batches: Iterable[Batch], precision: str, params: Params) -> float:
     """Seconds of a training step, mean over the second pass through `batches`: the first warms up."""
     device = pick_device()
-    lesson = (
-        ClassifierWithLoss(create_model(params.model.backbone, places=params.train.mask > 0), params.train)
-        .to(device)
-        .train()
-    )
-    optimizer = torch.optim.AdamW(lesson.parameters(), fused=True)
+    settings = params.train
+    model = create_model(params.model.backbone, patch_head=settings.localization_weight > 0)
+    learner = ClassifierWithLoss(model, settings.ranking_weight, settings.localization_weight).to(device).train()
+    optimizer = torch.optim.AdamW(learner.parameters(), fused=True)
     for _ in range(2):
         started, steps = time.perf_counter(), 0
         for crops, labels in prefetch(batches, device):
             with autocast(device, precision):
-                loss = lesson(crops.to(device), labels.float().to(device))
+                loss = learner(crops.to(device), labels.float().to(device))
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -47,12 +46,15 @@ def seconds(batches: Iterable[Batch], precision: str, params: Params) -> float:
 def main() -> None:
     params = parse("train", __doc__ or "")
     settings = params.train
-    faces = load_face_table(params.data)
-    train = faces[faces["partition"] == "train"].reset_index(drop=True)
-    dataset = FaceDataset(train, Path(params.data.faces), augment, params.extract.margin)
+    faces = load_face_table(params.data.index, params.data.labels, params.data.videos, params.data.splits)
+    train = part(faces, "train")
+    dataset = training_set(train, read_geometry(params.data.index), params)
+    sampler = PairedBatchSampler(
+        train, settings.batch_size, settings.seed, settings.manipulations, settings.paired_batches
+    )
 
     def loader(workers: int) -> Iterable[Batch]:
-        return make_loader(dataset, PairedBatchSampler(train, settings), workers)
+        return make_loader(dataset, sampler, workers)
 
     memory = [batch for batch, _ in zip(loader(0), range(8), strict=False)] * 8  # a few, again and again
     base = seconds(memory, "bfloat16", params)

@@ -45,7 +45,7 @@ def open_archive(path: str) -> zipfile.ZipFile:
 def align_images(images: list[Image], geometry: Geometry, sources: Sources, folder: Path) -> list[dict[str, Any]]:
     """Write the archives of some images; their rows of the report and of the index."""
     detector = create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
-    results = []
+    results: list[dict[str, Any]] = []
     for image in images:
         data = np.frombuffer(open_archive(image.archive).read(image.file), np.uint8)
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -120,7 +120,7 @@ def main() -> None:
         write_index(path, rows, geometry)
     with atomic_path(Path(data.index).with_name("faces_as_they_are.parquet")) as path:
         write_index(path, [row for row in rows if row[2] == 0], geometry)
-    labels = pd.DataFrame([asdict(image) for image in images]).rename(columns={"file": "filepath"})
+    labels = pd.DataFrame.from_records([asdict(image) for image in images]).rename(columns={"file": "filepath"})
     labels["filepath"] = labels.pop("archive") + "/" + labels["filepath"]
     labels["source_video"] = labels["source_video"].where(labels["source_video"].isin(labels["video_id"]), "")
     with atomic_path(data.labels) as path:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import pandas as pd
+import torch
 from dvclive import Live
 from torch.utils.tensorboard import SummaryWriter
 
@@ -172,6 +173,25 @@ def describe(videos: pd.DataFrame, params: Params) -> str:
     return f"trained on {len(videos) - fakes} real and {fakes} fake videos of {Path(params.data.labels).stem}"
 
 
+def add_temporal_head(
+    model: FaceClassifier, kind: str, faces: pd.DataFrame, geometry: Geometry, params: Params, device: torch.device
+) -> None:
+    """Give `model` a temporal head of `kind` that learns from `faces` of the train partition."""
+    settings = params.train
+    fit_temporal_head(
+        model,
+        kind,
+        faces,
+        training_set(faces, geometry, params),
+        seed=settings.seed,
+        weight_decay=settings.weight_decay,
+        ranking_weight=settings.ranking_weight,
+        manipulations=settings.manipulations,
+        paired=settings.paired_batches,
+        device=device,
+    )
+
+
 def finish(
     model: FaceClassifier,
     state: TrainingState,
@@ -189,19 +209,7 @@ def finish(
     model.load_state_dict(state.best)
     scores = state.history[state.best_epoch]
     if params.model.temporal != "mean":
-        learn = part(faces, "train")
-        fit_temporal_head(
-            model,
-            params.model.temporal,
-            learn,
-            training_set(learn, geometry, params),
-            seed=settings.seed,
-            weight_decay=settings.weight_decay,
-            ranking_weight=settings.ranking_weight,
-            manipulations=settings.manipulations,
-            paired=settings.paired_batches,
-            device=group.device,
-        )
+        add_temporal_head(model, params.model.temporal, part(faces, "train"), geometry, params, group.device)
         scores |= validation.measure(model, settings.precision)
     calibration = calibrate(validation.score(model, "float32"), settings.operating_point, settings.aggregation)
     if not group.is_main:

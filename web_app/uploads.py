@@ -83,7 +83,7 @@ class UploadPool:
 
     def close(self) -> None:
         """Stop all predictions and delete all uploads."""
-        self.pool.stop()  # type: ignore[no-untyped-call]
+        self.pool.stop()
         self.pool.join()
         self.lock.close()
         shutil.rmtree(self.folder, ignore_errors=True)

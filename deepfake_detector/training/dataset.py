@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -110,7 +110,7 @@ def prefetch(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
             yield batch
 
 
-def make_loader(dataset: FaceDataset, sampler: Sampler[list[SampleKey]], workers: int) -> DataLoader:
+def make_loader(dataset: FaceDataset, sampler: Sampler[list[SampleKey]], workers: int) -> DataLoader[Any]:
     """Batches of `dataset` in the order of `sampler`, prepared by `workers` processes; 0: by this one."""
     context = None
     if workers:

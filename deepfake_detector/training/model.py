@@ -120,7 +120,8 @@ def _shipped_weights(backbone: str) -> Path | None:
 
 def _create_backbone(backbone: str, pretrained: bool, size: int) -> Any:
     """The timm model for crops of `size` pixels with one logit."""
-    for options in ({"img_size": size}, {}) if size else ({},):
+    choices: list[dict[str, Any]] = [{"img_size": size}, {}] if size else [{}]
+    for options in choices:
         try:
             return timm.create_model(backbone, pretrained=pretrained, num_classes=1, **options)
         except TypeError:

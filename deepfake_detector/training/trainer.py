@@ -96,7 +96,7 @@ class TrainingState:
 def fit(
     model: FaceClassifier,
     losses: tuple[float, float],
-    loader: DataLoader,
+    loader: DataLoader[Any],
     sampler: PairedBatchSampler,
     validate: Callable[[FaceClassifier], Scores],
     schedule: Schedule,
@@ -173,7 +173,7 @@ def _train_epoch(
     average: AveragedModel | None,
     optimizer: torch.optim.Optimizer,
     scheduler: Scheduler,
-    loader: DataLoader,
+    loader: DataLoader[Any],
     schedule: Schedule,
     group: ProcessGroup,
     state: TrainingState,
