@@ -45,7 +45,7 @@ def main() -> None:
         visual = compare_faces(labels, data, settings)
         all_links = links(labels, visual)
         assignment = assign(labels, all_links, settings, previous)
-    except (LabelsError, FaceIndexError, VisualLinksError, SplitError) as error:
+    except (LabelsError, FaceIndexError, VisualLinksError, SplitError, ImportError) as error:
         fail(str(error))
     splits = assignment.table
     leaks = find_leaks(splits.set_index("video_id")["partition"], all_links)

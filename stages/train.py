@@ -40,7 +40,10 @@ from deepfake_detector.training.validation import Validation, calibrate
 from stages.params import Params, fail, parse
 
 NOT_SHAPING = {"workers", "checkpoint", "state", "logs"}  # keys of the section train that the weights do not depend on
-SAMPLE = "trained on the sample corpus: grey photographs of 40 people; not meant for real videos"
+SAMPLE = (
+    "trained on the sample corpus: grey photographs of 40 people, with faces swapped by three simple methods. It flags "
+    "genuine recordings of other kinds. Use it to try things out, never to judge a real video"
+)
 LIBRARIES = ("av", "numpy", "opencv-python", "timm", "torch")
 
 

@@ -46,10 +46,10 @@ def project(tmp_path_factory, exported, real_clip):
     folder = tmp_path_factory.mktemp("project")
     params = (ROOT / "params.yaml").read_text().split("\napp:")[0]
     (folder / "params.yaml").write_text(params + "\napp: " + LIMITS.model_dump_json() + "\n")
-    for name in ("checkpoints", "data/sample/infer", "uploads"):
+    for name in ("checkpoints", "data/sample/demo", "uploads"):
         (folder / name).mkdir(parents=True)
     shutil.copy(exported, folder / "checkpoints/best.onnx")
-    shutil.copy(real_clip, folder / "data/sample/infer/one_person.mp4")
+    shutil.copy(real_clip, folder / "data/sample/demo/one_person.mp4")
     shutil.copytree(ROOT / ".streamlit", folder / ".streamlit")
     return folder
 

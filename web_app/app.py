@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from deepfake_detector.inference.backends import read_config
 from deepfake_detector.inference.task import PredictionSettings
 from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import App, Params, parse
@@ -13,10 +14,7 @@ from web_app.uploads import PendingUpload, Result, UploadPool, failure, open_upl
 CAUTION = (
     "**A score is evidence, not proof.** A detector makes errors, and it knows only the kinds of manipulation and "
     "of recording that it was trained on. Do not accuse anybody because of it: look at the faces and moments that "
-    "it points to, and ask where the video comes from.\n\n"
-    "A detector that `make repro` trained on the sample corpus knows only grey photographs of 40 people, with "
-    "faces swapped by three simple methods, and flags genuine recordings of other kinds: use it to try this page, "
-    "never to judge a real video. The README says how to train on a real corpus."
+    "it points to, and ask where the video comes from."
 )
 MAX_RESULTS = 6  # results that a visitor sees
 NO_DETECTOR = "There is no detector yet. Make one with the command below, then reload this page."
@@ -36,7 +34,13 @@ def main() -> None:
         st.error(NO_DETECTOR, icon=":material/error:")
         st.code("make repro", language="console")
         return
-    st.warning(CAUTION, icon=":material/balance:")
+    try:
+        config = read_config(params.app.checkpoint)
+    except CheckpointError as error:
+        st.error(escape_markdown(str(error)), icon=":material/error:")
+        return
+    about = f"\n\nThis detector was {escape_markdown(config.description)}." if config.description else ""
+    st.warning(CAUTION + about, icon=":material/balance:")
     show_inputs(params)
     if st.session_state.uploads:
         show_progress()
@@ -69,7 +73,7 @@ def show_inputs(params: Params) -> None:
         max_upload_size=app.megabytes,
         on_change=lambda: submit_uploads(app, key, heatmap),
     )
-    clips = sorted(Path(params.data.videos, "infer").glob("*.mp4"))
+    clips = sorted(Path(params.sample.output, "demo").glob("*.mp4"))
     if clips:
         st.write("Or try one of the sample clips:")
         for column, clip in zip(st.columns(len(clips)), clips, strict=True):

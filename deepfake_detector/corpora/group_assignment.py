@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pymetis
 from scipy.sparse import coo_matrix, csr_matrix, triu
 
 from deepfake_detector.corpora.split_units import Units
@@ -124,6 +123,10 @@ def _minimum_cut(incidence: csr_matrix, weight: np.ndarray, fractions: list[floa
     edges = (edges + edges.T).tocsr()
     if len(weight) <= len(fractions) or not edges.nnz:
         return np.arange(len(weight)) % len(fractions)
+    try:
+        import pymetis
+    except ImportError as error:
+        raise ImportError("split needs pymetis, which has no build for Windows: run it in WSL") from error
     tries = 100 if edges.nnz < 100_000 else 1  # METIS returns the best of them
     _, parts = pymetis.part_graph(
         len(fractions),

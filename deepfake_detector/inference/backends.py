@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 
 from deepfake_detector.inference.task import backend_name
 from deepfake_detector.training.batching import batch_lengths
@@ -87,6 +88,17 @@ def open_backend(checkpoint: str, device: str = "auto") -> Backend:
         DeviceError: for a device that is not available.
     """
     return TorchBackend(checkpoint, device) if backend_name(checkpoint) == "torch" else OnnxBackend(checkpoint, device)
+
+
+def read_config(checkpoint: str) -> DetectorConfig:
+    """What a detector file says of itself, without loading its network. Raises CheckpointError."""
+    if backend_name(checkpoint) != "torch":
+        return OnnxBackend(checkpoint, "cpu").config
+    try:
+        with safe_open(checkpoint, "numpy") as file:
+            return DetectorConfig.model_validate_json((file.metadata() or {}).get("detector", ""))
+    except (SafetensorError, OSError, ValidationError) as error:
+        raise CheckpointError(f"{checkpoint} is no detector of this version: {error}") from error
 
 
 def network_input(crops: np.ndarray) -> np.ndarray:

