@@ -1,1 +1,1 @@
-"""What proves the claims: each module prints the table that the documentation quotes."""
+"""Benchmarks behind the documented figures: each module prints the table that the documentation quotes."""

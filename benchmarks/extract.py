@@ -30,7 +30,7 @@ import av
 import cv2
 import numpy as np
 
-from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.detectors.search import CoarseToFineDetector
 from deepfake_detector.faces.extraction import Geometry, extract_faces
 from deepfake_detector.faces.sampling import evenly_spread
@@ -67,7 +67,7 @@ def extraction(name: str, weights: str = "none") -> Callable[[Path], int]:
     import scipy.optimize  # noqa: F401  (loaded by the first video of a process that shows two people)
 
     geometry = Geometry(FRAMES, SIZE, MARGIN, name, THRESHOLD, weights)
-    detector = create_detector(name, THRESHOLD, weights)
+    detector = create_face_detector(name, THRESHOLD, weights)
     detector.detect(np.zeros((288, 288, 3), np.uint8))
     return lambda path: len({face.frame for face in extract_faces(path, geometry, detector, "all").faces})
 
@@ -130,7 +130,7 @@ def long(videos: list[Path], yunet: str | None) -> None:
 def landmarks(videos: list[Path], yunet: str | None) -> None:
     """Mean distance in eye distances over four frames of each video, searched and redetected from the frame before."""
     for name, weights in detectors(yunet).items():
-        detector = create_detector(name, THRESHOLD, weights)
+        detector = create_face_detector(name, THRESHOLD, weights)
         assert isinstance(detector, CoarseToFineDetector)
         errors: dict[str, list[float]] = {"searched": [], "redetected": []}
         for path in videos:

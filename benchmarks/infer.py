@@ -35,9 +35,9 @@ from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.backends import Backend, OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx, largest_difference, quantize_onnx
 from deepfake_detector.inference.predict import predict_video
-from deepfake_detector.inference.task import PredictionSettings, PredictionTask
+from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
 from deepfake_detector.training.batching import track_ids
-from stages.export import training_crops, video_and_face_auc
+from stages.export import training_crops, video_and_frame_auc
 from stages.params import parse
 
 SECONDS, RATE, SIZE = 10, 25, (1280, 720)
@@ -141,7 +141,7 @@ def compare_backends(backends: dict[str, Backend], faces: pd.DataFrame, folder: 
     print("\n| " + " | ".join(columns) + " |")
     print("|---|---|---|---|---|---|")
     for name, backend in backends.items():
-        video, face = video_and_face_auc(test, backend.score(crops, people))
+        video, face = video_and_frame_auc(test, backend.score(crops, people))
         difference = largest_difference(backends["PyTorch"], backend, crops, people)
         speed = f"{speeds[name]:.0f} | {speeds[name] / speeds['PyTorch']:.2f}"
         print(f"| {name} | {speed} | {difference:.1e} | {video:.4f} | {face:.4f} |")

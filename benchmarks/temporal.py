@@ -23,9 +23,9 @@ from deepfake_detector.training.device import make_deterministic, pick_device
 from deepfake_detector.training.model import FaceClassifier
 from deepfake_detector.training.samplers import SequentialBatches
 from deepfake_detector.training.scoring import predict_logits
-from stages.export import video_and_face_auc
+from stages.export import video_and_frame_auc
 from stages.params import Params, parse
-from stages.train import add_temporal_head, part
+from stages.train import add_temporal_head, select_partition
 
 HEADS = ("mean", "gru", "attention")
 OUTPUT = Path("docs/temporal.md")
@@ -43,7 +43,7 @@ def test_aucs(
 ) -> tuple[float, float]:
     """AUC of videos and of faces."""
     loader = make_loader(FaceDataset(faces, folder), SequentialBatches(batch_lengths(track_ids(faces), 64, head)), 0)
-    return video_and_face_auc(faces, predict_logits(model, (crops for crops, _ in loader), device))
+    return video_and_frame_auc(faces, predict_logits(model, (crops for crops, _ in loader), device))
 
 
 def compare_heads(name: str, params: Params) -> dict[str, tuple[float, float]]:
@@ -52,7 +52,7 @@ def compare_heads(name: str, params: Params) -> dict[str, tuple[float, float]]:
         model, _ = load_detector(of_revision(name, params.train.checkpoint, Path(work)))
         splits = of_revision(name, params.data.splits, Path(work))
         faces = load_face_table(params.data.index, params.data.labels, params.data.videos, splits)
-    train, test = part(faces, "train"), part(faces, "test")
+    train, test = select_partition(faces, "train"), select_partition(faces, "test")
     geometry = read_geometry(params.data.index)
     result = {}
     for head in HEADS:

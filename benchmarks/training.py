@@ -1,4 +1,4 @@
-"""What feeding costs: seconds of an epoch, against the same steps on batches that are already in memory.
+"""Cost of data loading: milliseconds of a training step, against the same steps on batches that are in memory.
 
     python -m benchmarks.training
 
@@ -19,7 +19,7 @@ from deepfake_detector.training.losses import ClassifierWithLoss
 from deepfake_detector.training.model import create_model
 from deepfake_detector.training.samplers import PairedBatchSampler
 from stages.params import Params, parse
-from stages.train import part, training_set
+from stages.train import select_partition, training_set
 
 
 def seconds(batches: Iterable[Batch], precision: str, params: Params) -> float:
@@ -47,7 +47,7 @@ def main() -> None:
     params = parse("train", __doc__ or "")
     settings = params.train
     faces = load_face_table(params.data.index, params.data.labels, params.data.videos, params.data.splits)
-    train = part(faces, "train")
+    train = select_partition(faces, "train")
     dataset = training_set(train, read_geometry(params.data.index), params)
     sampler = PairedBatchSampler(
         train, settings.batch_size, settings.seed, settings.manipulations, settings.paired_batches

@@ -1,4 +1,4 @@
-"""A digest of the code behind a result: it changes when the code computes something else, and not with a comment."""
+"""A digest of the code behind a result: it changes when the code computes something else, but not with a comment."""
 
 import ast
 import hashlib

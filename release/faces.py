@@ -25,7 +25,7 @@ import pandas as pd
 from deepfake_detector.faces.alignment import align_face
 from deepfake_detector.faces.archive import encode_crop, write_archive
 from deepfake_detector.faces.detections import Detection
-from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Face, Geometry, index_rows, write_index
 from deepfake_detector.files import atomic_path
 from deepfake_detector.parallel_map import parallel_map
@@ -44,7 +44,7 @@ def open_archive(path: str) -> zipfile.ZipFile:
 
 def align_images(images: list[Image], geometry: Geometry, sources: Sources, folder: Path) -> list[dict[str, Any]]:
     """Write the archives of some images; their rows of the report and of the index."""
-    detector = create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
+    detector = create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
     results: list[dict[str, Any]] = []
     for image in images:
         data = np.frombuffer(open_archive(image.archive).read(image.file), np.uint8)

@@ -26,7 +26,7 @@ from deepfake_detector.evaluation.results import Results, all_metrics, evaluate_
 from deepfake_detector.evaluation.robustness import RobustnessStudy
 from deepfake_detector.evaluation.robustness_plan import PLANS
 from deepfake_detector.evaluation.scored_videos import PREDICTION_COLUMNS, ScoreCrops, ScoredVideos, score_videos
-from deepfake_detector.evaluation.tables import Bootstrap
+from deepfake_detector.evaluation.tables import Resampling
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
 from deepfake_detector.training.batching import batch_lengths, track_ids
@@ -129,12 +129,12 @@ def measure(
     config: DetectorConfig,
 ) -> Results:
     settings = params.evaluate
-    bootstrap = Bootstrap(settings.bootstrap, settings.seed)
-    results = evaluate_detector(own, others, config.calibration, labels, bootstrap)
+    resampling = Resampling(settings.bootstrap, settings.seed)
+    results = evaluate_detector(own, others, config.calibration, labels, resampling)
     results["robustness"] = []
     if settings.robustness != "none":
         plan = PLANS[settings.robustness]
-        study = RobustnessStudy(plan, own, score, config.calibration, bootstrap, config.geometry)
+        study = RobustnessStudy(plan, own, score, config.calibration, resampling, config.geometry)
         results["robustness"] = study.measure()
     return results
 

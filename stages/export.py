@@ -23,10 +23,10 @@ from deepfake_detector.corpora.labels import LabelsError
 from deepfake_detector.corpora.sample_corpus import PEOPLE
 from deepfake_detector.corpora.sample_corpus.people import ZOOM, photographs
 from deepfake_detector.evaluation.aggregation import aggregate_videos
-from deepfake_detector.evaluation.metrics import video_auc
+from deepfake_detector.evaluation.metrics import roc_auc
 from deepfake_detector.faces.alignment import align_face
 from deepfake_detector.faces.archive import read_table_crops
-from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Geometry
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.files import atomic_path
@@ -72,7 +72,7 @@ def comparison_crops(geometry: Geometry, photos: int) -> tuple[list[np.ndarray],
     The crops are uint8 BGR of the size that `geometry` gives. The default face detector serves for any checkpoint: it
     only decides where the crop is cut.
     """
-    detector = create_detector("centerface", 0.5)
+    detector = create_face_detector("centerface", 0.5)
     photographed = [(person, photo) for person in PEOPLE for photo in photographs(person)]
     crops: list[np.ndarray] = []
     people: list[Hashable] = []
@@ -112,17 +112,17 @@ def print_auc_change(exact: Path, quantized: Path, faces: pd.DataFrame, folder: 
     crops = list(read_table_crops(validation, folder))
     people = track_ids(validation)
     before, after = (
-        video_and_face_auc(validation, OnnxBackend(path, "cpu").score(crops, people)) for path in (exact, quantized)
+        video_and_frame_auc(validation, OnnxBackend(path, "cpu").score(crops, people)) for path in (exact, quantized)
     )
     for level, a, b in zip(("video", "face"), before, after, strict=True):
         print(f"validation {level} AUC {a:.4f} in float32, {b:.4f} in INT8: difference {b - a:+.4f}")
 
 
-def video_and_face_auc(faces: pd.DataFrame, logits: np.ndarray) -> tuple[float, float]:
+def video_and_frame_auc(faces: pd.DataFrame, logits: np.ndarray) -> tuple[float, float]:
     """AUC of videos, aggregated by the mean logit, and AUC of single faces."""
     videos = aggregate_videos(faces.assign(logit=logits))
     labels = faces.drop_duplicates("video_id").set_index("video_id")["label"]
-    return video_auc(labels.loc[videos.index], videos["logit"]), video_auc(faces["label"], logits)
+    return roc_auc(labels.loc[videos.index], videos["logit"]), roc_auc(faces["label"], logits)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import pandas as pd
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.faces.batch_extraction import STATUSES, ArchiveFolderError, extract_videos, replaced_folder
 from deepfake_detector.faces.cache import FaceCache
-from deepfake_detector.faces.detectors import DetectorError, weights_hash
+from deepfake_detector.faces.detectors import FaceDetectorError, weights_hash
 from deepfake_detector.faces.extraction import Geometry, write_index
 from deepfake_detector.faces.sources import find_videos, name_videos
 from deepfake_detector.files import atomic_path
@@ -31,7 +31,7 @@ def main() -> None:
     data = further_corpus(params) if params.extract.corpus != "none" else params.data
     try:
         report = extract(params.extract, data)
-    except (LabelsError, DetectorError) as error:
+    except (LabelsError, FaceDetectorError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
         fail(f"data.faces = {error}")

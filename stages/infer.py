@@ -19,8 +19,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from deepfake_detector.faces.sources import find_videos, name_videos
-from deepfake_detector.inference.batch import (
-    COLUMNS,
+from deepfake_detector.inference.batch_prediction import (
+    TABLE_COLUMNS,
     Row,
     delete_partial_files,
     finished_rows,
@@ -28,7 +28,7 @@ from deepfake_detector.inference.batch import (
     table_row,
     write_tables,
 )
-from deepfake_detector.inference.task import (
+from deepfake_detector.inference.prediction_task import (
     CAUTION,
     DeviceError,
     OutputError,
@@ -105,7 +105,7 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, tim
         print(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
     remaining = [i for i in range(len(tasks)) if i not in rows]
     with unfinished.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows.values())
         for position, record in run_tasks([tasks[i] for i in remaining], workers, timeout):

@@ -7,6 +7,7 @@ allowed, or that has no effect, ends the program with exit status 2 and a messag
 
 import difflib
 import glob
+import json
 import logging
 import sys
 import textwrap
@@ -34,13 +35,13 @@ from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
 PARAMS_FILE = Path("params.yaml")
 PARTITIONS = ("train", "val", "test", "excluded")
 
-# The sections that a stage reads, its own first. An option of another section would have no effect, and is refused.
+# The sections and keys that a stage reads, its own section first. Another option would have no effect, and is refused.
 READS = {
-    "sample": ("sample", "data", "infer"),
-    "extract": ("extract", "data", "evaluate"),
+    "sample": ("sample", "data.labels", "infer.videos"),
+    "extract": ("extract", "data", "evaluate.corpora"),
     "split": ("split", "data"),
-    "train": ("train", "model", "data", "sample"),
-    "evaluate": ("evaluate", "data", "split", "sample"),
+    "train": ("train", "model", "data", "sample.output"),
+    "evaluate": ("evaluate", "data", "split.allow_leaks", "sample.output"),
     "export": ("export", "data"),
     "infer": ("infer",),
     "app": ("app",),
@@ -159,7 +160,7 @@ class Extract(Section):
         description="image format of the crops; jpg: quality 95, 4:4:4; png: lossless and five times larger"
     )
     detector: Annotated[str, one_of(DETECTORS)] = Field(
-        description="face detector; yunet is the fastest and needs extract.detector_weights; "
+        description=f"face detector: {', '.join(DETECTORS)}; yunet is the fastest and needs extract.detector_weights; "
         "retinaface downloads its weights"
     )
     detector_weights: Annotated[str, in_folder("models")] = Field(
@@ -199,7 +200,7 @@ class Split(Section):
         description="share of the videos above which a group is divided by people, and fakes between them excluded",
     )
     previous_splits: Annotated[str, in_folder("data")] = Field(
-        description="earlier splits CSV in data/ whose videos keep their partition; none: start anew"
+        description="earlier splits CSV in data/ whose videos keep their partition; none: a new split"
     )
     allow_leaks: Annotated[list[Annotated[str, one_of(LINK_KINDS)]], BeforeValidator(_words)] = Field(
         description="kinds of links that may cross partitions: " + ", ".join(LINK_KINDS)
@@ -209,7 +210,8 @@ class Split(Section):
 class Model(Section):
     backbone: str = Field(description="name of a timm model")
     temporal: Annotated[str, one_of(["mean", *TEMPORAL_HEADS])] = Field(
-        description="how the frames of a person are combined; mean: each is scored alone; others: a head over time"
+        description="how the frames of a person are combined; mean: each is scored alone; a temporal head: "
+        + ", ".join(TEMPORAL_HEADS)
     )
     weights: Annotated[str, in_folder("models", "imagenet")] = Field(
         description="start weights: none (random), imagenet, or a .safetensors file of the backbone in models/"
@@ -236,29 +238,32 @@ class Train(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="decay of the moving average of the weights; 0: no average"
     )
-    patience: PositiveInt = Field(description="epochs without a better validation loss after which training stops")
+    patience: PositiveInt = Field(
+        description="training stops after so many epochs without a validation loss within one standard error of the lowest"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        description="precision of the forward pass; auto: bfloat16 where the hardware computes in it"
+        description="precision of the forward pass; auto: bfloat16 where the hardware computes in it, else float32"
     )
     paired_batches: bool = Field(
         description="put each fake beside its own original in the batch; false: beside any real face"
     )
     augment: Literal["none", "standard", "strong"] = Field(
         description="augmentation with geometry, light, scaling, blur, noise and compression; none: mirror only; "
-        "strong: for long trainings from good weights"
+        "strong: for long trainings"
     )
     manipulations: Annotated[dict[str, Share], AfterValidator(_manipulations)] = Field(
         description="share of the fakes in a batch that are made from real faces during training, by manipulation: "
         + ", ".join(MANIPULATIONS)
     )
     ranking_weight: Share = Field(
-        description="weight of the loss that ranks a fake above its own original; cross-entropy has the rest"
+        description="weight of the loss that ranks a fake above its original; cross-entropy has the weight 1 minus this"
     )
     localization_weight: float = Field(
-        ge=0, description="weight of the loss that asks where a fake differs from its original; 0: no localization"
+        ge=0, description="weight of the localization loss, which predicts the changed patches of a fake; 0: off"
     )
     aggregation: Annotated[str, one_of(AGGREGATORS)] = Field(
-        description="how the logits of a person's frames become one logit; calibration is fitted for it"
+        description="how the logits of a person's frames become one logit; calibration is fitted for it: "
+        + ", ".join(AGGREGATORS)
     )
     operating_point: str = Field(
         pattern=r"^(eer|youden|fpr=0?\.\d+)$",
@@ -288,7 +293,7 @@ class Evaluate(Section):
     batch_size: PositiveInt = Field(description="faces scored at once")
     robustness: Literal["none", "quick", "full"] = Field(
         description="score test videos again after compression, scaling, blur, noise and light; "
-        "quick: some videos, few levels"
+        "none: do not; quick: some videos, few levels; full: all videos, all levels"
     )
     corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$"), AfterValidator(_corpus_name)], Corpus] = Field(
         description="further corpora to test on: a name with its videos and labels"
@@ -316,7 +321,7 @@ class Infer(Section):
         description="annotated video; none: not written; heatmap: boxes with Grad-CAM heat maps (PyTorch only)"
     )
     timeline: bool = Field(description="write a picture of the scores over time for each video")
-    timeout: PositiveFloat = Field(description="seconds after which one video is given up, its pictures included")
+    timeout: PositiveFloat = Field(description="seconds after which one video is stopped, its pictures included")
     error_status: Count = Field(description="exit status if some video could not be read")
     workers: Count = Field(description="processes; 0: one for each core")
 
@@ -327,7 +332,7 @@ class App(Section):
     megabytes: PositiveInt = Field(description="largest upload")
     seconds: PositiveInt = Field(description="longest video")
     megapixels: PositiveFloat = Field(description="largest picture; 8.3 is 4K")
-    timeout: PositiveInt = Field(description="seconds after which one video is given up")
+    timeout: PositiveInt = Field(description="seconds after which one video is stopped")
     waiting: PositiveInt = Field(description="videos that one visitor may have in progress")
     workers: Count = Field(description="processes; 0: one for each core, and at least two")
 
@@ -413,8 +418,8 @@ def _read_words(argv: list[str], stage: str) -> tuple[dict[str, str], list[str]]
                 fail(
                     f"unknown option --{name}; " + (f"did you mean --{' or --'.join(near)}?" if near else "see --help")
                 )
-            if name.partition(".")[0] not in READS[stage]:
-                fail(f"--{name} has no effect: this stage reads the sections {', '.join(READS[stage])}")
+            if not any(name == read or name.startswith(f"{read}.") for read in READS[stage]):
+                fail(f"--{name} has no effect: this stage reads {', '.join(READS[stage])}")
             if not equals and (value := next(words, "--")).startswith("--"):
                 fail(f"--{name} needs a value")
             options[name] = value
@@ -439,11 +444,15 @@ def _help(stage: str, description: str, tree: dict[str, Any], operands: str) -> 
     ]
     if operands:
         lines += ["", f"PATH sets {operands}."]
-    for name in READS[stage]:
+    for read in READS[stage]:
+        name, _, only = read.partition(".")
         lines += ["", "Keys of this stage:" if name == stage else f"Keys of {name}:"]
         for key, field in section_type(name).model_fields.items():
+            if only not in ("", key):
+                continue
             option = f"--{key.replace('_', '-')}, --{name}.{key}" if name == stage else f"--{name}.{key}"
-            text = f"{field.description} [{tree.get(name, {}).get(key)}]"
+            value = tree.get(name, {}).get(key)
+            text = f"{field.description} [{value if isinstance(value, str) else json.dumps(value)}]"
             lines += [f"  {option}", textwrap.fill(text, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)]
     return "\n".join(lines)
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import pandas as pd
 
-from deepfake_detector.corpora import LINK_KINDS, SIDES
+from deepfake_detector.corpora import LINK_KINDS, PARTITIONS
 from deepfake_detector.corpora.face_table import VISUAL_LINKS
 from deepfake_detector.corpora.identity_graph import Links, links
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.corpora.leakage import count_leaks, find_leaks
 from deepfake_detector.corpora.plots import plot_split
 from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitError, assign_splits, moved_videos
-from deepfake_detector.corpora.visual_links import COLUMNS, VisualLinksError, find_visual_links
+from deepfake_detector.corpora.visual_links import VISUAL_LINK_COLUMNS, VisualLinksError, find_visual_links
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
 from stages.params import Data, Split, fail, parse
@@ -51,7 +51,7 @@ def main() -> None:
     leaks = find_leaks(splits.set_index("video_id")["partition"], all_links)
     moved = moved_videos(labels, assignment) if settings.strategy == "repair" else pd.DataFrame(columns=["video_id"])
     excluded = splits.loc[assignment.side < 0, ["video_id"]].assign(reason=assignment.reason[assignment.side < 0])
-    write_csv(pd.DataFrame(columns=COLUMNS) if visual is None else visual, report / VISUAL_LINKS)
+    write_csv(pd.DataFrame(columns=VISUAL_LINK_COLUMNS) if visual is None else visual, report / VISUAL_LINKS)
     write_csv(excluded, report / "excluded.csv")
     write_csv(leaks, report / "leaks.csv")
     write_csv(moved, report / "moved.csv")
@@ -169,11 +169,11 @@ def leak_message(leaks: pd.DataFrame, report: Path) -> str:
 def summarize(labels: pd.DataFrame, splits: pd.DataFrame, leaks: dict[str, int | None], moved: int) -> dict[str, Any]:
     """The content of split.json."""
     partition, fake = splits["partition"], labels["label"]
-    names = (*SIDES, "excluded")
+    names = (*PARTITIONS, "excluded")
     return {
         "videos": {name: int((partition == name).sum()) for name in names},
         "fakes": {name: int(fake[partition == name].sum()) for name in names},
-        "groups": {name: int(splits.loc[partition == name, "group"].nunique()) for name in SIDES},
+        "groups": {name: int(splits.loc[partition == name, "group"].nunique()) for name in PARTITIONS},
         "excluded_fakes": round(float(fake[partition == "excluded"].sum() / max(1, fake.sum())), 6),
         "moved": moved,
         "leaks": leaks,

@@ -31,15 +31,20 @@ from deepfake_detector.training.augmentation import augmentation
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
 from deepfake_detector.training.dataset import FaceDataset, make_loader
 from deepfake_detector.training.device import computes_in_bfloat16, make_deterministic
-from deepfake_detector.training.distributed import ProcessGroup, init_process_group
+from deepfake_detector.training.distributed import DistributedContext, init_process_group
 from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
 from deepfake_detector.training.samplers import PairedBatchSampler
 from deepfake_detector.training.temporal_heads import fit_temporal_head
-from deepfake_detector.training.trainer import Schedule, Scores, TrainingState, fit
+from deepfake_detector.training.trainer import EpochMetrics, Schedule, TrainingState, fit
 from deepfake_detector.training.validation import Validation, calibrate
 from stages.params import Params, fail, parse
 
-NOT_SHAPING = {"workers", "checkpoint", "state", "logs"}  # keys of the section train that the weights do not depend on
+NO_HYPERPARAMETERS = {
+    "workers",
+    "checkpoint",
+    "state",
+    "logs",
+}  # keys of the section train that the weights do not depend on
 SAMPLE = (
     "trained on the sample corpus: grey photographs of 40 people, with faces swapped by three simple methods. It flags "
     "genuine recordings of other kinds. Use it to try things out, never to judge a real video"
@@ -50,34 +55,34 @@ LIBRARIES = ("av", "numpy", "opencv-python", "timm", "torch")
 def main() -> None:
     params = parse("train", __doc__ or "")
     cv2.setNumThreads(1)  # faces are prepared beside the network, which needs all cores
-    group = init_process_group()
+    context = init_process_group()
     try:
         faces = load_face_table(params.data.index, params.data.labels, params.data.videos, params.data.splits)
         geometry = read_geometry(params.data.index)
-        check(faces, params, group)
-        make_deterministic(params.train.seed, group.device)
+        check_trainable(faces, params, context)
+        make_deterministic(params.train.seed, context.device)
         model = create_model(
             params.model.backbone, params.model.weights, geometry.size, patch_head=params.train.localization_weight > 0
         )
     except (LabelsError, ModelError) as error:
         fail(str(error))
-    model.to(group.device)
-    validation = Validation(part(faces, "val"), Path(params.data.faces), params.model.temporal, group)
-    state = train(model, part(faces, "train"), validation, geometry, params, group)
-    finish(model, state, validation, faces, geometry, params, group)
-    group.shut_down()
+    model.to(context.device)
+    validation = Validation(select_partition(faces, "val"), Path(params.data.faces), params.model.temporal, context)
+    state = train(model, select_partition(faces, "train"), validation, geometry, params, context)
+    calibrate_and_save(model, state, validation, faces, geometry, params, context)
+    context.shut_down()
 
 
-def part(faces: pd.DataFrame, partition: str) -> pd.DataFrame:
+def select_partition(faces: pd.DataFrame, partition: str) -> pd.DataFrame:
     return faces[faces["partition"] == partition].reset_index(drop=True)
 
 
-def check(faces: pd.DataFrame, params: Params, group: ProcessGroup) -> None:
+def check_trainable(faces: pd.DataFrame, params: Params, context: DistributedContext) -> None:
     """End the stage where nothing can be learnt."""
-    if params.train.batch_size % (2 * group.world_size):
+    if params.train.batch_size % (2 * context.world_size):
         fail(
-            f"train.batch_size = {params.train.batch_size} cannot be shared as whole pairs among {group.world_size} "
-            f"processes; it must be a multiple of {2 * group.world_size}"
+            f"train.batch_size = {params.train.batch_size} cannot be shared as whole pairs among {context.world_size} "
+            f"processes; it must be a multiple of {2 * context.world_size}"
         )
     for name in ("train", "val"):
         for label, word in ((0, "real"), (1, "fake")):
@@ -94,7 +99,7 @@ def train(
     validation: Validation,
     geometry: Geometry,
     params: Params,
-    group: ProcessGroup,
+    context: DistributedContext,
 ) -> TrainingState:
     """Train `model` on `faces` of the train partition; the final state of training."""
     settings = params.train
@@ -105,12 +110,12 @@ def train(
         settings.seed,
         settings.manipulations,
         settings.paired_batches,
-        group.rank,
-        group.world_size,
+        context.rank,
+        context.world_size,
     )
     schedule = Schedule(**{name: getattr(settings, name) for name in Schedule.__dataclass_fields__})
-    fingerprint = training_fingerprint(params, geometry, group)
-    with journal(params, group, fingerprint[:8]) as report:
+    fingerprint = training_fingerprint(params, geometry, context)
+    with epoch_logger(params, context, fingerprint[:8]) as report:
         return fit(
             model,
             (settings.ranking_weight, settings.localization_weight),
@@ -118,7 +123,7 @@ def train(
             sampler,
             lambda network: validation.measure(network, settings.precision),
             schedule,
-            group,
+            context,
             Path(settings.state),
             fingerprint,
             report,
@@ -129,7 +134,7 @@ def training_set(faces: pd.DataFrame, geometry: Geometry, params: Params) -> Fac
     return FaceDataset(faces, Path(params.data.faces), augmentation(params.train.augment), geometry.margin)
 
 
-def training_fingerprint(params: Params, geometry: Geometry, group: ProcessGroup) -> str:
+def training_fingerprint(params: Params, geometry: Geometry, context: DistributedContext) -> str:
     """A digest of all that shapes the weights: data, params, code, libraries, and how sums are computed."""
     data = corpus_fingerprint(params.data.labels, params.data.index, params.data.splits)
     parts = {
@@ -137,7 +142,7 @@ def training_fingerprint(params: Params, geometry: Geometry, group: ProcessGroup
         "params": shaping_params(params),
         "geometry": vars(geometry),
         "code": code_fingerprint(["stages.train"], LIBRARIES),
-        "device": [group.device.type, group.world_size, computes_in_bfloat16(group.device)],
+        "device": [context.device.type, context.world_size, computes_in_bfloat16(context.device)],
         "weights": file_sha256(params.model.weights) if Path(params.model.weights).is_file() else "",
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -145,13 +150,15 @@ def training_fingerprint(params: Params, geometry: Geometry, group: ProcessGroup
 
 def shaping_params(params: Params) -> dict[str, dict[str, object]]:
     """The params that shape a detector."""
-    return {"model": params.model.model_dump(), "train": params.train.model_dump(exclude=NOT_SHAPING)}
+    return {"model": params.model.model_dump(), "train": params.train.model_dump(exclude=NO_HYPERPARAMETERS)}
 
 
 @contextmanager
-def journal(params: Params, group: ProcessGroup, name: str) -> Iterator[Callable[[int, Scores], None]]:
+def epoch_logger(
+    params: Params, context: DistributedContext, name: str
+) -> Iterator[Callable[[int, EpochMetrics], None]]:
     """What the main process calls after each epoch: it writes the learning curves and prints a line."""
-    if not group.is_main:
+    if not context.is_main:
         yield lambda epoch, scores: None
         return
     folder = Path(params.data.plots) / "train"
@@ -160,7 +167,7 @@ def journal(params: Params, group: ProcessGroup, name: str) -> Iterator[Callable
         SummaryWriter(f"{params.train.logs}/{name}", purge_step=0) as board,
     ):
 
-        def report(epoch: int, scores: Scores) -> None:
+        def report(epoch: int, scores: EpochMetrics) -> None:
             for key, value in scores.items():
                 live.log_metric(key, value)
                 board.add_scalar(key, value, epoch)
@@ -195,14 +202,14 @@ def add_temporal_head(
     )
 
 
-def finish(
+def calibrate_and_save(
     model: FaceClassifier,
     state: TrainingState,
     validation: Validation,
     faces: pd.DataFrame,
     geometry: Geometry,
     params: Params,
-    group: ProcessGroup,
+    context: DistributedContext,
 ) -> None:
     """Calibrate the detector of the best epoch and write it with its metrics. Then the state of training goes.
 
@@ -212,10 +219,12 @@ def finish(
     model.load_state_dict(state.best)
     scores = state.history[state.best_epoch]
     if params.model.temporal != "mean":
-        add_temporal_head(model, params.model.temporal, part(faces, "train"), geometry, params, group.device)
+        add_temporal_head(
+            model, params.model.temporal, select_partition(faces, "train"), geometry, params, context.device
+        )
         scores |= validation.measure(model, settings.precision)
     calibration = calibrate(validation.score(model, "float32"), settings.operating_point, settings.aggregation)
-    if not group.is_main:
+    if not context.is_main:
         return
     learnt_from = faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id")
     config = DetectorConfig(

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from deepfake_detector.faces.detections import Detection, Detections
-from deepfake_detector.faces.detectors import DETECTORS, DetectorError, create_detector, retinaface
+from deepfake_detector.faces.detectors import DETECTORS, FaceDetectorError, create_face_detector, retinaface
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.detectors.search import merge_candidates
 from deepfake_detector.faces.extraction import Geometry, detect_frames
@@ -45,7 +45,7 @@ def test_registry_loads_no_detector():
 
 def test_new_detector_needs_one_line_in_the_registry(monkeypatch):
     monkeypatch.setitem(DETECTORS, "counting", f"{__name__}:CountingDetector")
-    detector = create_detector("counting", 0.4)
+    detector = create_face_detector("counting", 0.4)
     assert isinstance(detector, CountingDetector) and detector.threshold == 0.4
 
 
@@ -97,11 +97,11 @@ def test_overlapping_candidates_are_averaged_into_one_face():
 
 
 def test_yunet_without_its_model_file_says_what_is_missing(tmp_path):
-    with pytest.raises(DetectorError, match=r"extract\.detector_weights = 'none'"):
-        create_detector("yunet", 0.5)
+    with pytest.raises(FaceDetectorError, match=r"extract\.detector_weights = 'none'"):
+        create_face_detector("yunet", 0.5)
     (tmp_path / "model.onnx").write_text("no model")
-    with pytest.raises(DetectorError, match="no YuNet model"):
-        create_detector("yunet", 0.5, str(tmp_path / "model.onnx"))
+    with pytest.raises(FaceDetectorError, match="no YuNet model"):
+        create_face_detector("yunet", 0.5, str(tmp_path / "model.onnx"))
 
 
 def test_yunet_decodes_the_cells_of_its_network(tmp_path):
@@ -126,7 +126,7 @@ def test_yunet_decodes_the_cells_of_its_network(tmp_path):
     model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "yunet", input_infos, output_infos))
     model.opset_import[0].version, model.ir_version = 17, 10
     onnx.save(model, tmp_path / "yunet.onnx")
-    faces = create_detector("yunet", 0.5, str(tmp_path / "yunet.onnx")).detect(np.zeros((64, 64, 3), np.uint8))
+    faces = create_face_detector("yunet", 0.5, str(tmp_path / "yunet.onnx")).detect(np.zeros((64, 64, 3), np.uint8))
     assert len(faces) == 1
     np.testing.assert_allclose(faces[0].box, [24, 8, 56, 40], rtol=1e-5)
     assert faces[0].score == pytest.approx(0.9)
@@ -142,8 +142,8 @@ def test_retinaface_without_its_weights_says_how_to_get_them(monkeypatch):
 
     retinaface._load_model.cache_clear()
     monkeypatch.setattr(pre_trained_models, "get_model", unreachable)
-    with pytest.raises(DetectorError, match="download https://"):
-        create_detector("retinaface", 0.5)
+    with pytest.raises(FaceDetectorError, match="download https://"):
+        create_face_detector("retinaface", 0.5)
 
 
 def test_empty_answer_of_retinaface_is_no_face(monkeypatch):
@@ -151,9 +151,9 @@ def test_empty_answer_of_retinaface_is_no_face(monkeypatch):
     model = SimpleNamespace(predict_jsons=lambda *_, **__: answers)
     monkeypatch.setattr(retinaface, "_load_model", lambda: model)
     image = np.zeros((40, 40, 3), np.uint8)
-    assert len(create_detector("retinaface", 0.5).detect(image)) == 0
+    assert len(create_face_detector("retinaface", 0.5).detect(image)) == 0
     answers[:] = [{"bbox": [1, 2, 30, 40], "score": 0.9, "landmarks": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]]}]
-    (face,) = create_detector("retinaface", 0.5).detect(image)
+    (face,) = create_face_detector("retinaface", 0.5).detect(image)
     np.testing.assert_array_equal(face.box, [1, 2, 30, 40])
     assert face.score == pytest.approx(0.9)
     np.testing.assert_array_equal(face.landmarks, np.arange(1, 11).reshape(5, 2))

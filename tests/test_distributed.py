@@ -8,7 +8,7 @@ from training_data import SCHEDULE
 from deepfake_detector.training import device as devices
 from deepfake_detector.training import validation as validation_module
 from deepfake_detector.training.dataset import FaceDataset, make_loader
-from deepfake_detector.training.distributed import ProcessGroup, synchronize_batch_norm
+from deepfake_detector.training.distributed import DistributedContext, synchronize_batch_norm
 from deepfake_detector.training.model import create_model
 from deepfake_detector.training.samplers import PairedBatchSampler
 from deepfake_detector.training.trainer import TrainingState, fit
@@ -17,7 +17,7 @@ from deepfake_detector.training.validation import Validation
 CPU = torch.device("cpu")
 
 
-class OtherProcess(ProcessGroup):
+class OtherProcess(DistributedContext):
     """Process 1 of 2 of which process 0 is played by what the test gives."""
 
     def __init__(self, broadcast=None, gather=None):
@@ -53,7 +53,7 @@ def test_all_processes_continue_from_the_state_of_the_main_process(small_faces, 
     table, folder = small_faces
     model = create_model("resnet10t", size=32)
     sampler = PairedBatchSampler(table, 4, 3, {"blend": 0.0}, rank=1, world_size=2)
-    scores = {"val_auc": 0.5, "val_face_auc": 0.5, "val_loss": 0.5, "val_loss_error": 0.1, "loss": 1.0}
+    scores = {"val_auc": 0.5, "val_frame_auc": 0.5, "val_loss": 0.5, "val_loss_error": 0.1, "loss": 1.0}
     optimizer = torch.optim.AdamW(model.parameters())
     state = TrainingState("f", SCHEDULE.epochs, model.state_dict(), {}, optimizer.state_dict(), model.state_dict())
     state.history = [scores] * SCHEDULE.epochs
@@ -67,7 +67,7 @@ def test_all_processes_continue_from_the_state_of_the_main_process(small_faces, 
 def test_validation_scores_its_part_of_the_videos_and_gets_all_logits(small_faces):
     table = small_faces[0].assign(group=0)
     model = create_model("resnet10t", size=32).eval()
-    alone = Validation(table, small_faces[1], "mean", ProcessGroup(0, 1, CPU)).score(model, "float32")["logit"]
+    alone = Validation(table, small_faces[1], "mean", DistributedContext(0, 1, CPU)).score(model, "float32")["logit"]
     seen = []
 
     def gather(value):
@@ -89,7 +89,7 @@ def test_validation_keeps_no_more_crops_in_memory_than_its_limit(small_faces, mo
 
     monkeypatch.setattr(validation_module, "FaceDataset", limited)
     table = small_faces[0].assign(group=0)
-    validation = Validation(table, small_faces[1], "mean", ProcessGroup(0, 1, CPU))
+    validation = Validation(table, small_faces[1], "mean", DistributedContext(0, 1, CPU))
     validation.score(create_model("resnet10t", size=32), "float32")
     assert len(made[0]._cache) == 3
 

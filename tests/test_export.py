@@ -7,7 +7,7 @@ import pytest
 from deepfake_detector.files import file_sha256
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend, onnx_providers, open_backend
 from deepfake_detector.inference.onnx_export import largest_difference, save_with_metadata
-from deepfake_detector.inference.task import DeviceError
+from deepfake_detector.inference.prediction_task import DeviceError
 from deepfake_detector.training.checkpoint import load_detector
 from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
 from stages import export, extract

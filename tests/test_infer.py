@@ -28,7 +28,7 @@ from deepfake_detector.files import file_sha256
 from deepfake_detector.inference import batch, overlay, timeline
 from deepfake_detector.inference.onnx_export import save_with_metadata
 from deepfake_detector.inference.predict import predict_video
-from deepfake_detector.inference.task import PredictionSettings, PredictionTask, run_task, verdict_text
+from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask, run_task, verdict_text
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
 from deepfake_detector.training.dataset import FaceDataset, make_loader
@@ -283,7 +283,7 @@ def test_onnx_inference_imports_neither_torch_nor_pandas(tmp_path, exported, rea
     """Nor other packages that take seconds to import and serve training and evaluation only."""
     task = PredictionTask(str(real_clip), "clip", str(tmp_path), settings(exported))
     slow = ["torch", "torchvision", "timm", "pandas", "sklearn"]
-    code = f"import sys\nfrom deepfake_detector.inference.task import *\nrun_task({task})\n"
+    code = f"import sys\nfrom deepfake_detector.inference.prediction_task import *\nrun_task({task})\n"
     code += f"assert not set({slow}) & set(sys.modules), set({slow}) & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     record = json.loads((tmp_path / "clip.json").read_text())

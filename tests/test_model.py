@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from deepfake_detector.training import small_map_conv
 from deepfake_detector.training.losses import ClassifierWithLoss
-from deepfake_detector.training.model import MODELS, SHIPPED, ModelError, create_model
+from deepfake_detector.training.model import BUNDLED_WEIGHTS, MODELS, ModelError, create_model
 from deepfake_detector.training.small_map_conv import SmallMapConv, use_small_map_convs
 
 BACKBONES = [
@@ -112,12 +112,12 @@ def test_convolution_of_a_small_map_as_a_product_gives_the_same_result_and_gradi
 def test_imagenet_weights_of_resnet18_come_with_the_project(monkeypatch):
     monkeypatch.setattr(socket, "socket", lambda *args, **kwargs: pytest.fail("something was fetched"))
     state = create_model("resnet18", "imagenet").backbone.state_dict()
-    shipped = load_file(MODELS / SHIPPED["resnet18"][0])
+    shipped = load_file(MODELS / BUNDLED_WEIGHTS["resnet18"][0])
     assert all(torch.equal(state[name].half(), shipped[name].half()) for name in shipped if name != "conv1.weight")
 
 
 def test_damaged_imagenet_weights_are_refused(monkeypatch, tmp_path):
-    (tmp_path / SHIPPED["resnet18"][0]).write_bytes(b"other")
+    (tmp_path / BUNDLED_WEIGHTS["resnet18"][0]).write_bytes(b"other")
     monkeypatch.setattr("deepfake_detector.training.model.MODELS", tmp_path)
     with pytest.raises(ModelError, match="git checkout"):
         create_model("resnet18", "imagenet")

@@ -1,9 +1,17 @@
 """params.yaml and the command line."""
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
+from deepfake_detector.evaluation.aggregation import AGGREGATORS
+from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
 from stages.params import READS, parse, section_type
+
+ROOT = Path(__file__).parent.parent
 
 
 def parse_error(capsys, stage, *argv):
@@ -73,11 +81,16 @@ def test_help_shows_every_key_that_the_stage_reads_with_meaning_and_value(in_pro
         parse("train", "What it does.", ["--help"])
     text = capsys.readouterr().out
     tree = yaml.safe_load((in_project / "params.yaml").read_text())
-    for name in READS["train"]:
+    for read in READS["train"]:
+        name, _, only = read.partition(".")
         for key, value in section_type(name).model_fields.items():
+            if only not in ("", key):
+                continue
             assert f"--{name}.{key}" in text
             assert value.description.split()[0] in text
-            assert f"[{tree[name][key]}]" in " ".join(text.split())
+            shown = tree[name][key]
+            shown = shown if isinstance(shown, str) else json.dumps(shown)
+            assert f"[{shown}]" in " ".join(text.split())
     assert "--infer." not in text
 
 
@@ -122,3 +135,32 @@ def test_side_outputs_go_beside_a_main_output_that_the_command_line_names(in_pro
 def test_option_without_a_value_is_refused(in_project, capsys):
     assert "--train.lr needs a value" in parse_error(capsys, "train", "--lr")
     assert "--train.lr needs a value" in parse_error(capsys, "train", "--lr", "--epochs", "3")
+
+
+# What a stage may do without DVC knowing: how fast it runs, and where it keeps what is no output.
+UNTRACKED = {"workers", "cache", "corpus", "state", "logs", "device", "error_status"}
+
+
+@pytest.mark.parametrize("stage", ["sample", "extract", "split", "train", "evaluate", "export", "infer"])
+def test_dvc_tracks_every_key_that_shapes_an_output(stage, in_project):
+    """A key that dvc.yaml does not list could be changed, and DVC would keep the old output."""
+    text = (ROOT / "dvc.yaml").read_text()
+    entry = yaml.safe_load(text)["stages"][stage]
+    interpolated = set(re.findall(r"\$\{([\w.]+)\}", str(entry)))
+    tracked = set(entry["params"]) | interpolated
+    keys = {f"{stage}.{key}" for key in section_type(stage).model_fields} - {f"{stage}.{key}" for key in UNTRACKED}
+    assert keys <= tracked, keys - tracked
+
+
+@pytest.mark.parametrize(
+    ("stage", "option"), [("train", "--sample.pairs"), ("extract", "--evaluate.bootstrap"), ("train", "--infer.output")]
+)
+def test_key_that_the_stage_does_not_read_is_refused(in_project, capsys, stage, option):
+    assert "has no effect" in parse_error(capsys, stage, option, "3")
+
+
+def test_help_names_the_values_of_registries(in_project, capsys):
+    with pytest.raises(SystemExit):
+        parse("train", "", ["--help"])
+    said = capsys.readouterr().out
+    assert all(name in said for name in (*AGGREGATORS, *TEMPORAL_HEADS, *MANIPULATIONS))

@@ -25,7 +25,7 @@ from deepfake_detector.evaluation.results import all_metrics, evaluate_detector,
 from deepfake_detector.evaluation.scored_videos import ScoredVideos, add_verdicts
 from deepfake_detector.faces.archive import write_archive
 
-BOOTSTRAP = tables.Bootstrap(50, 1)
+BOOTSTRAP = tables.Resampling(50, 1)
 CALIBRATION = Calibration(scale=1, bias=0, threshold=0.64, low=0.6, high=0.7)
 MARKUP = "$\\frac{x$ | <b>*a*\n_b_ `c` [d](e) & # ~~f~~"
 VIDEO = "v$\\frac{0"  # start of the names of all videos

@@ -23,7 +23,7 @@ from deepfake_detector.corpora.sample_corpus import (
 )
 from deepfake_detector.corpora.sample_corpus.clips import poses_of
 from deepfake_detector.corpora.sample_corpus.people import landmarks, photographs, widen
-from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.video_reader import probe, read_frames
 from stages import sample
 
@@ -136,7 +136,7 @@ def test_stage_deletes_no_file_of_another_corpus(stage, in_project, capsys):
 
 @pytest.mark.parametrize("person", [1, 17, 40])
 def test_stored_landmarks_are_those_that_the_detector_finds(person):
-    detector = create_detector("centerface", 0.3)
+    detector = create_face_detector("centerface", 0.3)
     for photo, points in zip(photographs(person), landmarks(person), strict=True):
         found = detector.detect(cv2.cvtColor(widen(photo), cv2.COLOR_GRAY2BGR))[0].landmarks
         assert np.abs(found - points).max() < 1

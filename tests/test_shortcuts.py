@@ -18,7 +18,7 @@ from deepfake_detector.corpora.identity_graph import identity_groups
 from deepfake_detector.corpora.labels import read_labels
 from deepfake_detector.corpora.sample_corpus import face_mask
 from deepfake_detector.faces.alignment import align_face, landmark_template
-from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.video_reader import probe, read_frames
 from stages import sample
 
@@ -98,7 +98,7 @@ def test_file_and_frame_statistics_do_not_separate_fakes(corpus, model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_surroundings_of_the_face_do_not_separate_fakes(corpus, model):
-    detector = create_detector("centerface", 0.2)
+    detector = create_face_detector("centerface", 0.2)
     features = np.array([surroundings(path, detector) for path in corpus["path"]])
     assert cross_validated_auc(MODELS[model], features, corpus) < chance(corpus)
 

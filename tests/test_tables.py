@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from deepfake_detector.evaluation import tables
 from deepfake_detector.evaluation.calibration import Calibration, sigmoid
 
-BOOTSTRAP = tables.Bootstrap(100, 1)
+BOOTSTRAP = tables.Resampling(100, 1)
 CALIBRATION = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
 
 

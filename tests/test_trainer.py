@@ -8,13 +8,13 @@ from training_data import MANIPULATIONS, SCHEDULE
 
 from deepfake_detector.training.augmentation import augment
 from deepfake_detector.training.dataset import FaceDataset, make_loader
-from deepfake_detector.training.distributed import ProcessGroup
+from deepfake_detector.training.distributed import DistributedContext
 from deepfake_detector.training.losses import ClassifierWithLoss
 from deepfake_detector.training.model import create_model
 from deepfake_detector.training.samplers import PairedBatchSampler
 from deepfake_detector.training.trainer import fit
 
-ALONE = ProcessGroup(0, 1, torch.device("cpu"))
+ALONE = DistributedContext(0, 1, torch.device("cpu"))
 
 
 def train(faces, path, interrupt_after=0, schedule=SCHEDULE, workers=0, fingerprint="f", losses=None):
@@ -29,7 +29,7 @@ def train(faces, path, interrupt_after=0, schedule=SCHEDULE, workers=0, fingerpr
 
     def validate(model):
         loss = next(given, float(next(model.parameters()).sum().item() % 1))
-        return {"val_auc": 0.5, "val_face_auc": 0.5, "val_loss": loss, "val_loss_error": 0.05 if losses else 0.01}
+        return {"val_auc": 0.5, "val_frame_auc": 0.5, "val_loss": loss, "val_loss_error": 0.05 if losses else 0.01}
 
     def stop_after(epoch, scores):
         if epoch + 1 == interrupt_after:

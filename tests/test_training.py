@@ -138,12 +138,12 @@ def test_state_of_fewer_processes_is_not_resumed(project):
 
 def test_fingerprint_covers_what_shapes_the_weights_and_nothing_else(project):
     from deepfake_detector.faces.extraction import read_geometry
-    from deepfake_detector.training.distributed import ProcessGroup
+    from deepfake_detector.training.distributed import DistributedContext
     from stages.params import parse
     from stages.train import training_fingerprint
 
     def fingerprint(*argv: str, world_size: int = 1) -> str:
-        group = ProcessGroup(0, world_size, torch.device("cpu"))
+        group = DistributedContext(0, world_size, torch.device("cpu"))
         return training_fingerprint(parse("train", "", list(argv)), read_geometry("data/faces.parquet"), group)
 
     same = fingerprint()
@@ -178,10 +178,10 @@ def test_two_processes_learn_as_one_does(project, tmp_path_factory):
 
 
 def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):
-    from deepfake_detector.training.distributed import ProcessGroup
+    from deepfake_detector.training.distributed import DistributedContext
     from stages import train
 
-    monkeypatch.setattr(train, "init_process_group", lambda: ProcessGroup(0, 3, torch.device("cpu")))
+    monkeypatch.setattr(train, "init_process_group", lambda: DistributedContext(0, 3, torch.device("cpu")))
     monkeypatch.setattr(sys, "argv", ["train"])
     with pytest.raises(SystemExit):
         train.main()

@@ -16,7 +16,7 @@ from deepfake_detector.corpora.near_duplicates import clip_distance, near_duplic
 from deepfake_detector.corpora.sample_corpus import partner, sample_clips, write_clip
 from deepfake_detector.corpora.visual_links import VisualLinksError, find_visual_links, join_pairs
 from deepfake_detector.faces.archive import write_archive
-from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Geometry, extract_faces, index_rows, write_index
 from deepfake_detector.faces.video_writer import VideoWriter
 from stages import split
@@ -45,7 +45,7 @@ def faces(pair, tmp_path_factory):
         write_clip(clip, pair, folder)
     copy_clip(folder / "s01_a.mp4", folder / "encoded.mp4", 1, 32, 0)
     copy_clip(folder / "s01_a.mp4", folder / "trimmed.mp4", 0.75, 28, 12)
-    detector = create_detector("centerface", 0.5)
+    detector = create_face_detector("centerface", 0.5)
     return {path.stem: extract_faces(path, GEOMETRY, detector, 1).faces for path in sorted(folder.glob("*.mp4"))}
 
 

@@ -22,7 +22,7 @@ from streamlit.testing.v1 import AppTest
 
 from deepfake_detector.faces.video_reader import VideoError
 from deepfake_detector.faces.video_writer import VideoWriter
-from deepfake_detector.inference.task import PredictionTask
+from deepfake_detector.inference.prediction_task import PredictionTask
 from stages.params import App
 from web_app.uploads import PREFIX, PendingUpload, Result, _lock, check_limits, open_upload_pool
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from deepfake_detector.inference.backends import read_config
-from deepfake_detector.inference.task import PredictionSettings
+from deepfake_detector.inference.prediction_task import PredictionSettings
 from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import App, Params, parse
 from web_app.results import escape_markdown, show_result, title_of

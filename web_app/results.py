@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from deepfake_detector.inference.task import verdict_text
+from deepfake_detector.inference.prediction_task import verdict_text
 from web_app.uploads import Result
 
 # The icon of a verdict and what it means.

@@ -16,7 +16,7 @@ from pebble import ProcessPool
 from deepfake_detector.faces.sources import name_videos
 from deepfake_detector.faces.video_reader import VideoError, probe
 from deepfake_detector.files import atomic_path
-from deepfake_detector.inference.task import PredictionSettings, PredictionTask
+from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
 from deepfake_detector.parallel_map import cpu_count
 from stages.params import App
 

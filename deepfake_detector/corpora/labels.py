@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepfake_detector.corpora import SIDES
+from deepfake_detector.corpora import PARTITIONS
 
 REQUIRED = ("video_id", "filepath", "label")
 LABELS = {"real": 0, "0": 0, "fake": 1, "1": 1}
@@ -152,8 +152,8 @@ def _label_problems(table: pd.DataFrame) -> Problems:
     problems = [(row, f"label {label[row]!r} is neither real (0) nor fake (1)") for row in _rows(odd)]
     if "subset" in table:
         subset = table["subset"]
-        odd = ~subset.str.lower().isin(["", *SIDES])
-        problems += [(row, f"subset {subset[row]!r} is none of {', '.join(SIDES)}") for row in _rows(odd)]
+        odd = ~subset.str.lower().isin(["", *PARTITIONS])
+        problems += [(row, f"subset {subset[row]!r} is none of {', '.join(PARTITIONS)}") for row in _rows(odd)]
     return problems
 
 

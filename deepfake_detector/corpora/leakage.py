@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from deepfake_detector.corpora import SIDES
+from deepfake_detector.corpora import PARTITIONS
 from deepfake_detector.corpora.identity_graph import Links
 
 DIGEST_LENGTH = 12  # hex digits: long enough to recognise a token, and it does not reveal the token
-COLUMNS = ["kind", "token", "pairs", "example"]
+LEAK_COLUMNS = ["kind", "token", "pairs", "example"]
 
 
 def find_leaks(partition: pd.Series, links: Links) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def find_leaks(partition: pd.Series, links: Links) -> pd.DataFrame:
     `pairs` counts the pairs of videos that share the token and are in different partitions. Pairs that show one person
     count under `person` and not again under `donor`.
     """
-    side = pd.Categorical(partition, SIDES).codes.astype(np.int64)  # -1: excluded
+    side = pd.Categorical(partition, PARTITIONS).codes.astype(np.int64)  # -1: excluded
     videos = partition.index.to_numpy()
     tables = {kind: _crossing_tokens(tokens, side, videos) for kind, tokens in links.items()}
     if "person" in tables and "donor" in tables:
@@ -32,26 +32,28 @@ def find_leaks(partition: pd.Series, links: Links) -> pd.DataFrame:
         table = tables["donor"].merge(persons, on="token", how="left", suffixes=("", "_person"))
         table["pairs"] -= table.pop("pairs_person").fillna(0).astype(int)
         tables["donor"] = table[table["pairs"] > 0]
-    filled = [table.assign(kind=kind)[COLUMNS] for kind, table in tables.items() if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLUMNS)
+    filled = [table.assign(kind=kind)[LEAK_COLUMNS] for kind, table in tables.items() if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=LEAK_COLUMNS)
 
 
 def _crossing_tokens(tokens: pd.Series, side: np.ndarray, videos: np.ndarray) -> pd.DataFrame:
     """Tokens of one kind that occur on more than one side, as rows `token,pairs,example`.
 
-    `tokens` is indexed by row position. `side`, int (rows,), indexes SIDES or is -1; `videos` (rows,) holds the ids.
+    `tokens` is indexed by row position. `side`, int (rows,), indexes PARTITIONS or is -1. `videos` (rows,) are ids.
     """
     rows = tokens.index.to_numpy()
     codes, names = pd.factorize(tokens)
     inside = side[rows] >= 0
     rows, codes = rows[inside], codes[inside]
-    counts = np.bincount(codes * len(SIDES) + side[rows], minlength=len(names) * len(SIDES)).reshape(-1, len(SIDES))
+    counts = np.bincount(codes * len(PARTITIONS) + side[rows], minlength=len(names) * len(PARTITIONS)).reshape(
+        -1, len(PARTITIONS)
+    )
     pairs = (counts.sum(axis=1) ** 2 - (counts**2).sum(axis=1)) // 2
     leaking = np.flatnonzero(pairs).tolist()
     examples: dict[int, dict[str, str]] = {code: {} for code in leaking}  # the first video of each side
     selected = np.isin(codes, leaking)
     for row, code in zip(rows[selected].tolist(), codes[selected].tolist(), strict=True):
-        examples[code].setdefault(SIDES[side[row]], videos[row])
+        examples[code].setdefault(PARTITIONS[side[row]], videos[row])
     words = [" and ".join(f"{video} ({name})" for name, video in examples[code].items()) for code in leaking]
     return pd.DataFrame({"token": np.asarray(names)[leaking], "pairs": pairs[leaking], "example": words})
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-SIDE = 16  # lowest frequencies per axis of a hash
-BITS = SIDE**2
+HASH_SIZE = 16  # lowest frequencies per axis of a hash
+BITS = HASH_SIZE**2
 NEIGHBOURS = 50  # hashes in a bucket that each hash is compared with, at most: bounds the work where many are equal
 
 
@@ -17,7 +17,7 @@ def perceptual_hash(crop: np.ndarray) -> np.ndarray:
     `crop`: uint8 BGR (height, width, 3).
     """
     gray = Image.fromarray(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY))
-    return np.packbits(imagehash.phash(gray, hash_size=SIDE).hash).view(np.uint64)
+    return np.packbits(imagehash.phash(gray, hash_size=HASH_SIZE).hash).view(np.uint64)
 
 
 def near_duplicates(hashes: list[np.ndarray], limit: float, seed: int = 0) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from deepfake_detector.faces.archive import read_crops
 SHEETS = 20  # at most
 PEOPLE = 10  # on a sheet
 VIDEOS = 10  # of a person
-SIDE = 96  # pixels of a face
+FACE_PIXELS = 96  # pixels of a face
 TITLE = 20  # pixels above the faces of a person
 
 
@@ -40,8 +40,13 @@ def draw_person_sheets(links: pd.DataFrame, tracks: list[tuple[str, list[str]]],
 
 
 def _draw_strip(title: str, crops: list[np.ndarray]) -> np.ndarray:
-    """Up to VIDEOS faces (uint8 BGR squares) side by side below a title: uint8 BGR (TITLE + SIDE, VIDEOS * SIDE, 3)."""
-    strip = np.full((TITLE + SIDE, SIDE * VIDEOS, 3), 255, np.uint8)
-    strip[TITLE:, : SIDE * len(crops)] = np.hstack([cv2.resize(crop, (SIDE, SIDE)) for crop in crops])
+    """Up to VIDEOS faces (uint8 BGR squares) side by side below a title.
+
+    Returns uint8 BGR (TITLE + FACE_PIXELS, VIDEOS * FACE_PIXELS, 3).
+    """
+    strip = np.full((TITLE + FACE_PIXELS, FACE_PIXELS * VIDEOS, 3), 255, np.uint8)
+    strip[TITLE:, : FACE_PIXELS * len(crops)] = np.hstack(
+        [cv2.resize(crop, (FACE_PIXELS, FACE_PIXELS)) for crop in crops]
+    )
     cv2.putText(strip, title, (4, TITLE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return strip

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
-from deepfake_detector.corpora import SIDES
+from deepfake_detector.corpora import PARTITIONS
 
 matplotlib.use("Agg")
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#666666")
@@ -32,7 +32,7 @@ def plot_split(path: Path, labels: pd.DataFrame, leaks: dict[str, int | None]) -
 def _draw_partitions(axes: plt.Axes, labels: pd.DataFrame) -> None:
     method = labels["method"] if "method" in labels else pd.Series("", index=labels.index)
     word = labels["label"].map({0: "real", 1: "fake"}) + method.where(method == "", ": " + method)
-    names = [name for name in (*SIDES, "excluded") if (labels["partition"] == name).any()]
+    names = [name for name in (*PARTITIONS, "excluded") if (labels["partition"] == name).any()]
     table = pd.crosstab(labels["partition"], word).reindex(names)
     table = table[sorted(table, key=lambda name: (not name.startswith("real"), name))]
     (100 * table.div(table.sum(axis=1), axis=0)).plot.barh(stacked=True, ax=axes, color=COLORS, width=0.7)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from deepfake_detector.corpora import SIDES
+from deepfake_detector.corpora import PARTITIONS
 from deepfake_detector.corpora.group_assignment import assign_groups, stratification_features
 from deepfake_detector.corpora.identity_graph import Links
 from deepfake_detector.corpora.previous_split import PreviousSplit
@@ -27,7 +27,7 @@ class SplitAssignment:
 
     Attributes:
         video_id: of each row, in the order of the rows.
-        side: index into SIDES, or -1 if excluded: int (rows,).
+        side: index into PARTITIONS, or -1 if excluded: int (rows,).
         reason: why a row is excluded, else "": object (rows,).
         group: the unit that the row belongs to, numbered in the order of the rows: int (rows,).
         fold: int (rows,); -1 if the strategy has no folds.
@@ -42,7 +42,7 @@ class SplitAssignment:
     @property
     def table(self) -> pd.DataFrame:
         """The splits table, with the columns `video_id,partition,group,fold`."""
-        partition = np.append(SIDES, "excluded")[self.side]
+        partition = np.append(PARTITIONS, "excluded")[self.side]
         columns = {"video_id": self.video_id, "partition": partition, "group": self.group, "fold": self.fold}
         return pd.DataFrame(columns)
 
@@ -106,7 +106,7 @@ def assign_splits(
 def _check_sides(side: np.ndarray, labels: pd.DataFrame, units: int) -> None:
     """Raise SplitError if a side is empty, or if train or val lacks real videos or fakes in a corpus of both."""
     fake = labels["label"].to_numpy() == 1
-    for number, name in enumerate(SIDES):
+    for number, name in enumerate(PARTITIONS):
         inside = fake[side == number]
         if not len(inside):
             raise SplitError(
@@ -155,7 +155,8 @@ def _repaired(request: _Request) -> tuple[np.ndarray, np.ndarray]:
     """
     units, official = request.units, _official_sides(request.labels)
     unit_sides = first_known(
-        units.majority_of_own_rows(official, len(SIDES)), units.majority_of_incident_rows(official, len(SIDES))
+        units.majority_of_own_rows(official, len(PARTITIONS)),
+        units.majority_of_incident_rows(official, len(PARTITIONS)),
     )
     side, reason = _row_sides(units, unit_sides)
     reason[units.incidence @ (unit_sides < 0) > 0] = "has no official partition"
@@ -164,7 +165,7 @@ def _repaired(request: _Request) -> tuple[np.ndarray, np.ndarray]:
 
 def _official_sides(labels: pd.DataFrame) -> np.ndarray:
     words = labels.get("subset", pd.Series("", index=labels.index)).str.lower()
-    side = np.asarray(words.map({name: i for i, name in enumerate(SIDES)}).fillna(EXCLUDED), int)
+    side = np.asarray(words.map({name: i for i, name in enumerate(PARTITIONS)}).fillna(EXCLUDED), int)
     if not {TRAIN, TEST} <= set(side):
         found = ", ".join(sorted(set(words[words != ""]))) or "nothing"
         raise SplitError(
@@ -205,7 +206,7 @@ def _row_sides(units: Units, unit_sides: np.ndarray) -> tuple[np.ndarray, np.nda
     side = units.row_parts(unit_sides)
     reason = np.full(len(side), "", object)
     for row in np.flatnonzero(side == EXCLUDED):
-        names = [SIDES[s] for s in sorted(set(unit_sides[units.incidence[row].indices])) if s >= 0]
+        names = [PARTITIONS[s] for s in sorted(set(unit_sides[units.incidence[row].indices])) if s >= 0]
         reason[row] = f"joins {' and '.join(names)}"
     return side, reason
 

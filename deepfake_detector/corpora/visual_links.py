@@ -18,7 +18,7 @@ from deepfake_detector.parallel_map import parallel_map
 HASHED_FACES = 16  # faces of a person in a video that are hashed
 EMBEDDED_FACES = 4  # of the hashed faces, those whose mean embedding stands for the person
 CHUNK = 100  # tracks in one task of a worker process
-COLUMNS = ["video_id", "kind", "token", "distance"]
+VISUAL_LINK_COLUMNS = ["video_id", "kind", "token", "distance"]
 TrackMembers = tuple[str, list[str]]  # a video, and the members of its archive that show one person
 
 
@@ -115,7 +115,7 @@ def hash_and_embed(
 
 
 def join_pairs(pairs: pd.DataFrame, videos: np.ndarray, kind: str) -> pd.DataFrame:
-    """Videos that `pairs` link, directly or through others, as rows of COLUMNS.
+    """Videos that `pairs` link, directly or through others, as rows of VISUAL_LINK_COLUMNS.
 
     `pairs`: rows `a,b,distance`, where a and b are positions in `videos`, the video ids of the tracks.
     """
@@ -127,4 +127,4 @@ def join_pairs(pairs: pd.DataFrame, videos: np.ndarray, kind: str) -> pd.DataFra
     columns = {"video_id": videos[nearest.index], "kind": kind, "token": "", "distance": nearest.to_numpy().round(4)}
     table = pd.DataFrame(columns)
     table["token"] = table["video_id"].groupby(group[nearest.index]).transform("min")
-    return table.drop_duplicates(["video_id", "token"])[COLUMNS]
+    return table.drop_duplicates(["video_id", "token"])[VISUAL_LINK_COLUMNS]

@@ -56,9 +56,9 @@ def interval(values: np.ndarray, groups: int, scale: Scale = "linear") -> tuple[
     Percentiles of the draws miss the true value too often if groups are few or a proportion is near 0 or 1 (Hesterberg
     2015; benchmarks/bootstrap.py).
 
-    A proportion of 0 or 1 that no draw changes gets the exact interval for as many trials as there are groups (Clopper
-    & Pearson 1934): three people without an error prove little. Any other statistic that no draw changes has no
-    interval.
+    If a proportion is 0 or 1 on every draw, its interval is the exact one for as many trials as there are groups
+    (Clopper & Pearson 1934): three people without an error prove little. Any other statistic that is the same on every
+    draw has no interval.
 
     Args:
         values: value on the data, then on each draw, (draws + 1,); nan where undefined.

@@ -1,6 +1,7 @@
 """Classification metrics, each computed for many weightings of the samples at once, as a bootstrap needs them.
 
-To add a metric, write a function of `WeightedScores` and add one line to METRICS.
+To add a metric, write a function of `WeightedScores` and add one line to METRICS, with scale="linear" if the metric can
+be negative. tests/test_metrics.py wants a reference for it.
 """
 
 from collections.abc import Callable
@@ -227,6 +228,6 @@ def measure(label: ArrayLike, probability: ArrayLike, threshold: float, weights:
     return {name: metric.function(scores) for name, metric in METRICS.items()}
 
 
-def video_auc(label: ArrayLike, logit: ArrayLike) -> float:
+def roc_auc(label: ArrayLike, logit: ArrayLike) -> float:
     """AUC, or 0.5 if only one class is present (early stopping needs a number)."""
     return float(roc_auc_score(label, logit)) if len(np.unique(label)) == 2 else 0.5

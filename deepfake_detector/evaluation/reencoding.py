@@ -1,4 +1,4 @@
-"""Videos after another encoding, and the faces found in them."""
+"""Re-encoded videos, and the faces found in them."""
 
 import tempfile
 from contextlib import ExitStack
@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import cv2
 
-from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Face, Geometry, extract_faces
 from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
@@ -43,7 +43,7 @@ def reencode(source: Path | str, target: Path, family: str, strength: float) -> 
 
 def extract_reencoded(source: str, family: str, strength: float, geometry: Geometry, max_people: int) -> list[Face]:
     """Faces that extraction finds in `source` after `reencode`; none if it cannot be read or written."""
-    detector = create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
+    detector = create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "reencoded.mp4"
         try:

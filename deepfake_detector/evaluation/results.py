@@ -18,7 +18,7 @@ def evaluate_detector(
     others: dict[str, ScoredVideos],
     calibration: Calibration,
     attributes: pd.DataFrame,
-    bootstrap: tables.Bootstrap,
+    resampling: tables.Resampling,
 ) -> Results:
     """Everything that is measured on scored videos. Values are such as strict JSON can hold.
 
@@ -33,19 +33,19 @@ def evaluate_detector(
     columns, too_many_values = tables.attribute_columns(attributes)
     corpora = {"test": own, **others}
     return {
-        "levels": tables.compare_levels(faces, scored, calibration, bootstrap),
+        "levels": tables.compare_levels(faces, scored, calibration, resampling),
         "coverage": {
             name: tables.coverage(corpus.all_of(name), corpus.report)
             for name, corpus in {"val": own, **corpora}.items()
         },
         "classification": {name: tables.classification(own.scored(name), threshold) for name in ("val", "test")},
         "verdicts": tables.count_verdicts(own.all_of("test")),
-        "calibration": tables.calibration_change(test, calibration, bootstrap),
-        "aggregators": tables.compare_aggregators(faces, calibration, bootstrap),
-        "breakdown": tables.breakdown(test, columns, threshold, bootstrap),
+        "calibration": tables.calibration_change(test, calibration, resampling),
+        "aggregators": tables.compare_aggregators(faces, calibration, resampling),
+        "breakdown": tables.breakdown(test, columns, threshold, resampling),
         "not_broken_down": too_many_values,
         "corpora": tables.compare_corpora(
-            {name: corpus.scored(name) for name, corpus in corpora.items()}, threshold, bootstrap
+            {name: corpus.scored(name) for name, corpus in corpora.items()}, threshold, resampling
         ),
     }
 

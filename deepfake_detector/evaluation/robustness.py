@@ -22,7 +22,7 @@ from deepfake_detector.evaluation.reencoding import extract_reencoded
 from deepfake_detector.evaluation.robustness_plan import DISTORTIONS, Plan
 from deepfake_detector.evaluation.scored_videos import ScoreCrops, ScoredVideos
 from deepfake_detector.evaluation.significance import paired_auc_difference
-from deepfake_detector.evaluation.tables import Bootstrap, Row
+from deepfake_detector.evaluation.tables import Resampling, Row
 from deepfake_detector.faces.archive import read_table_crops
 from deepfake_detector.faces.extraction import Face, Geometry
 from deepfake_detector.faces.sampling import evenly_spread
@@ -58,7 +58,7 @@ class RobustnessStudy:
     Attributes:
         test: the corpus, with `partition` test.
         score: the detector.
-        bootstrap: how intervals are computed; its seed also samples videos and draws noise.
+        resampling: how intervals are computed; its seed also samples videos and draws noise.
         geometry: how faces are extracted from files. As many people are kept as the faces of `test` have tracks.
     """
 
@@ -66,7 +66,7 @@ class RobustnessStudy:
     test: ScoredVideos
     score: ScoreCrops
     calibration: Calibration
-    bootstrap: Bootstrap
+    resampling: Resampling
     geometry: Geometry
 
     def measure(self) -> list[Row]:
@@ -101,13 +101,13 @@ class RobustnessStudy:
 
     def _sample(self, max_videos: int | None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Test videos and their faces."""
-        videos = sample_videos(self.test.scored("test"), max_videos, self.bootstrap.seed)
+        videos = sample_videos(self.test.scored("test"), max_videos, self.resampling.seed)
         faces = self.test.faces[self.test.faces["video_id"].isin(videos["video_id"])]
         return videos, thin_faces(faces, self.plan.max_faces)
 
     def _distort(self, family: str, strength: float, crops: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for i, crop in enumerate(crops):
-            yield DISTORTIONS[family](crop, strength, np.random.default_rng([self.bootstrap.seed, i]))
+            yield DISTORTIONS[family](crop, strength, np.random.default_rng([self.resampling.seed, i]))
 
     def _score_stored(
         self,
@@ -147,11 +147,11 @@ class RobustnessStudy:
         """Metrics under a condition, and the change of AUC from `original` on the videos that have both scores."""
         scored = videos[videos["logit"].notna()]
         row: Row = {"family": family, "strength": strength, "coverage": round(len(scored) / max(1, len(videos)), 6)}
-        row |= self.bootstrap.summary(scored, self.calibration.threshold) | {"auc_change": None}
+        row |= self.resampling.summary(scored, self.calibration.threshold) | {"auc_change": None}
         both = scored.merge(original[original["logit"].notna()], on="video_id", suffixes=("", "_original"))
         if both["label"].nunique() == 2:
             change = paired_auc_difference(
-                both, "probability_original", "probability", self.bootstrap.draws, self.bootstrap.seed
+                both, "probability_original", "probability", self.resampling.draws, self.resampling.seed
             )
             row["auc_change"] = number(change[0])
             row["auc_change_low"], row["auc_change_high"] = interval(change, both["group"].nunique())

@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def plot_robustness(path: Path, rows: list[Row]) -> None:
-    """AUC and false-positive rate over the strength of each distortion, from `robustness.measure_robustness`."""
+    """AUC and false-positive rate over the strength of each distortion, from `robustness.RobustnessStudy.measure`."""
     families = list(dict.fromkeys(row["family"] for row in rows))
     columns = min(3, len(families))
     lines = -(-len(families) // columns)

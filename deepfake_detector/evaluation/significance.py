@@ -1,4 +1,4 @@
-"""Whether one set of scores is better than another for the same videos: paired difference in AUC, and p-value."""
+"""Significance of a difference: is one set of scores better than another for the same videos? Paired AUC, p-value."""
 
 import numpy as np
 import pandas as pd

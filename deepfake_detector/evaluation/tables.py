@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Bootstrap:
+class Resampling:
     """How intervals are computed: the number of draws over groups of people, and their seed."""
 
     draws: int
@@ -65,7 +65,7 @@ def calibrate(table: pd.DataFrame, operating_point: str, fallback: Calibration) 
 
 
 def compare_levels(
-    faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibration, bootstrap: Bootstrap
+    faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibration, resampling: Resampling
 ) -> dict[str, dict[str, Row]]:
     """Metrics of videos, tracks and frames of test and val: {partition: {level: row}}.
 
@@ -78,17 +78,17 @@ def compare_levels(
             table = to_level(faces, level, calibration.aggregation)
             table, used = calibrate(table, calibration.operating_point, calibration)
         for partition, rows in result.items():
-            summary = bootstrap.summary(table[table["partition"] == partition], used.threshold)
+            summary = resampling.summary(table[table["partition"] == partition], used.threshold)
             rows[level] = summary | {"threshold": used.threshold}
     return result
 
 
-def compare_aggregators(faces: pd.DataFrame, calibration: Calibration, bootstrap: Bootstrap) -> list[Row]:
+def compare_aggregators(faces: pd.DataFrame, calibration: Calibration, resampling: Resampling) -> list[Row]:
     """Metrics of test videos under each aggregator, each calibrated separately on validation videos."""
     rows = []
     for name in AGGREGATORS:
         table, used = calibrate(to_level(faces, "video", name), calibration.operating_point, calibration)
-        rows.append({"aggregator": name, **bootstrap.summary(table[table["partition"] == "test"], used.threshold)})
+        rows.append({"aggregator": name, **resampling.summary(table[table["partition"] == "test"], used.threshold)})
     return rows
 
 
@@ -101,7 +101,7 @@ def attribute_columns(labels: pd.DataFrame) -> tuple[list[str], list[str]]:
     )
 
 
-def breakdown(videos: pd.DataFrame, columns: Iterable[str], threshold: float, bootstrap: Bootstrap) -> list[Row]:
+def breakdown(videos: pd.DataFrame, columns: Iterable[str], threshold: float, resampling: Resampling) -> list[Row]:
     """Metrics for each value of each column. A value of fakes only (a method) is compared with all real videos."""
     rows = []
     for column in columns:
@@ -110,12 +110,12 @@ def breakdown(videos: pd.DataFrame, columns: Iterable[str], threshold: float, bo
             if fakes_only:
                 part = pd.concat([part, videos[videos["label"] == 0]])
             rows.append(
-                {"column": column, "value": value, "all_reals": fakes_only, **bootstrap.summary(part, threshold)}
+                {"column": column, "value": value, "all_reals": fakes_only, **resampling.summary(part, threshold)}
             )
     return rows
 
 
-def calibration_change(test: pd.DataFrame, calibration: Calibration, settings: Bootstrap) -> Row:
+def calibration_change(test: pd.DataFrame, calibration: Calibration, resampling: Resampling) -> Row:
     """ECE of test videos before calibration (sigmoid of the logit) and after, and the change, with intervals."""
     if test.empty:
         return {}
@@ -127,7 +127,7 @@ def calibration_change(test: pd.DataFrame, calibration: Calibration, settings: B
         return {"ece_before": old, "ece_after": new, "ece_change": new - old}
 
     row: Row = {}
-    for name, values in bootstrap(errors, test["group"], settings.draws, settings.seed).items():
+    for name, values in bootstrap(errors, test["group"], resampling.draws, resampling.seed).items():
         row[name] = number(values[0])
         scale: Scale = "linear" if name == "ece_change" else "logit"
         row[f"{name}_low"], row[f"{name}_high"] = interval(values, test["group"].nunique(), scale)
@@ -150,7 +150,7 @@ def count_verdicts(videos: pd.DataFrame) -> list[Row]:
     return [{"label": name, **row} for name, row in zip(("real", "fake"), counts.to_dict("records"), strict=True)]
 
 
-def compare_corpora(videos: dict[str, pd.DataFrame], threshold: float, bootstrap: Bootstrap) -> list[Row]:
+def compare_corpora(videos: dict[str, pd.DataFrame], threshold: float, resampling: Resampling) -> list[Row]:
     """Metrics of the scored videos of the test set, of each further corpus, and of all together, at one threshold.
 
     `slope` and `intercept` are from Cox's (1958) regression of the label on the log-odds of the probability: 1 and 0 if
@@ -163,7 +163,7 @@ def compare_corpora(videos: dict[str, pd.DataFrame], threshold: float, bootstrap
     if len(videos) > 1:
         videos = {**videos, "all together": pd.concat(list(videos.values()))}
     return [
-        {"corpus": name, **bootstrap.summary(table, threshold), **cox_regression(table)}
+        {"corpus": name, **resampling.summary(table, threshold), **cox_regression(table)}
         for name, table in videos.items()
     ]
 

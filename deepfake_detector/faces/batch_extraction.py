@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_detector.faces.cache import FaceCache
-from deepfake_detector.faces.detectors import create_detector
+from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Geometry, Record, extract_video, failed_record
 from deepfake_detector.parallel_map import parallel_map
 
@@ -55,7 +55,7 @@ def extract_videos(
         A record for each video, in their order.
 
     Raises:
-        DetectorError: if the face detector is not available.
+        FaceDetectorError: if the face detector is not available.
         OSError: if the results cannot be written.
     """
     keys = cache.keys([path for _, path in videos])
@@ -68,7 +68,7 @@ def extract_videos(
     if len(work) < len(videos):
         logger.info("%d of %d videos are in the cache or copies of others", len(videos) - len(work), len(videos))
     if work:
-        create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)  # fails before any work
+        create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)  # fails before any work
         task = partial(extract_video, geometry=geometry, max_people=max_people, folder=folder)
         tasks = [videos[i] for i in work]
         for position, outcome in parallel_map(task, tasks, workers, "extract", "video", timeout, memory):

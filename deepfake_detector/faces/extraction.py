@@ -11,7 +11,7 @@ import numpy as np
 from deepfake_detector.faces.alignment import align_face, crop_box, sharpness
 from deepfake_detector.faces.archive import decode_crop, encode_crop, write_archive
 from deepfake_detector.faces.detections import Detection, Detections
-from deepfake_detector.faces.detectors import Detector, create_detector
+from deepfake_detector.faces.detectors import FaceDetector, create_face_detector
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.sources import local_file
 from deepfake_detector.faces.tracking import (
@@ -126,7 +126,7 @@ class FrameDetections:
     crops: list[bytes]
 
 
-def extract_faces(path: Path | str, geometry: Geometry, detector: Detector, max_people: int | str) -> VideoFaces:
+def extract_faces(path: Path | str, geometry: Geometry, detector: FaceDetector, max_people: int | str) -> VideoFaces:
     """Extract the faces of the most prominent people of a video.
 
     At most two images are in memory at a time. A file that cannot be read does not raise; its status says so.
@@ -174,7 +174,7 @@ def _describe_missing_frames(info: VideoInfo, read: int, wanted: int) -> str:
 
 
 def detect_frames(
-    frames: Iterable[Frame], geometry: Geometry, detector: Detector, search_all: bool
+    frames: Iterable[Frame], geometry: Geometry, detector: FaceDetector, search_all: bool
 ) -> Iterator[FrameDetections]:
     """Detect and crop the faces in each frame.
 
@@ -237,7 +237,7 @@ def extract_video(task: tuple[str, str], geometry: Geometry, max_people: int | s
         folder: where the archive goes; a video without faces has none.
     """
     video_id, source = task
-    detector = create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
+    detector = create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
     try:
         with local_file(source) as path:
             video = extract_faces(path, geometry, detector, max_people)

@@ -1,1 +1,1 @@
-"""From a video and a trained detector to a verdict, an annotated video and a timeline."""
+"""Inference: from a video and a trained detector to a verdict, an annotated video and a timeline."""

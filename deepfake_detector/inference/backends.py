@@ -10,7 +10,7 @@ import onnxruntime
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from deepfake_detector.inference.task import backend_name
+from deepfake_detector.inference.prediction_task import backend_name
 from deepfake_detector.training.batching import batch_lengths
 from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig, DeviceError
 
@@ -91,7 +91,7 @@ def open_backend(checkpoint: str, device: str = "auto") -> Backend:
 
 
 def read_config(checkpoint: str) -> DetectorConfig:
-    """What a detector file says of itself, without loading its network. Raises CheckpointError."""
+    """The metadata of a detector file, without loading its network onto PyTorch. Raises CheckpointError."""
     if backend_name(checkpoint) != "torch":
         return OnnxBackend(checkpoint, "cpu").config
     try:

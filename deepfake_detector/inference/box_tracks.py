@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepfake_detector.faces.detections import Detection, Detections
-from deepfake_detector.faces.detectors import Detector
+from deepfake_detector.faces.detectors import FaceDetector
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.video_reader import VideoInfo, read_frames
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction
@@ -79,7 +79,7 @@ def track_scored_faces(person: PersonPrediction) -> BoxTrack:
     return BoxTrack(times, Detections.stack([face.detection for face in person.faces]), np.array([span]))
 
 
-def track_boxes(source: Path, info: VideoInfo, prediction: Prediction, detector: Detector) -> dict[int, BoxTrack]:
+def track_boxes(source: Path, info: VideoInfo, prediction: Prediction, detector: FaceDetector) -> dict[int, BoxTrack]:
     """The track of each person, by number of the track, through scored faces and detections between them.
 
     Faces are detected DETECTIONS_PER_SECOND times a second, from one sampling step before a person's first scored

@@ -8,12 +8,12 @@ import numpy as np
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.inference.drawing import DARK, VERDICT_COLORS, WHITE, fit_text_size, put_text
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction, thresholds
-from deepfake_detector.inference.task import verdict_text
+from deepfake_detector.inference.prediction_task import verdict_text
 
 FACE_SIZE = 144  # pixels
 GAP = 6  # pixels between faces
 LINE_HEIGHT = 24  # pixels of a line of text
-COLUMNS = 6  # faces in a row
+FACES_IN_ROW = 6  # faces in a row
 
 
 def draw_contact_sheet(target: Path, prediction: Prediction, calibration: Calibration) -> None:
@@ -23,13 +23,13 @@ def draw_contact_sheet(target: Path, prediction: Prediction, calibration: Calibr
 
 
 def _person_block(person: PersonPrediction, calibration: Calibration) -> np.ndarray:
-    rows = -(-len(person.faces) // COLUMNS)
+    rows = -(-len(person.faces) // FACES_IN_ROW)
     column_width, row_height = FACE_SIZE + GAP, FACE_SIZE + LINE_HEIGHT + GAP
-    block = np.full((LINE_HEIGHT * 2 + rows * row_height, COLUMNS * column_width + GAP, 3), DARK, np.uint8)
+    block = np.full((LINE_HEIGHT * 2 + rows * row_height, FACES_IN_ROW * column_width + GAP, 3), DARK, np.uint8)
     verdict = verdict_text(person.verdict, person.probability, thresholds(calibration))
     put_text(block, f"Person {person.track + 1}: {verdict}", GAP, round(LINE_HEIGHT * 1.3), 20, WHITE)
     for i, (face, logit) in enumerate(zip(person.faces, person.logits, strict=True)):
-        x, y = GAP + i % COLUMNS * column_width, LINE_HEIGHT * 2 + i // COLUMNS * row_height
+        x, y = GAP + i % FACES_IN_ROW * column_width, LINE_HEIGHT * 2 + i // FACES_IN_ROW * row_height
         probability = float(calibration.probability(logit))
         color = VERDICT_COLORS[str(calibration.verdict(probability))]
         crop = cv2.resize(face.crop, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces.detectors import Detector
+from deepfake_detector.faces.detectors import FaceDetector
 from deepfake_detector.faces.pixels import fit
 from deepfake_detector.faces.video_reader import probe, read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.box_tracks import track_boxes, track_scored_faces
 from deepfake_detector.inference.face_marks import Heatmaps, draw_box, draw_heat
 from deepfake_detector.inference.prediction import Prediction
-from deepfake_detector.inference.strip import TimelineStrip
+from deepfake_detector.inference.timeline_strip import TimelineStrip
 
 MAX_SIDE = 1920  # pixels of the written video's longer side
 
@@ -24,16 +24,15 @@ def annotate_video(
     target: Path,
     prediction: Prediction,
     calibration: Calibration,
-    detector: Detector | None = None,
+    detector: FaceDetector | None = None,
     heatmaps: Heatmaps | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> None:
     """Write `source` to `target` as H.264 in MP4 with its sound, times and orientation, and the annotations.
 
     Args:
-        detector: follows the faces between the scored frames, and a box is drawn only where it finds one. Without a
-        detector
-            boxes move in a straight line from one scored face to the next.
+        detector: follows the faces between the scored frames; a box is drawn only where it finds one. Without a
+            detector, boxes move in a straight line from one scored face to the next.
         heatmaps: drawn into the faces.
         progress: called with the fraction of the frames that is done, 0 to 1.
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from deepfake_detector.faces.detectors import Detector, DetectorError, create_detector
+from deepfake_detector.faces.detectors import FaceDetector, FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import VideoFaces, extract_faces
 from deepfake_detector.faces.sources import local_file, printable
 from deepfake_detector.faces.video_reader import VideoError, probe
@@ -15,7 +15,7 @@ from deepfake_detector.files import atomic_path, file_sha256
 from deepfake_detector.inference.backends import Backend, open_backend
 from deepfake_detector.inference.contact_sheet import draw_contact_sheet
 from deepfake_detector.inference.prediction import Prediction, predict_people
-from deepfake_detector.inference.task import OutputError, PredictionTask
+from deepfake_detector.inference.prediction_task import OutputError, PredictionTask
 from deepfake_detector.training.detector_config import CheckpointError
 
 Progress = Callable[[str, float], None]  # called with the current step and the fraction of it that is done, 0 to 1
@@ -78,11 +78,11 @@ def _cached_backend(checkpoint: str, sha256: str, device: str) -> Backend:
     return backend
 
 
-def _face_detector(backend: Backend) -> Detector:
+def _face_detector(backend: Backend) -> FaceDetector:
     geometry = backend.config.geometry
     try:
-        return create_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
-    except DetectorError as error:
+        return create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
+    except FaceDetectorError as error:
         raise CheckpointError(f"the face detector that this checkpoint was trained with is missing: {error}") from error
 
 
@@ -95,7 +95,7 @@ class _Pictures:
         path: Path,
         prediction: Prediction,
         backend: Backend,
-        face_detector: Detector,
+        face_detector: FaceDetector,
         progress: Progress,
     ) -> None:
         self._task, self._path, self._prediction = task, path, prediction

@@ -12,7 +12,7 @@ from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import Face
 from deepfake_detector.faces.video_reader import VideoInfo
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction, thresholds
-from deepfake_detector.inference.task import CAUTION, verdict_text
+from deepfake_detector.inference.prediction_task import CAUTION, verdict_text
 
 matplotlib.use("Agg")
 LINE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")  # Okabe & Ito 2008

@@ -1,4 +1,4 @@
-"""From faces to a detector: model, losses, data, training loop, checkpoint.
+"""Training: from faces to a detector: model, losses, data, training loop, checkpoint.
 
 To add a training-time manipulation or a temporal head, write it in a module and name it here.
 """

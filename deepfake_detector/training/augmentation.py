@@ -35,7 +35,7 @@ class Strength:
     erase: float = 0.1
 
 
-# `standard` suits short trainings from random weights; `strong` long ones from good weights, for videos of any origin.
+# `standard` suits short trainings, `strong` long ones for videos of any origin.
 STRENGTHS = {
     "standard": Strength(),
     "strong": Strength(0.45, 0.35, 0.25, 0.25, 0.15, 0.45, 30, 0.4, True, 0.15),
@@ -75,7 +75,7 @@ def augment(crop: np.ndarray, rng: np.random.Generator, strength: Strength = STR
 
 
 def reframe(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rotated, scaled, stretched and shifted a little. The border is reflected."""
+    """Rotate, scale, stretch and shift `crop` a little. The border is reflected."""
     size = crop.shape[0]
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-6, 6), rng.uniform(0.95, 1.15))
     matrix[0] *= rng.uniform(0.93, 1.07)
@@ -84,7 +84,7 @@ def reframe(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def relight(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """In other exposure, contrast, gamma and colour, sometimes without colour.
+    """Change exposure, contrast, gamma and colour; sometimes remove the colour.
 
     Grey pixels stay grey, because their tint would give the augmentation away.
     """

@@ -121,7 +121,7 @@ def _move_donor(donor: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _move_self(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The own face out of place. Linear resampling softens it, as where a generator draws it anew."""
+    """Shift the face a little. Linear resampling softens it, as a generator does."""
     size = face.shape[0]
     shift = rng.uniform(-0.025, 0.025, 2) * size
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-2, 2), rng.uniform(0.95, 1.05))
@@ -130,7 +130,7 @@ def _move_self(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _recolor(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """In other brightness, contrast and tint.
+    """Change brightness, contrast and tint.
 
     Grey faces get no tint, which would give the fake away on grey footage.
     """
@@ -139,7 +139,7 @@ def _recolor(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _resample(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """At a lower resolution, or sharpened."""
+    """Lower the resolution of the face, or sharpen it."""
     if rng.random() < 0.3:
         return face + rng.uniform(0.2, 0.8) * (face - cv2.GaussianBlur(face, (0, 0), 1.5))
     size, small = face.shape[0], round(face.shape[0] * rng.uniform(0.4, 0.9))

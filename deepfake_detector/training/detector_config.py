@@ -1,4 +1,4 @@
-"""What a detector file says of itself, on every backend. Light: reading it needs no torch."""
+"""The metadata of a detector file, the same for every backend. Reading it needs no torch."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -18,7 +18,7 @@ TIMEOUT = timedelta(hours=12)  # of a collective call; the main process writes a
 
 
 @dataclass(frozen=True)
-class ProcessGroup:
+class DistributedContext:
     """This process is number `rank` of `world_size` and computes on `device`.
 
     Only the main process, number 0, prints and writes.
@@ -78,7 +78,7 @@ def synchronize_batch_norm(model: nn.Module) -> nn.Module:
     return converted
 
 
-def init_process_group() -> ProcessGroup:
+def init_process_group() -> DistributedContext:
     """The group that torchrun has set up, or this process alone. Output of all but the main process is dropped."""
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if torch.cuda.is_available():
@@ -89,4 +89,4 @@ def init_process_group() -> ProcessGroup:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     if rank:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (open for the life of the process)
-    return ProcessGroup(rank, world_size, device)
+    return DistributedContext(rank, world_size, device)

@@ -6,7 +6,7 @@ from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_l
 
 from deepfake_detector.training.model import FaceClassifier
 
-CHANGED = 5.0  # mean difference to the original, of 255, from which a patch counts as changed
+CHANGED = 5.0  # mean difference to the original, of 255, at which a patch counts as more changed than not
 UNCHANGED = 0.4  # share of CHANGED below which it counts as unchanged
 # difference along the border, of 255, from which a pair shows two moments and has no localization target
 MISALIGNED = 20.0

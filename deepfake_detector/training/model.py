@@ -13,7 +13,7 @@ from deepfake_detector.files import file_sha256
 from deepfake_detector.training.small_map_conv import use_small_map_convs
 
 # ImageNet weights that come with the project, by backbone: file in models/ and its SHA-256. See NOTICE.
-SHIPPED = {
+BUNDLED_WEIGHTS = {
     "resnet18": (
         "resnet18_imagenet.safetensors",
         "7bfd791bca57be37c2ba761961ee6cc2947fdf05dd30d4e5ffe6d70d0c565ebb",
@@ -29,8 +29,8 @@ class ModelError(Exception):
 class FaceClassifier(nn.Module):
     """uint8 RGB crops (n, 3, size, size) to logits (n,), float32. A logit above 0 means fake rather than real.
 
-    With a patch head, each patch of the last feature map but one has a logit too, and their mean is added to the
-    logit of the face. One patch says little about who is shown, so it is harder to learn people by heart.
+    With a patch head, each patch of the second-to-last feature map has a logit too, and their mean is added to the
+    logit of the face. One patch says little about who is shown, so it is harder to memorise people.
 
     With a temporal head, the crops are those of one person in order of time, and each logit depends on the other crops.
     """
@@ -92,7 +92,7 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     if not timm.is_model(backbone.partition(".")[0]):
         near = ", ".join(get_close_matches(backbone, timm.list_models(), 5))
         raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {near}" if near else ""))
-    shipped = _shipped_weights(backbone) if weights == "imagenet" else None
+    shipped = _bundled_weights(backbone) if weights == "imagenet" else None
     network = _create_backbone(backbone, weights == "imagenet" and not shipped, size)
     if shipped or weights not in ("none", "imagenet"):
         load_backbone(network, shipped or Path(weights))
@@ -105,14 +105,14 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     return model.to(memory_format=torch.channels_last)
 
 
-def _shipped_weights(backbone: str) -> Path | None:
+def _bundled_weights(backbone: str) -> Path | None:
     """The file of ImageNet weights that comes with the project; None for other backbones.
 
     Raises ModelError if the file is missing or has other content.
     """
-    if backbone not in SHIPPED:
+    if backbone not in BUNDLED_WEIGHTS:
         return None
-    name, digest = SHIPPED[backbone]
+    name, digest = BUNDLED_WEIGHTS[backbone]
     if not (MODELS / name).is_file() or file_sha256(MODELS / name) != digest:
         raise ModelError(f"models/{name} is missing or damaged; restore it with: git checkout models/{name}")
     return MODELS / name
@@ -148,7 +148,7 @@ def _classifier_parameters(network: Any) -> list[nn.Parameter]:
 def _check_backbone(network: Any, name: str, size: int, patch_head: bool) -> int:
     """Try the backbone on two black crops, so that one that does not fit fails here.
 
-    The channels of its last feature map but one.
+    The channels of its second-to-last feature map.
     """
     crops, channels = torch.zeros(2, 3, size, size), 0
     was_training = network.training

@@ -13,10 +13,10 @@ from deepfake_detector.training.dataset import SampleKey
 class PairedBatchSampler(Sampler[list[SampleKey]]):
     """Batches of pairs: a fake face, then the face of its own original at the nearest time.
 
-    So the person on screen tells nothing.
+    So the person on screen does not reveal the label.
 
-    An epoch shows each fake face once, except those that a manipulation of the real face replaces. It also shows each
-    real video that no fake was made from, so that half of all faces are real whatever the corpus holds. A fake
+    An epoch shows each fake face at most once; a manipulation of the real face replaces some of them. It also shows
+    each real video that no fake was made from, so that half of all faces are real whatever the corpus holds. A fake
     without its original goes beside any real face, a real face without a fake beside any fake. Of several processes,
     each gets its share of the pairs of a batch.
     """

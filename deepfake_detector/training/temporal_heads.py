@@ -1,4 +1,4 @@
-"""Heads that take the faces of one person in order of time (model.temporal).
+"""Temporal heads: they take the faces of one person in order of time (model.temporal).
 
 The network learns from single faces first. A head then learns what to add to each logit from the embeddings of a
 person's faces. So everything that follows (means, timelines, thresholds) works as it does without a head. A new head

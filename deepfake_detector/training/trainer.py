@@ -21,12 +21,12 @@ from tqdm import tqdm
 from deepfake_detector.files import atomic_path
 from deepfake_detector.training.dataset import prefetch
 from deepfake_detector.training.device import autocast
-from deepfake_detector.training.distributed import ProcessGroup
+from deepfake_detector.training.distributed import DistributedContext
 from deepfake_detector.training.losses import ClassifierWithLoss
 from deepfake_detector.training.model import FaceClassifier
 from deepfake_detector.training.samplers import PairedBatchSampler
 
-Scores = dict[str, float]
+EpochMetrics = dict[str, float]
 log = logging.getLogger(__name__)
 CHECK_EVERY = 20  # steps after which the loss is read from the device: reading it at every step would stall a GPU
 
@@ -46,7 +46,7 @@ class Schedule:
 
 @dataclass
 class TrainingState:
-    """Everything that training is between two epochs.
+    """The state of training between two epochs.
 
     What an epoch draws depends on the seed and the epoch's number only.
     """
@@ -57,7 +57,7 @@ class TrainingState:
     average: dict[str, torch.Tensor] = field(default_factory=dict)  # of the weights
     optimizer: dict[str, Any] = field(default_factory=dict)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
-    history: list[Scores] = field(default_factory=list)
+    history: list[EpochMetrics] = field(default_factory=list)
 
     @property
     def best_epoch(self) -> int:
@@ -95,56 +95,59 @@ class TrainingState:
 
 def fit(
     model: FaceClassifier,
-    losses: tuple[float, float],
+    loss_weights: tuple[float, float],
     loader: DataLoader[Any],
     sampler: PairedBatchSampler,
-    validate: Callable[[FaceClassifier], Scores],
+    validate: Callable[[FaceClassifier], EpochMetrics],
     schedule: Schedule,
-    group: ProcessGroup,
+    context: DistributedContext,
     path: Path,
     fingerprint: str,
-    report: Callable[[int, Scores], None],
+    report: Callable[[int, EpochMetrics], None],
 ) -> TrainingState:
     """Train `model` in place.
 
     Args:
-        losses: weights of the ranking loss and of the localization loss. validate: gives `val_auc` (of videos),
-        `val_face_auc`, `val_loss` and `val_loss_error`. All processes call it together. path: of the state. Training
-        resumes from a state with the same `fingerprint`. report: called by the main process with each epoch and its
-        scores, also with those before a resumption.
+        loss_weights: of the ranking loss and of the localization loss.
+        validate: gives `val_auc` (of videos), `val_frame_auc`, `val_loss` and `val_loss_error`. All processes call it
+            together.
+        path: file of the state. Training resumes from a state with the same `fingerprint`.
+        report: called by the main process with each epoch and its metrics, also with those before a resumption.
 
     Returns:
         The final state; its `best` holds the weights of the best epoch.
     """
-    state = group.broadcast(TrainingState.load(path, fingerprint) if group.is_main else None)
-    learner = ClassifierWithLoss(model, *losses).to(group.device)
+    state = context.broadcast(TrainingState.load(path, fingerprint) if context.is_main else None)
+    model_with_loss = ClassifierWithLoss(model, *loss_weights).to(context.device)
     optimizer = create_optimizer_v2(
-        learner, "adamw", schedule.lr, schedule.weight_decay, fused=group.device.type != "mps"
+        model_with_loss, "adamw", schedule.lr, schedule.weight_decay, fused=context.device.type != "mps"
     )
     scheduler = _create_scheduler(optimizer, schedule, schedule.epochs * len(loader))
     decay = schedule.ema_decay
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+    ema_model = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
     if state.epoch:
-        learner.model.load_state_dict(state.model)
+        model_with_loss.model.load_state_dict(state.model)
         optimizer.load_state_dict(state.optimizer)
-        if average:
-            average.load_state_dict(state.average)
-    wrapped = group.wrap(learner)
-    validated = cast("FaceClassifier", average.module) if average else model
-    if group.is_main:
+        if ema_model:
+            ema_model.load_state_dict(state.average)
+    ddp_model = context.wrap(model_with_loss)
+    validation_model = cast("FaceClassifier", ema_model.module) if ema_model else model
+    if context.is_main:
         for epoch, scores in enumerate(state.history):
             report(epoch, scores)
     while state.epoch < schedule.epochs and not _exhausted(state, schedule.patience):
         sampler.epoch = state.epoch
-        loss = _train_epoch(wrapped, learner, average, optimizer, scheduler, loader, schedule, group, state)
-        scores = {"loss": loss, **validate(validated)}
+        loss = _train_epoch(
+            ddp_model, model_with_loss, ema_model, optimizer, scheduler, loader, schedule, context, state
+        )
+        scores = {"loss": loss, **validate(validation_model)}
         state.history.append(scores)
         state.epoch += 1
         state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
-        state.average = average.state_dict() if average else {}
+        state.average = ema_model.state_dict() if ema_model else {}
         if state.best_epoch == state.epoch - 1:
-            state.best = {name: tensor.detach().cpu().clone() for name, tensor in validated.state_dict().items()}
-        if group.is_main:
+            state.best = {name: tensor.detach().cpu().clone() for name, tensor in validation_model.state_dict().items()}
+        if context.is_main:
             state.save(path)
             report(state.epoch - 1, scores)
     return state
@@ -168,34 +171,34 @@ def _exhausted(state: TrainingState, patience: int) -> bool:
 
 
 def _train_epoch(
-    wrapped: nn.Module,
-    learner: ClassifierWithLoss,
-    average: AveragedModel | None,
+    ddp_model: nn.Module,
+    model_with_loss: ClassifierWithLoss,
+    ema_model: AveragedModel | None,
     optimizer: torch.optim.Optimizer,
     scheduler: Scheduler,
     loader: DataLoader[Any],
     schedule: Schedule,
-    group: ProcessGroup,
+    context: DistributedContext,
     state: TrainingState,
 ) -> float:
     """The mean loss of one epoch over all processes."""
-    learner.train()
-    steps, total, pending = len(loader), 0.0, torch.zeros((), device=group.device)
+    model_with_loss.train()
+    steps, total, pending = len(loader), 0.0, torch.zeros((), device=context.device)
     best = f", best AUC {state.history[state.best_epoch]['val_auc']:.3f}" if state.history else ""
     title = f"train epoch {state.epoch + 1}/{schedule.epochs}{best}"
-    bar = tqdm(prefetch(loader, group.device), title, steps, unit="batch", leave=False, disable=not group.is_main)
+    bar = tqdm(prefetch(loader, context.device), title, steps, unit="batch", leave=False, disable=not context.is_main)
     for step, (crops, labels) in enumerate(bar):
         scheduler.step(state.epoch * steps + step)
-        with autocast(group.device, schedule.precision):
-            loss = wrapped(
-                crops.to(group.device, non_blocking=True), labels.float().to(group.device, non_blocking=True)
+        with autocast(context.device, schedule.precision):
+            loss = ddp_model(
+                crops.to(context.device, non_blocking=True), labels.float().to(context.device, non_blocking=True)
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(model_with_loss.parameters(), 1.0)
         optimizer.step()
-        if average:
-            average.update_parameters(learner.model)
+        if ema_model:
+            ema_model.update_parameters(model_with_loss.model)
         pending += loss.detach()
         if step % CHECK_EVERY == 0 or step + 1 == steps:
             total += pending.item()
@@ -205,4 +208,4 @@ def _train_epoch(
                     f"the loss is {total} at epoch {state.epoch + 1}, step {step + 1}; lower train.lr"
                 )
             bar.set_postfix(loss=f"{total / (step + 1):.3f}")
-    return group.all_reduce_mean(total / steps)
+    return context.all_reduce_mean(total / steps)

@@ -1,4 +1,4 @@
-"""What a network is worth on the validation faces, after each epoch and for calibration."""
+"""Validation: what a network is worth on the validation faces, after each epoch and for calibration."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ import pandas as pd
 
 from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.evaluation.calibration import Calibration, calibrated_loss, fit_calibration
-from deepfake_detector.evaluation.metrics import video_auc
+from deepfake_detector.evaluation.metrics import roc_auc
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.dataset import FaceDataset, make_loader
-from deepfake_detector.training.distributed import ProcessGroup
+from deepfake_detector.training.distributed import DistributedContext
 from deepfake_detector.training.model import FaceClassifier
 from deepfake_detector.training.samplers import SequentialBatches
 from deepfake_detector.training.scoring import predict_logits
@@ -24,35 +24,35 @@ class Validation:
     Crops stay in memory up to a limit and are streamed beyond it.
     """
 
-    def __init__(self, faces: pd.DataFrame, folder: Path, temporal: str, group: ProcessGroup) -> None:
+    def __init__(self, faces: pd.DataFrame, folder: Path, temporal: str, context: DistributedContext) -> None:
         """`faces`: with the columns `video_id,track,member,label,group`; `folder`: of the archives; `temporal`:
         `model.temporal`.
         """
-        self._faces, self._group = faces, group
+        self._faces, self._context = faces, context
         videos = pd.factorize(faces["video_id"])[0]
-        self._own = np.flatnonzero(videos % group.world_size == group.rank)
+        self._own = np.flatnonzero(videos % context.world_size == context.rank)
         own = faces.iloc[self._own].reset_index(drop=True)
         lengths = batch_lengths(track_ids(own), BATCH_SIZE, temporal)
         self._loader = make_loader(FaceDataset(own, folder), SequentialBatches(lengths), 0)
 
     def score(self, model: FaceClassifier, precision: str) -> pd.DataFrame:
         """The faces with their `logit`. All processes call it together, and all get all logits."""
-        logits = predict_logits(model, (crops for crops, _ in self._loader), self._group.device, precision)
+        logits = predict_logits(model, (crops for crops, _ in self._loader), self._context.device, precision)
         result = np.empty(len(self._faces), np.float32)
-        for rows, values in self._group.gather((self._own, logits)):
+        for rows, values in self._context.gather((self._own, logits)):
             result[rows] = values
         return self._faces.assign(logit=result)
 
     def measure(self, model: FaceClassifier, precision: str) -> dict[str, float]:
-        """`val_auc` of videos, `val_face_auc`, and `val_loss` with its standard error `val_loss_error`, of calibrated
+        """`val_auc` of videos, `val_frame_auc`, and `val_loss` with its standard error `val_loss_error`, of calibrated
         faces.
         """
         faces = self.score(model, precision)
         videos = aggregate_videos(faces).join(faces.groupby("video_id")["label"].first())
         loss, error = calibrated_loss(faces["label"], faces["logit"], faces["group"])
         return {
-            "val_auc": video_auc(videos["label"], videos["logit"]),
-            "val_face_auc": video_auc(faces["label"], faces["logit"]),
+            "val_auc": roc_auc(videos["label"], videos["logit"]),
+            "val_frame_auc": roc_auc(faces["label"], faces["logit"]),
             "val_loss": loss,
             "val_loss_error": error,
         }

@@ -11,7 +11,7 @@ real videos.
 import re
 from pathlib import Path
 
-from deepfake_detector.corpora import SIDES
+from deepfake_detector.corpora import PARTITIONS
 from deepfake_detector.corpora.adapters.listing import Listing, list_videos, read_lines, unexpected_folder
 
 TITLE = "DeeperForensics-1.0"
@@ -53,7 +53,7 @@ def read(root: Path) -> Listing:
 
 def _subsets(root: Path) -> dict[str, str]:
     """File name of a manipulated video -> its official partition."""
-    lists = {name: root / "lists" / "splits" / f"{name}.txt" for name in SIDES}
+    lists = {name: root / "lists" / "splits" / f"{name}.txt" for name in PARTITIONS}
     return {
         Path(line.strip()).name: name for name, path in lists.items() if path.is_file() for line in read_lines(path)
     }

@@ -12,7 +12,7 @@ import re
 from itertools import permutations
 from pathlib import Path
 
-from deepfake_detector.corpora import SIDES
+from deepfake_detector.corpora import PARTITIONS
 from deepfake_detector.corpora.adapters.listing import (
     CorpusError,
     Listing,
@@ -103,7 +103,7 @@ def _official_pairs(root: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Sequence -> official partition, and all pairs of sequences."""
     subset: dict[str, str] = {}
     pairs: list[tuple[str, str]] = []
-    for name in SIDES:
+    for name in PARTITIONS:
         path = first_file([root / folder for folder in LISTS], f"{name}.json")
         if not path:
             continue

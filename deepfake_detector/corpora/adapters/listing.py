@@ -13,7 +13,7 @@ from deepfake_detector.corpora.labels import REQUIRED
 from deepfake_detector.faces.sources import VIDEO_SUFFIXES
 
 OPTIONAL = ("identity", "donor", "source_video", "method", "quality", "subset", "upload")
-COLUMNS = (*REQUIRED, *OPTIONAL)
+LABEL_COLUMNS = (*REQUIRED, *OPTIONAL)
 SHOWN = 10  # names that a message lists
 
 
@@ -38,9 +38,11 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
     def table(self) -> pd.DataFrame:
-        """The rows as text: the columns of COLUMNS, then all others, without optional columns that are empty."""
+        """The rows as text: the columns of LABEL_COLUMNS, then all others, without optional columns that are empty."""
         table = pd.DataFrame(self.rows).fillna("")
-        names = [name for name in COLUMNS if name in table] + [name for name in table if name not in COLUMNS]
+        names = [name for name in LABEL_COLUMNS if name in table] + [
+            name for name in table if name not in LABEL_COLUMNS
+        ]
         return table[[name for name in names if name not in OPTIONAL or (table[name] != "").any()]]
 
 

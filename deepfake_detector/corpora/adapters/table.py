@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepfake_detector.corpora.adapters.listing import COLUMNS, CorpusError, Listing, list_videos
+from deepfake_detector.corpora.adapters.listing import LABEL_COLUMNS, CorpusError, Listing, list_videos
 
 TITLE = "any table, with --columns and --labels"
 
@@ -54,12 +54,13 @@ def _read(path: Path) -> pd.DataFrame:
 def _rename(table: pd.DataFrame, path: Path, columns: dict[str, str]) -> pd.DataFrame:
     """The table with the column names of the labels CSV. Raises CorpusError if a name is unknown or ambiguous."""
     theirs = ", ".join(table.columns)
-    unknown = [name for name in columns if name not in COLUMNS] + [
+    unknown = [name for name in columns if name not in LABEL_COLUMNS] + [
         name for name in columns.values() if name not in table
     ]
     if unknown:
         raise CorpusError(
-            f"--columns: {', '.join(unknown)} unknown; the labels CSV has {', '.join(COLUMNS)}; {path} has {theirs}"
+            f"--columns: {', '.join(unknown)} unknown; the labels CSV has {', '.join(LABEL_COLUMNS)}; "
+            f"{path} has {theirs}"
         )
     if twice := (set(table) - set(columns.values())) & set(columns):
         raise CorpusError(f"--columns: {path} itself has a column {', '.join(sorted(twice))}; rename that column first")

@@ -17,11 +17,11 @@ DETECTORS = {
 }
 
 
-class DetectorError(Exception):
+class FaceDetectorError(Exception):
     """The network of a face detector is not available; the message says how to provide it."""
 
 
-class Detector(Protocol):
+class FaceDetector(Protocol):
     """Finds faces in images."""
 
     def detect(self, image: np.ndarray) -> Detections:
@@ -36,7 +36,7 @@ class Detector(Protocol):
         """
 
 
-def create_detector(name: str, threshold: float, weights: str = "none") -> Detector:
+def create_face_detector(name: str, threshold: float, weights: str = "none") -> FaceDetector:
     """Create a detector of DETECTORS.
 
     Args:
@@ -45,9 +45,9 @@ def create_detector(name: str, threshold: float, weights: str = "none") -> Detec
         weights: model file, for detectors that need one.
 
     Raises:
-        DetectorError: if the network is not available.
+        FaceDetectorError: if the network is not available.
     """
-    detector: Detector = pkgutil.resolve_name(DETECTORS[name])(threshold, weights)
+    detector: FaceDetector = pkgutil.resolve_name(DETECTORS[name])(threshold, weights)
     return detector
 
 

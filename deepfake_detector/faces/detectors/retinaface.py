@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deepfake_detector.faces.detections import Detection, Detections
-from deepfake_detector.faces.detectors import DetectorError
+from deepfake_detector.faces.detectors import FaceDetectorError
 
 MAX_SIDE = 640  # pixels of the longer side of the searched image
 MODEL = "resnet50_2020-07-20"
@@ -44,7 +44,7 @@ def _load_model() -> Any:
     try:
         model = get_model(MODEL, max_size=MAX_SIDE)
     except OSError as error:
-        raise DetectorError(
+        raise FaceDetectorError(
             f"the weights of RetinaFace cannot be downloaded ({error}); download {models[MODEL].url} where"
             f" there is a network and put the file, as it is, into {Path(torch.hub.get_dir()) / 'checkpoints'};"
             " or set extract.detector to centerface"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from deepfake_detector.faces.detections import Detections
-from deepfake_detector.faces.detectors import DetectorError
+from deepfake_detector.faces.detectors import FaceDetectorError
 from deepfake_detector.faces.detectors.onnx_session import network_input, open_session
 from deepfake_detector.faces.detectors.search import CoarseToFineDetector
 
@@ -25,13 +25,13 @@ class YuNet(CoarseToFineDetector):
     def __init__(self, threshold: float, weights: str = "none") -> None:
         super().__init__(threshold)
         if not Path(weights).is_file():
-            raise DetectorError(f"extract.detector_weights = {weights!r} must be the file of a YuNet model (.onnx)")
+            raise FaceDetectorError(f"extract.detector_weights = {weights!r} must be the file of a YuNet model (.onnx)")
         try:
             self._session = open_session(weights)
         except Exception as error:  # parser and runtime raise many kinds, all of which mean: no such model
-            raise DetectorError(f"extract.detector_weights = {weights!r} is no YuNet model: {error}") from error
+            raise FaceDetectorError(f"extract.detector_weights = {weights!r} is no YuNet model: {error}") from error
         if missing := set(OUTPUTS) - {output.name for output in self._session.get_outputs()}:
-            raise DetectorError(
+            raise FaceDetectorError(
                 f"extract.detector_weights = {weights!r} is no YuNet model of 2023 or later: no {min(missing)} in it"
             )
 

@@ -8,7 +8,7 @@ from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.video_reader import VideoInfo
 from deepfake_detector.inference.drawing import DARK, GREY, VERDICT_COLORS, WHITE, fit_text_size, put_text
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction, thresholds
-from deepfake_detector.inference.task import verdict_text
+from deepfake_detector.inference.prediction_task import verdict_text
 
 
 class TimelineStrip:

@@ -9,17 +9,25 @@ from typing import Any
 
 from deepfake_detector.faces.sources import is_url, printable
 from deepfake_detector.files import atomic_path, file_sha256
-from deepfake_detector.inference.task import CAUTION, FATAL_ERRORS, PredictionTask, run_task
+from deepfake_detector.inference.prediction_task import CAUTION, FATAL_ERRORS, PredictionTask, run_task
 from deepfake_detector.parallel_map import parallel_map
 
 Row = dict[str, Any]
-COLUMNS = ["filepath", "video_id", "verdict", "probability", "frames", "faces", "message"]  # other programs read these
-COLUMNS += ["frames_wanted", "frames_with_face", "person"]
+TABLE_COLUMNS = [
+    "filepath",
+    "video_id",
+    "verdict",
+    "probability",
+    "frames",
+    "faces",
+    "message",
+]  # other programs read these
+TABLE_COLUMNS += ["frames_wanted", "frames_with_face", "person"]
 
 
 def table_row(record: dict[str, Any]) -> Row:
     """The columns of the tables from the record of a video."""
-    return {column: record[column] for column in COLUMNS}
+    return {column: record[column] for column in TABLE_COLUMNS}
 
 
 def finished_rows(tasks: Sequence[PredictionTask]) -> dict[int, Row]:
@@ -77,7 +85,7 @@ def write_tables(rows: Sequence[Row], settings: dict[str, object], folder: Path)
     with atomic_path(folder / "predictions.json") as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
     with atomic_path(folder / "predictions.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
 
