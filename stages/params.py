@@ -239,7 +239,7 @@ class Train(Section):
         description="decay of the moving average of the weights; 0: no average"
     )
     patience: PositiveInt = Field(
-        description="training stops after so many epochs without a validation loss within one standard error of the lowest"
+        description="stop after so many epochs without a validation loss within a standard error of the lowest"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         description="precision of the forward pass; auto: bfloat16 where the hardware computes in it, else float32"

@@ -6,7 +6,6 @@ It shows that the pipeline works. It does not show how well a detector works on 
 data.labels or infer.videos lies in its folder, sample.output: a corpus of your own does not need it.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +22,7 @@ from deepfake_detector.corpora.sample_corpus import (
     write_clip,
     write_demonstration,
 )
-from deepfake_detector.corpora.sample_corpus.portable import ENVIRONMENT
+from deepfake_detector.corpora.sample_corpus.portable import portable_workers
 from deepfake_detector.parallel_map import parallel_map
 from stages.params import Params, Sample, fail, parse
 
@@ -70,10 +69,10 @@ def write_corpus(settings: Sample, folder: Path) -> pd.DataFrame:
     clips = [clip for clip in sample_clips(settings.seed) if clip.person in people]
     tasks = [partial(write_clips, [clip for clip in clips if clip.person in pair], folder) for pair in pairs]
     tasks.append(partial(write_demonstration, folder / DEMONSTRATION, settings.seed))
-    os.environ |= ENVIRONMENT  # for the processes that start now
-    for _, outcome in parallel_map(run, tasks, settings.workers, "sample", "pair of people"):
-        if isinstance(outcome, BaseException):
-            raise RuntimeError(f"{folder}: not all clips could be written") from outcome
+    with portable_workers():
+        for _, outcome in parallel_map(run, tasks, settings.workers, "sample", "pair of people"):
+            if isinstance(outcome, BaseException):
+                raise RuntimeError(f"{folder}: not all clips could be written") from outcome
     table = pd.DataFrame([clip.row for clip in clips])
     table.to_csv(folder / LABELS, index=False, lineterminator="\n")
     return table

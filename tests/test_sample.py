@@ -23,8 +23,10 @@ from deepfake_detector.corpora.sample_corpus import (
 )
 from deepfake_detector.corpora.sample_corpus.clips import poses_of
 from deepfake_detector.corpora.sample_corpus.people import landmarks, photographs, widen
+from deepfake_detector.corpora.sample_corpus.portable import portable_workers
 from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.parallel_map import parallel_map
 from stages import sample
 
 ROOT = Path(__file__).parent.parent
@@ -122,6 +124,13 @@ def test_stage_writes_to_its_output(stage, in_project):
     stage()
     assert stage("--output", "other", "--data.labels", "other/labels.csv") == ["labels.csv"]
     assert [path.name for path in (in_project / "other").iterdir()] == ["labels.csv"]
+
+
+def test_workers_compute_portably_and_this_process_stays_as_it_is():
+    before = dict(os.environ)
+    with portable_workers():
+        (_, inside), *_ = parallel_map(os.getenv, ["OPENCV_CPU_DISABLE"], 1, "test", "name")
+    assert "AVX2" in inside and dict(os.environ) == before
 
 
 def test_stage_deletes_no_file_of_another_corpus(stage, in_project, capsys):

@@ -1,6 +1,8 @@
-"""The same bytes on every x86-64 processor. OpenCV, NumPy and x264 round as the processor allows otherwise."""
+"""The same bytes on every x86-64 processor. Else OpenCV, NumPy and x264 choose code by the processor, which rounds."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +21,18 @@ ENVIRONMENT = {
 # x264 without assembler and without what it decides by floating-point numbers: rate control, adaptive quantisers.
 X264 = "asm=0:aq-mode=0:mbtree=0:weightp=0"
 LUMA = np.round(16 + np.arange(256) * 219 / 255).astype(np.uint8)  # full-range gray to the range of video (BT.601)
+
+
+@contextmanager
+def portable_workers() -> Iterator[None]:
+    """Processes that start within this context compute the same on every processor."""
+    before = os.environ.copy()
+    os.environ.update(ENVIRONMENT)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def write_gray_video(path: Path, frames: Iterable[np.ndarray], rate: int, quantiser: int) -> None:
