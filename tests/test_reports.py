@@ -129,6 +129,18 @@ def test_json_is_strict(corpus, results, tmp_path):
     assert not (tmp_path / "bad.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "x", "y"), [("roc", "fpr", "tpr"), ("det", "fpr", "fnr"), ("precision_recall", "recall", "precision")]
+)
+def test_curve_starts_at_its_lowest_x_and_points_of_equal_x_follow_the_curve(corpus, results, tmp_path, name, x, y):
+    """`dvc plots` sorts by x, and draws points of equal x in the given order."""
+    write_curves(tmp_path, corpus.scored("val"), corpus.scored("test"), results)
+    curve = pd.read_json(tmp_path / f"{name}_test.json")
+    assert curve[x].is_monotonic_increasing and len(curve) > 4
+    steps = curve[y].diff()[curve[x].diff() == 0]
+    assert len(steps) and ((steps > 0).all() if name == "roc" else (steps < 0).all())
+
+
 def test_text_says_whether_calibration_helped():
     """Probabilities that are right as they are, a calibration that spoils them, and one that undoes the damage."""
     rng = np.random.default_rng(0)

@@ -44,12 +44,13 @@ def write_curves(folder: Path, val: pd.DataFrame, test: pd.DataFrame, results: d
 
 
 def _write_partition(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """Write each curve from its lowest x on. `dvc plots` sorts by x and draws points of equal x in the given order."""
     fpr, tpr, _ = roc_curve(table["label"], table["probability"])
     _write(folder / f"roc_{name}.json", fpr=fpr, tpr=tpr)
     precision, recall, _ = precision_recall_curve(table["label"], table["probability"])
-    _write(folder / f"precision_recall_{name}.json", recall=recall, precision=precision)
+    _write(folder / f"precision_recall_{name}.json", recall=recall[::-1], precision=precision[::-1])
     fpr, fnr, _ = det_curve(table["label"], table["probability"])
-    _write(folder / f"det_{name}.json", fpr=fpr, fnr=fnr)
+    _write(folder / f"det_{name}.json", fpr=fpr[::-1], fnr=fnr[::-1])
     for suffix, probability in (("", table["probability"]), ("_before", sigmoid(table["logit"]))):
         predicted, observed = reliability(table["label"], probability)
         _write(folder / f"reliability_{name}{suffix}.json", predicted=predicted, observed=observed)
