@@ -1,8 +1,11 @@
 """The exported network: the same probabilities, all settings in its metadata, and INT8."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from deepfake_detector.files import file_sha256
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend, onnx_providers, open_backend
@@ -58,6 +61,12 @@ def test_export_needs_nothing_but_a_checkpoint(in_project, checkpoint, crops, mo
     assert exported.config == load_detector(checkpoint)[1]
     assert metadata(in_project / "out/net.onnx")["checkpoint"] == file_sha256(checkpoint)
     assert len(exported.score([], [])) == 0 and len(exported.score(crops[:1], people[:1])) == 1
+
+
+def test_export_says_nothing_of_the_machine(exported):
+    """PyTorch notes the path of every module; the file would then differ between folders, and give them away."""
+    assert str(Path(torch.__file__).parents[1]).encode() not in exported.read_bytes()
+    assert str(Path(__file__).parents[1]).encode() not in exported.read_bytes()
 
 
 def test_comparison_uses_aligned_photographs_and_noise(checkpoint):

@@ -42,6 +42,15 @@ def export_onnx(backend: TorchBackend, checkpoint: Path | str, target: Path) -> 
 
 
 def save_with_metadata(model: onnx.ModelProto, target: Path, metadata: dict[str, str]) -> None:
+    """Write `model` with `metadata` alone: PyTorch notes the paths of its source files at each node."""
+    parts = [model.graph, *model.functions]
+    parts += [node for part in parts for node in part.node]
+    parts += [
+        value for name in ("input", "output", "value_info", "initializer") for value in getattr(model.graph, name)
+    ]
+    for part in parts:
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     onnx.save(model, target)
