@@ -25,7 +25,7 @@ from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
 from deepfake_detector.faces.sources import find_videos
 from deepfake_detector.files import file_sha256
-from deepfake_detector.inference import batch, overlay, timeline
+from deepfake_detector.inference import batch_prediction, overlay, timeline
 from deepfake_detector.inference.onnx_export import save_with_metadata
 from deepfake_detector.inference.predict import predict_video
 from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask, run_task, verdict_text
@@ -145,11 +145,11 @@ def test_rewritten_video_and_other_settings_are_predicted_again(
     clip.write_bytes(faceless_clip.read_bytes())
     task = PredictionTask(str(clip), "clip", str(in_project), settings(exported, overlay="none", timeline=False))
     predict_video(task)
-    assert set(batch.finished_rows([task])) == {0}
+    assert set(batch_prediction.finished_rows([task])) == {0}
     other = replace(task, settings=settings(exported, timeline=False))
-    assert not batch.finished_rows([other])
+    assert not batch_prediction.finished_rows([other])
     clip.write_bytes(real_clip.read_bytes())
-    assert not batch.finished_rows([task])
+    assert not batch_prediction.finished_rows([task])
 
 
 def test_only_temporary_files_of_the_run_are_deleted(tmp_path, exported):
@@ -158,7 +158,7 @@ def test_only_temporary_files_of_the_run_are_deleted(tmp_path, exported):
     others = ["a.b.mp4", "a.b.mp4.part", "download.mp4.12.part", "predictions.csv.part"]
     for name in left + others:
         (tmp_path / name).touch()
-    batch.delete_partial_files([task], tmp_path)
+    batch_prediction.delete_partial_files([task], tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == others
 
 
