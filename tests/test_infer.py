@@ -228,7 +228,7 @@ def test_picture_that_fails_does_not_cost_the_verdict(
 def test_process_that_dies_costs_only_its_own_video(tmp_path, monkeypatch, exported):
     tasks = [PredictionTask(f"{name}.mp4", name, str(tmp_path), settings(exported)) for name in ("a", "b")]
     monkeypatch.setattr(
-        batch, "parallel_map", lambda *_: iter([(1, OSError("Abnormal termination")), (0, TimeoutError())])
+        batch_prediction, "parallel_map", lambda *_: iter([(1, OSError("Abnormal termination")), (0, TimeoutError())])
     )
     table = infer.predict_all(tasks, tmp_path, 1, 60)
     assert [row["verdict"] for row in table] == ["error", "error"]
