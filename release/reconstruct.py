@@ -1,6 +1,6 @@
 """Fakes of genuine images by an autoencoder. They have the traces of generated pictures, but no other person in them.
 
-    cd release && python -m release.reconstruct
+    cd release && PYTHONPATH=.. python -m release.reconstruct
 
 Reads the genuine images of the archives in `sources.genuine`, passes some of them through the autoencoder
 `sources.autoencoder` (TAEF2 by madebyollin, MIT, as .safetensors), and writes an archive like the others:
