@@ -45,8 +45,10 @@ def run(name: str, overrides: Sequence[str]) -> None:
     row = experiments().get(name, {})
     if row and all(row[key] == value for key, value in params.items() if key in row):
         return
+    if row:
+        subprocess.run(["dvc", "exp", "remove", name], check=True)
     options = [option for override in overrides for option in ("--set-param", override)]
-    subprocess.run(["dvc", "exp", "run", "--temp", "--force", "--name", name, *options, "evaluate"], check=True)
+    subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *options, "evaluate"], check=True)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
