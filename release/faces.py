@@ -1,6 +1,6 @@
 """Align the faces of labelled images, with re-encoded variants of each, as the train stage takes them.
 
-    cd release     cd release && python -m release.faces    cd release && python -m release.faces PYTHONPATH=.. python -m release.faces
+    cd release && PYTHONPATH=.. python -m release.faces
 
 Reads the zip archives in `sources.archives`, each with images and a manifest.csv (file,label,original,method,source).
 Writes the outputs of the extract stage: archives, index, report, and a labels CSV. The settings are in sources.yaml.
