@@ -2,17 +2,16 @@
 
     python -m benchmarks.held_out PHOTOS.zip WORK            # a zip with real/*.jpg, each of another person
 
-Each photograph becomes a short clip, as it is and altered in four ways, through the same camera and encoder. Then,
-for each way, the plain recipe and the one advised for real corpora train on people and fakes of the three other ways,
-for equally many steps, twice each, and are tested on other people and the way left out: two to four hours on two
-cores, a training on each. What is in WORK already is not made again. Writes docs/held_out.md.
+Each photograph becomes a short clip, as it is and altered in four ways, through the same camera and encoder. Two
+recipes train on the people and fakes of three ways, for equally many steps, twice each. They are tested on other people
+and the fourth way: two to four hours on two cores, a training on each. What is in WORK already is not made again.
+Writes docs/held_out.md.
 
-Both start from ImageNet weights: from random ones, a network needs many times the steps to see any of this. What is
-advised is the default recipe with blends in place of four fakes in five instead of two, half of them self-blended.
+Both recipes start from ImageNet weights: from random ones, a network needs many times the steps to see any of this.
+`advised` is the default recipe with blends in four of five fakes instead of two, half of them self-blended.
 
-The four ways share no code with deepfake_detector/training/blending.py. But two of them, like that, put another face
-in along a seam: what nobody could learn from blends is `lowres` and above all `expression`, in which nobody is
-swapped.
+The four ways share no code with deepfake_detector/training/blending.py. But `feathered` and `poisson` also put another
+face in along a seam. Blends alone cannot teach `lowres` and above all `expression`, in which nobody is swapped.
 """
 
 import copy
