@@ -27,13 +27,12 @@ from pydantic import (
     ValidationError,
 )
 
-from deepfake_detector.corpora import LINK_KINDS
+from deepfake_detector.corpora import LINK_KINDS, PARTITIONS
 from deepfake_detector.evaluation.aggregation import AGGREGATORS
 from deepfake_detector.faces.detectors import DETECTORS
 from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
 
 PARAMS_FILE = Path("params.yaml")
-PARTITIONS = ("train", "val", "test", "excluded")
 
 # The sections and keys that a stage reads, its own section first. Another option would have no effect, and is refused.
 READS = {
@@ -281,7 +280,7 @@ class Corpus(Section):
 
 
 def _corpus_name(given: str) -> str:
-    if given in PARTITIONS:
+    if given in (*PARTITIONS, "excluded"):
         raise ValueError(f"{given!r} is the name of a partition; give the further corpus another name")
     return given
 

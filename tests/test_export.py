@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deepfake_detector.files import file_sha256
-from deepfake_detector.inference.backends import OnnxBackend, TorchBackend, onnx_providers, open_backend
+from deepfake_detector.inference.backends import OnnxBackend, TorchBackend, onnx_providers, open_backend, read_config
 from deepfake_detector.inference.onnx_export import largest_difference, save_with_metadata
 from deepfake_detector.inference.prediction_task import DeviceError
 from deepfake_detector.training.checkpoint import load_detector
@@ -67,6 +67,13 @@ def test_export_says_nothing_of_the_machine(exported):
     """PyTorch notes the path of every module; the file would then differ between folders, and give them away."""
     assert str(Path(torch.__file__).parents[1]).encode() not in exported.read_bytes()
     assert str(Path(__file__).parents[1]).encode() not in exported.read_bytes()
+
+
+def test_metadata_is_read_without_the_network(tmp_path, checkpoint, exported):
+    assert read_config(str(checkpoint)) == read_config(str(exported)) == load_detector(checkpoint)[1]
+    (tmp_path / "words.safetensors").write_text("words")
+    with pytest.raises(CheckpointError, match="no safetensors file"):
+        read_config(str(tmp_path / "words.safetensors"))
 
 
 def test_comparison_uses_aligned_photographs_and_noise(checkpoint):

@@ -35,11 +35,11 @@ def main() -> None:
         st.code("make repro", language="console")
         return
     try:
-        config = read_config(params.app.checkpoint)
+        description = read_description(params.app.checkpoint, Path(params.app.checkpoint).stat().st_mtime_ns)
     except CheckpointError as error:
         st.error(escape_markdown(str(error)), icon=":material/error:")
         return
-    about = f"\n\nThis detector was {escape_markdown(config.description)}." if config.description else ""
+    about = f"\n\nThis detector was {escape_markdown(description)}." if description else ""
     st.warning(CAUTION + about, icon=":material/balance:")
     show_inputs(params)
     if st.session_state.uploads:
@@ -52,6 +52,12 @@ def main() -> None:
 @st.cache_resource
 def read_params() -> Params:
     return parse("app", "", [])
+
+
+@st.cache_data(show_spinner=False)
+def read_description(checkpoint: str, modified: int) -> str:
+    """What the detector was trained on. `modified` makes a new file read again."""
+    return read_config(checkpoint).description
 
 
 @st.cache_resource

@@ -20,7 +20,7 @@ def evaluate_detector(
     attributes: pd.DataFrame,
     resampling: tables.Resampling,
 ) -> Results:
-    """Everything that is measured on scored videos. Values are such as strict JSON can hold.
+    """Everything that is measured on scored videos. All values are valid strict JSON.
 
     Args:
         own: the corpus that the detector was trained on, with the partitions `val` and `test`.

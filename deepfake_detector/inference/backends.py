@@ -8,11 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 
 from deepfake_detector.inference.prediction_task import backend_name
 from deepfake_detector.training.batching import batch_lengths
-from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig, DeviceError
+from deepfake_detector.training.detector_config import (
+    CheckpointError,
+    DetectorConfig,
+    DeviceError,
+    read_safetensors_config,
+)
 
 BATCH_SIZE = 64  # crops scored at once
 
@@ -92,13 +96,8 @@ def open_backend(checkpoint: str, device: str = "auto") -> Backend:
 
 def read_config(checkpoint: str) -> DetectorConfig:
     """The metadata of a detector file, without loading its network onto PyTorch. Raises CheckpointError."""
-    if backend_name(checkpoint) != "torch":
-        return OnnxBackend(checkpoint, "cpu").config
-    try:
-        with safe_open(checkpoint, "numpy") as file:
-            return DetectorConfig.model_validate_json((file.metadata() or {}).get("detector", ""))
-    except (SafetensorError, OSError, ValidationError) as error:
-        raise CheckpointError(f"{checkpoint} is no detector of this version: {error}") from error
+    is_torch = backend_name(checkpoint) == "torch"
+    return read_safetensors_config(checkpoint) if is_torch else OnnxBackend(checkpoint, "cpu").config
 
 
 def network_input(crops: np.ndarray) -> np.ndarray:

@@ -13,15 +13,8 @@ from deepfake_detector.inference.prediction_task import CAUTION, FATAL_ERRORS, P
 from deepfake_detector.parallel_map import parallel_map
 
 Row = dict[str, Any]
-TABLE_COLUMNS = [
-    "filepath",
-    "video_id",
-    "verdict",
-    "probability",
-    "frames",
-    "faces",
-    "message",
-]  # other programs read these
+# Other programs read these.
+TABLE_COLUMNS = ["filepath", "video_id", "verdict", "probability", "frames", "faces", "message"]
 TABLE_COLUMNS += ["frames_wanted", "frames_with_face", "person"]
 
 

@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from deepfake_detector.files import atomic_path
-from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
+from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig, read_safetensors_config
 from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
 from deepfake_detector.training.temporal_heads import create_temporal_head
 
@@ -28,22 +27,13 @@ def load_detector(path: Path | str) -> tuple[FaceClassifier, DetectorConfig]:
 
     Nothing in the file is executed. Raises CheckpointError.
     """
-    if not Path(path).is_file():
-        raise CheckpointError(f"{path} does not exist; train a detector (dvc repro train) or name another checkpoint")
+    config = read_safetensors_config(path)
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no safetensors file: {error}") from error
-    if "detector" not in metadata:
-        raise CheckpointError(f"{path} has weights but no detector metadata; only a file of the train stage serves")
-    try:
-        config = DetectorConfig.model_validate_json(metadata["detector"])
+        weights = load_file(path)
         model = create_model(config.backbone, size=config.geometry.size, patch_head="patch_head.weight" in weights)
         if config.temporal != "mean":
             model.temporal = create_temporal_head(config.temporal, model.backbone.num_features)
         model.load_state_dict(weights)
-    except (ValidationError, ModelError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit this version or its own architecture: {error}") from error
+    except (SafetensorError, OSError, ModelError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit its own architecture: {error}") from error
     return model.eval(), config

@@ -1,6 +1,9 @@
 """The metadata of a detector file, the same for every backend. Reading it needs no torch."""
 
-from pydantic import BaseModel, ConfigDict
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import Geometry
@@ -32,3 +35,20 @@ class DetectorConfig(BaseModel):
     def temporal(self) -> str:
         """How the frames of a person are combined: `model.temporal`."""
         return str(self.params.get("model", {}).get("temporal", "mean"))
+
+
+def read_safetensors_config(path: Path | str) -> DetectorConfig:
+    """The configuration in the metadata of a .safetensors detector. Raises CheckpointError."""
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path} does not exist; train a detector (dvc repro train) or name another checkpoint")
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is no safetensors file: {error}") from error
+    if "detector" not in metadata:
+        raise CheckpointError(f"{path} has weights but no detector metadata; only a file of the train stage serves")
+    try:
+        return DetectorConfig.model_validate_json(metadata["detector"])
+    except ValidationError as error:
+        raise CheckpointError(f"{path} does not fit this version: {error}") from error

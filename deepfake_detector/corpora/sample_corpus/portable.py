@@ -1,4 +1,4 @@
-"""The same bytes on every x86-64 processor. Else OpenCV, NumPy and x264 choose code by the processor, which rounds."""
+"""The same bytes on every x86-64 processor. By themselves, OpenCV, NumPy and x264 round differently."""
 
 import os
 from collections.abc import Iterable, Iterator
