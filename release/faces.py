@@ -29,7 +29,7 @@ from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Face, Geometry, index_rows, write_index
 from deepfake_detector.files import atomic_path
 from deepfake_detector.parallel_map import parallel_map
-from release.sources import Image, Sources, read_manifest, read_sources
+from release.sources import LEFT_OUT, LEFT_OUT_FACES, Image, Sources, read_manifest, read_sources
 from stages.params import fail, parse
 
 CHUNK = 64  # images in a task
@@ -115,16 +115,21 @@ def main() -> None:
             fail(f"images from {chunks[position][0].file} on cannot be read: {outcome!r}")
         results[position] = outcome
     flat = [result for chunk in results for result in chunk]
-    rows = [[image.video_id, *row] for image, result in zip(images, flat, strict=True) for row in result["index"]]
-    with atomic_path(data.index) as path:
-        write_index(path, rows, geometry)
-    with atomic_path(Path(data.index).with_name("faces_as_they_are.parquet")) as path:
-        write_index(path, [row for row in rows if row[2] == 0], geometry)
+    index = Path(data.index)
+    rows = [(image, row) for image, result in zip(images, flat, strict=True) for row in result["index"]]
+    genuine = [(image, row) for image, row in rows if row[1] == 0 and image.label == "real"]
+    tables = ((index, rows), (index.with_name("genuine_faces.parquet"), genuine), (LEFT_OUT_FACES, rows))
+    for target, part in tables:
+        kept = [pair for pair in part if (pair[0].source in sources.left_out) == (target == LEFT_OUT_FACES)]
+        with atomic_path(target) as path:
+            write_index(path, [[image.video_id, *row] for image, row in kept], geometry)
     labels = pd.DataFrame.from_records([asdict(image) for image in images]).rename(columns={"file": "filepath"})
     labels["filepath"] = labels.pop("archive") + "/" + labels["filepath"]
     labels["source_video"] = labels["source_video"].where(labels["source_video"].isin(labels["video_id"]), "")
-    with atomic_path(data.labels) as path:
-        labels.to_csv(path, index=False, lineterminator="\n")
+    left_out = labels["source"].isin(sources.left_out)
+    for target, table in ((Path(data.labels), labels[~left_out]), (LEFT_OUT, labels[left_out])):
+        with atomic_path(target) as path:
+            table.to_csv(path, index=False, lineterminator="\n")
     report = labels[["video_id"]].assign(status=[result["status"] for result in flat], reason="", frames_wanted=1)
     with atomic_path(data.extract_report) as path:
         report.to_csv(path, index=False, lineterminator="\n")

@@ -10,6 +10,8 @@ from pathlib import Path
 import yaml
 
 SOURCES = Path("sources.yaml")
+LEFT_OUT = Path("data/left_out.csv")  # labels of the images in `left_out`
+LEFT_OUT_FACES = Path("data/left_out_faces.parquet")
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,11 @@ class Sources:
     reconstructions: int  # how many
     reconstructed: str  # their archive
     archives: list[str]  # all archives to train on
+    left_out: list[str]  # sources that are never trained on, to measure others by
     variants: int  # re-encoded ones of each face
     sizes: tuple[float, float]  # of the re-encoded image, as a share of its own
     quantisers: tuple[int, int]  # of H.264
+    compared: dict[str, str]  # other detectors to measure beside the released one: name to file
     limit: int  # images of each archive, spread evenly; 0: all
 
 

@@ -2,18 +2,20 @@
 
     python -m stages.evaluate
     python -m stages.evaluate --robustness full
+    python -m stages.evaluate --checkpoint released     # or any detector that has not seen the test videos
 
 Calibration and threshold are part of the checkpoint. They were chosen on validation videos; the test set decides
 nothing. Further corpora (evaluate.corpora) are scored by the same checkpoint at the same threshold.
 """
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table, read_splits, read_visual_links
+from deepfake_detector.corpora.face_table import load_face_table, read_splits, read_visual_links
 from deepfake_detector.corpora.identity_graph import identity_groups, links
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.corpora.leakage import already_seen
@@ -63,7 +65,7 @@ def read_report(path: Path | str) -> pd.DataFrame:
 
 
 def score_own_corpus(data: Data, videos: pd.DataFrame, score: ScoreCrops, config: DetectorConfig) -> ScoredVideos:
-    """The val and test videos of the corpus that the detector was trained on."""
+    """The val and test videos of the corpus itself."""
     videos = videos[videos["partition"].isin(["val", "test"])].reset_index(drop=True)
     faces = load_face_table(data.index, data.labels, data.videos, data.splits)
     faces = faces[faces["video_id"].isin(videos["video_id"])]
@@ -78,10 +80,7 @@ def score_further_corpus(folder: Path, corpus: Corpus, score: ScoreCrops, config
     videos = read_labels(corpus.labels, corpus.videos)
     if not index.is_file():
         fail(f"{index} does not exist; run dvc repro corpus@{name}")
-    if read_geometry(index) != config.geometry:
-        fail(
-            f"{index}: the faces were cropped otherwise than those that the detector was trained on; extract them again"
-        )
+    check_geometry(config, index)
     videos["group"] = identity_groups(videos)
     videos["partition"] = name
     faces = pd.read_parquet(index).merge(videos[["video_id", "label", "group", "partition"]], on="video_id")
@@ -89,12 +88,15 @@ def score_further_corpus(folder: Path, corpus: Corpus, score: ScoreCrops, config
     return score_videos(videos, faces, folder / "faces", report, score, config.calibration)
 
 
-def check_corpus(config: DetectorConfig, params: Params) -> None:
-    """End the stage if the detector was trained on another corpus or split than this one."""
-    data = params.data
-    if config.corpus != corpus_fingerprint(data.labels, data.index, data.splits):
-        reason = "was trained on other labels, faces or splits, so it may have been trained on the test videos"
-        fail(f"{params.evaluate.checkpoint} {reason}; train again (dvc repro train)")
+def check_geometry(config: DetectorConfig, index: Path | str) -> None:
+    """End the stage if the faces in an index were cropped otherwise than those that the detector was trained on."""
+    wanted, given = (dataclasses.asdict(geometry) for geometry in (config.geometry, read_geometry(index)))
+    differing = ", ".join(f"extract.{key}: {value}" for key, value in wanted.items() if given[key] != value)
+    if differing:
+        fail(
+            f"{index}: the faces were cropped otherwise than those that the detector was trained on; set {differing}, "
+            "and extract them again"
+        )
 
 
 def check_leakage(config: DetectorConfig, test: pd.DataFrame, params: Params) -> None:
@@ -181,7 +183,7 @@ def main() -> None:
     params = parse("evaluate", __doc__ or "")
     try:
         score, config = open_detector(params.evaluate.checkpoint, params.evaluate.batch_size)
-        check_corpus(config, params)
+        check_geometry(config, params.data.index)
         labels = read_videos(params.data)
         check_leakage(config, labels[labels["partition"] == "test"], params)
         own = score_own_corpus(params.data, labels, score, config)

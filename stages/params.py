@@ -27,6 +27,7 @@ from pydantic import (
     ValidationError,
 )
 
+from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
 from deepfake_detector.corpora import LINK_KINDS, PARTITIONS
 from deepfake_detector.evaluation.aggregation import AGGREGATORS
 from deepfake_detector.faces.detectors import DETECTORS
@@ -206,14 +207,22 @@ class Split(Section):
     )
 
 
+def _released(name: str) -> str:
+    return str(MODELS / RELEASED_DETECTOR) if name == "released" else name
+
+
+Checkpoint = Annotated[str, AfterValidator(_released)]  # a detector file; released: the one that comes with the project
+
+
 class Model(Section):
     backbone: str = Field(description="name of a timm model")
     temporal: Annotated[str, one_of(["mean", *TEMPORAL_HEADS])] = Field(
         description="how the frames of a person are combined; mean: each is scored alone; a temporal head: "
         + ", ".join(TEMPORAL_HEADS)
     )
-    weights: Annotated[str, in_folder("models", "imagenet")] = Field(
-        description="start weights: none (random), imagenet, or a .safetensors file of the backbone in models/"
+    weights: Annotated[str, in_folder("models", "imagenet", "released")] = Field(
+        description="start weights: none (random), imagenet, released (the released detector), or a .safetensors file "
+        "in models/ with the backbone or a detector"
     )
 
 
@@ -286,7 +295,7 @@ def _corpus_name(given: str) -> str:
 
 
 class Evaluate(Section):
-    checkpoint: str = Field(description="detector to evaluate")
+    checkpoint: Checkpoint = Field(description="detector to evaluate")
     seed: Count = Field(description="random seed of the bootstrap")
     bootstrap: PositiveInt = Field(description="bootstrap draws over groups of people")
     batch_size: PositiveInt = Field(description="faces scored at once")
@@ -300,7 +309,7 @@ class Evaluate(Section):
 
 
 class Export(Section):
-    checkpoint: str = Field(description="detector to export")
+    checkpoint: Checkpoint = Field(description="detector to export")
     output: str = Field(pattern=r"\.onnx$", description="ONNX file to write")
     int8: bool = Field(description="quantize to INT8; needs the training faces (data.*)")
     crops: PositiveInt = Field(description="faces for the comparison with PyTorch and for the INT8 ranges")
@@ -311,8 +320,9 @@ class Infer(Section):
         description="a file or a folder; bare arguments are also globs, URLs, and .txt files that list them"
     )
     output: str = Field(description="folder for predictions, annotated videos and timelines")
-    checkpoint: str = Field(
-        description="detector to use: a .safetensors file (PyTorch), or an .onnx file (ONNX Runtime)"
+    checkpoint: Checkpoint = Field(
+        description="detector to use: released (in dvc.yaml's runs its path, models/face_resnet18.safetensors), a "
+        ".safetensors file (PyTorch), or an .onnx file (ONNX Runtime)"
     )
     max_people: MaxPeople = Field(description="people scored in each video, the most prominent first; or all")
     device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
@@ -326,7 +336,7 @@ class Infer(Section):
 
 
 class App(Section):
-    checkpoint: str = Field(description="detector that the page uses")
+    checkpoint: Checkpoint = Field(description="detector that the page offers beside the released one")
     device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
     megabytes: PositiveInt = Field(description="largest upload")
     seconds: PositiveInt = Field(description="longest video")

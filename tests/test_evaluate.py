@@ -80,7 +80,7 @@ def project(extracted, tmp_path, monkeypatch):
     return tmp_path
 
 
-def make_detector_file(calibration, fingerprint=None):
+def make_detector_file(calibration, fingerprint=None, seen=None):
     torch.manual_seed(1)
     data = parse("evaluate", "", DATA).data
     config = DetectorConfig(
@@ -89,7 +89,7 @@ def make_detector_file(calibration, fingerprint=None):
         calibration=calibration,
         params={"train": {"epochs": 1}},
         corpus=fingerprint or corpus_fingerprint(data.labels, data.index, data.splits),
-        seen={"person": []},
+        seen=seen or {"person": []},
         epoch=1,
         val_auc=0.5,
     )
@@ -191,7 +191,8 @@ def test_further_corpus_is_scored_at_the_same_threshold(project, further_corpus,
 
 def test_further_corpus_with_another_geometry_is_refused(project, further_corpus, monkeypatch, capsys):
     geometry = read_geometry("data/faces.parquet")
-    monkeypatch.setattr(evaluate, "read_geometry", lambda index: replace(geometry, margin=0.5))
+    other = replace(geometry, margin=0.5)
+    monkeypatch.setattr(evaluate, "read_geometry", lambda index: other if "other" in str(index) else geometry)
     with pytest.raises(SystemExit):
         run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
     assert "data/corpora/other/faces.parquet: the faces were cropped otherwise" in capsys.readouterr().err
@@ -219,11 +220,25 @@ def test_quick_robustness_compares_with_the_same_videos_and_repeats(project, mon
         assert all(row["auc_change"] == pytest.approx(row["auc"] - overall, abs=2e-6) for row in rows)
 
 
-def test_detector_of_another_corpus_is_refused(project, monkeypatch, capsys):
-    make_detector_file(Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6), fingerprint="other")
+def test_detector_of_another_corpus_is_evaluated_unless_it_saw_a_test_video(project, monkeypatch, capsys):
+    calibration = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
+    make_detector_file(calibration, fingerprint="other")
+    run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+    splits = pd.read_csv("data/splits.csv")
+    one = splits.loc[splits["partition"] == "test", "video_id"].iloc[0]
+    seen = link_digests({"original": pd.Series([one])})
+    make_detector_file(calibration, fingerprint="other", seen=seen)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+    assert one in capsys.readouterr().err
+
+
+def test_detector_of_another_geometry_says_how_to_extract(project, monkeypatch, capsys):
+    geometry = read_geometry("data/faces.parquet")
+    monkeypatch.setattr(evaluate, "read_geometry", lambda index: replace(geometry, margin=0.75, size=72))
     with pytest.raises(SystemExit):
         run(monkeypatch, evaluate, *OPTIONS)
-    assert "train again" in capsys.readouterr().err
+    assert f"set extract.size: {geometry.size}, extract.margin: {geometry.margin}, and" in capsys.readouterr().err
 
 
 COLUMNS = ["video_id", "identity", "donor", "source_video"]

@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from deepfake_detector.bundled_models import RELEASED_DETECTOR, SHA256, bundled_model
 from deepfake_detector.training import small_map_conv
 from deepfake_detector.training.losses import ClassifierWithLoss
-from deepfake_detector.training.model import BUNDLED_WEIGHTS, MODELS, ModelError, create_model
+from deepfake_detector.training.model import ModelError, create_model
 from deepfake_detector.training.small_map_conv import SmallMapConv, use_small_map_convs
 
 BACKBONES = [
@@ -112,12 +113,22 @@ def test_convolution_of_a_small_map_as_a_product_gives_the_same_result_and_gradi
 def test_imagenet_weights_of_resnet18_come_with_the_project(monkeypatch):
     monkeypatch.setattr(socket, "socket", lambda *args, **kwargs: pytest.fail("something was fetched"))
     state = create_model("resnet18", "imagenet").backbone.state_dict()
-    shipped = load_file(MODELS / BUNDLED_WEIGHTS["resnet18"][0])
+    shipped = load_file(bundled_model("resnet18_imagenet.safetensors"))
     assert all(torch.equal(state[name].half(), shipped[name].half()) for name in shipped if name != "conv1.weight")
 
 
-def test_damaged_imagenet_weights_are_refused(monkeypatch, tmp_path):
-    (tmp_path / BUNDLED_WEIGHTS["resnet18"][0]).write_bytes(b"other")
-    monkeypatch.setattr("deepfake_detector.training.model.MODELS", tmp_path)
+def test_training_starts_from_the_released_detector_or_from_any_other(checkpoint):
+    shipped = load_file(bundled_model(RELEASED_DETECTOR))
+    state = create_model("resnet18", "released").state_dict()
+    differing = {name for name in shipped if not torch.equal(state[name].half(), shipped[name].half())}
+    assert differing == {"backbone.fc.weight", "backbone.fc.bias"} and "backbone.layer4.1.conv2.weight" in shipped
+    own, started = load_file(checkpoint), create_model("resnet10t", str(checkpoint)).state_dict()
+    assert torch.equal(started["backbone.conv1.0.weight"], own["backbone.conv1.0.weight"])
+    with pytest.raises(ModelError, match="not a resnet10t"):
+        create_model("resnet10t", "released")
+
+
+def test_damaged_imagenet_weights_are_refused(monkeypatch):
+    monkeypatch.setitem(SHA256, "resnet18_imagenet.safetensors", "0" * 64)
     with pytest.raises(ModelError, match="git checkout"):
         create_model("resnet18", "imagenet")

@@ -81,7 +81,7 @@ def test_pipeline_from_nothing(clone):
     assert {"ap", "eer", "accuracy", "precision", "recall", "f1", "log_loss", "brier", "ece"} <= set(every)
     verdicts = pd.read_csv(clone / "results/predictions.csv").set_index("video_id")["verdict"]
     assert verdicts["nobody"] == "no_face" and len(verdicts) == 4
-    people = json.loads((clone / "results/two_people.json").read_text())["people"]
+    people = json.loads((clone / "results/one_of_two_swapped.json").read_text())["people"]
     assert len(people) == 2
     for name in ("roc", "precision_recall", "confusion", "reliability", "histogram"):
         assert (clone / f"plots/evaluate/{name}.png").stat().st_size > 5000

@@ -22,6 +22,7 @@ from streamlit.testing.v1 import AppTest
 
 from deepfake_detector.faces.video_reader import VideoError
 from deepfake_detector.faces.video_writer import VideoWriter
+from deepfake_detector.files import file_sha256
 from deepfake_detector.inference.prediction_task import PredictionTask
 from stages.params import App
 from web_app.uploads import PREFIX, PendingUpload, Result, _lock, check_limits, open_upload_pool
@@ -49,7 +50,7 @@ def project(tmp_path_factory, exported, real_clip):
     for name in ("checkpoints", "data/sample/demo", "uploads"):
         (folder / name).mkdir(parents=True)
     shutil.copy(exported, folder / "checkpoints/best.onnx")
-    shutil.copy(real_clip, folder / "data/sample/demo/one_person.mp4")
+    shutil.copy(real_clip, folder / "data/sample/demo/genuine.mp4")
     shutil.copytree(ROOT / ".streamlit", folder / ".streamlit")
     return folder
 
@@ -99,7 +100,7 @@ def visit(browser: Browser, address: str, width: int = 1200) -> Page:
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.set_default_timeout(TIMEOUT)
     page.goto(address)
-    page.get_by_role("button", name="One person").wait_for()
+    page.get_by_role("button", name="Genuine").wait_for()
     return page
 
 
@@ -165,7 +166,7 @@ def test_page_fetches_nothing_from_other_hosts(browser, address):
     urls = []
     page.on("request", lambda request: urls.append(request.url))
     page.goto(address)
-    page.get_by_role("button", name="One person").click()
+    page.get_by_role("button", name="Genuine").click()
     verdict(page)
     page.wait_for_load_state("networkidle")
     page.close()
@@ -175,7 +176,7 @@ def test_page_fetches_nothing_from_other_hosts(browser, address):
 
 def test_page_fits_a_phone(browser, address):
     page = visit(browser, address, width=360)
-    page.get_by_role("button", name="One person").click()
+    page.get_by_role("button", name="Genuine").click()
     verdict(page)
     page.locator("video").wait_for()
     widths = page.evaluate(
@@ -189,19 +190,19 @@ def test_page_fits_a_phone(browser, address):
 def test_keyboard_and_screen_reader_reach_everything(browser, address):
     page = visit(browser, address)
     reached = []
-    while "One person" not in reached and len(reached) < 12:
+    while "Genuine" not in reached and len(reached) < 12:
         page.keyboard.press("Tab")
         focus = "(e => e.tagName === 'BUTTON' ? (e.getAttribute('aria-label') || e.innerText).trim() : e.tagName)"
         reached.append(page.evaluate(f"() => {focus}(document.activeElement)"))
-    assert "One person" in reached and any("pload" in name for name in reached)
+    assert "Genuine" in reached and any("pload" in name for name in reached)
     page.keyboard.press("Enter")
     verdict(page)
     page.locator("video").wait_for()
-    assert "One person" not in page.locator("video").get_attribute("aria-label")
-    assert "one_person.mp4" in page.locator("video").get_attribute("aria-label")
+    assert "Genuine" not in page.locator("video").get_attribute("aria-label")
+    assert "genuine.mp4" in page.locator("video").get_attribute("aria-label")
     page.get_by_text("All scored faces").click()
-    page.get_by_role("img", name="Faces of one_person.mp4").wait_for()
-    page.get_by_role("img", name="Scores of one_person.mp4 over time").wait_for()
+    page.get_by_role("img", name="Faces of genuine.mp4").wait_for()
+    page.get_by_role("img", name="Scores of genuine.mp4 over time").wait_for()
     assert all(name.strip() for name in page.locator("button:visible").evaluate_all(
         "buttons => buttons.map(b => b.getAttribute('aria-label') || b.innerText || b.title)"))  # fmt: skip
     assert page.locator("h1").count() == 1 and page.locator("html").get_attribute("lang") == "en"
@@ -292,20 +293,36 @@ def test_page_shows_a_probability_with_its_thresholds(verdict, title, thresholds
         "people": [{}],
     }
     record |= {"threshold": threshold, "frames": 16, "frames_with_face": 16}
+    record["settings"] = {"checkpoint_sha256": file_sha256(checkpoint)}
     app = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60)
     app.session_state["results"] = [Result("mine.mp4", record, {})]
     app.run()
     assert not app.exception and title in app.subheader[0].value
     text = " ".join(part.value for part in app.markdown)
+    assert "detector of your own" in text
     if verdict == "real":
         assert "The threshold is 60.0 %. " in text
     else:
         assert "The threshold is 37.0 %; between 30.0 % and 46.0 % the verdict is uncertain." in text
 
 
-def test_page_without_a_detector_tells_how_to_make_one(in_project):
-    app = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60).run()
-    assert not app.exception and "no detector yet" in app.error[0].value and app.code[0].value == "make repro"
+def test_page_offers_the_released_detector_first_and_says_what_answers(in_project, checkpoint):
+    """The word below the title changes with the detector: what it was trained on."""
+    page = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60).run()
+    assert not page.exception and page.radio[0].options == ["Released detector"]
+    (in_project / "checkpoints").mkdir()
+    shutil.copy(checkpoint, in_project / "checkpoints")
+    page.run()
+    assert page.radio[0].options == ["Released detector", "Your own detector"]
+    assert page.radio[0].value == "Released detector" and "DFDC" in page.warning[0].value
+    page.radio[0].set_value("Your own detector").run()
+    assert not page.exception and "DFDC" not in page.warning[0].value
+
+
+def test_page_names_a_damaged_released_detector(in_project, monkeypatch, tmp_path):
+    monkeypatch.setattr("deepfake_detector.bundled_models.MODELS", tmp_path)
+    page = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60).run()
+    assert not page.exception and "git checkout models" in page.error[0].value.replace("\\", "")
 
 
 @pytest.mark.parametrize(

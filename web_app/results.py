@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from deepfake_detector.bundled_models import RELEASED_DETECTOR, SHA256
 from deepfake_detector.inference.prediction_task import verdict_text
 from web_app.uploads import Result
 
@@ -38,7 +39,8 @@ def show_result(result: Result) -> None:
 
 
 def evidence_text(record: dict[str, Any]) -> str:
-    """What a verdict rests on: thresholds, frames, people."""
+    """What a verdict rests on: detector, thresholds, frames, people."""
+    released = record["settings"]["checkpoint_sha256"] == SHA256[RELEASED_DETECTOR]
     people = len(record["people"])
     decisive = (
         f" Of {people} people, person {record['person']} has the highest fake probability and decides."
@@ -46,7 +48,8 @@ def evidence_text(record: dict[str, Any]) -> str:
         else ""
     )
     return (
-        f"The fake probability is {percentage(record['probability'])}. {threshold_text(**record['threshold'])} "
+        f"The {'released detector' if released else 'detector of your own'} gives a fake probability of "
+        f"{percentage(record['probability'])}. {threshold_text(**record['threshold'])} "
         f"The detector searched {record['frames']} frames and found a face in {record['frames_with_face']}.{decisive}"
     )
 

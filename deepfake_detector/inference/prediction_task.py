@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepfake_detector.bundled_models import BundledModelError, check_if_bundled
 from deepfake_detector.evaluation.calibration import VERDICT_TEXTS
 from deepfake_detector.files import file_sha256
 from deepfake_detector.training.detector_config import CheckpointError, DeviceError
@@ -27,8 +28,12 @@ FATAL_ERRORS = (CheckpointError, DeviceError, OutputError)  # they would end eve
 def backend_name(checkpoint: str) -> str:
     """The backend that runs a detector file: torch or onnx.
 
-    Raises CheckpointError for another suffix and for a missing file.
+    Raises CheckpointError for another suffix, a missing file, and a file of the project that is damaged.
     """
+    try:
+        check_if_bundled(checkpoint)
+    except BundledModelError as error:
+        raise CheckpointError(str(error)) from error
     suffix = Path(checkpoint).suffix
     if suffix not in BACKENDS:
         raise CheckpointError(f"{checkpoint} is no detector: its suffix must be {' or '.join(BACKENDS)}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from deepfake_detector.bundled_models import BundledModelError, check_if_bundled
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import Geometry
 
@@ -38,12 +39,18 @@ class DetectorConfig(BaseModel):
 
 
 def read_safetensors_config(path: Path | str) -> DetectorConfig:
-    """The configuration in the metadata of a .safetensors detector. Raises CheckpointError."""
+    """The configuration in the metadata of a .safetensors detector. Raises CheckpointError.
+
+    The released detector is refused if its content is not what the project ships.
+    """
     if not Path(path).is_file():
         raise CheckpointError(f"{path} does not exist; train a detector (dvc repro train) or name another checkpoint")
     try:
+        check_if_bundled(path)
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
+    except BundledModelError as error:
+        raise CheckpointError(str(error)) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is no safetensors file: {error}") from error
     if "detector" not in metadata:

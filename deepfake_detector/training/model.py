@@ -9,17 +9,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from deepfake_detector.files import file_sha256
+from deepfake_detector.bundled_models import RELEASED_DETECTOR, BundledModelError, bundled_model
 from deepfake_detector.training.small_map_conv import use_small_map_convs
 
-# ImageNet weights that come with the project, by backbone: file in models/ and its SHA-256. See NOTICE.
+# Start weights that come with the project: by value of `weights` and by backbone the file in models/. See NOTICE.
 BUNDLED_WEIGHTS = {
-    "resnet18": (
-        "resnet18_imagenet.safetensors",
-        "7bfd791bca57be37c2ba761961ee6cc2947fdf05dd30d4e5ffe6d70d0c565ebb",
-    )
+    "imagenet": {"resnet18": "resnet18_imagenet.safetensors"},
+    "released": {"resnet18": RELEASED_DETECTOR},
 }
-MODELS = Path(__file__).parents[2] / "models"
+PREFIX = "backbone."  # of the backbone's weights in a detector of this project
 
 
 class ModelError(Exception):
@@ -81,7 +79,8 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     """A classifier on the timm model `backbone`.
 
     Args:
-        weights: none (random), imagenet, or a .safetensors file of that backbone.
+        weights: none (random), imagenet, released (the released detector), or a .safetensors file: of that backbone
+            in timm's names, or a detector of this project with that backbone.
         size: side of the crops in pixels; 0: the backbone's own. Vision transformers are built for one size.
         patch_head: whether patches have logits, too.
 
@@ -92,10 +91,10 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     if not timm.is_model(backbone.partition(".")[0]):
         near = ", ".join(get_close_matches(backbone, timm.list_models(), 5))
         raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {near}" if near else ""))
-    shipped = _bundled_weights(backbone) if weights == "imagenet" else None
-    network = _create_backbone(backbone, weights == "imagenet" and not shipped, size)
-    if shipped or weights not in ("none", "imagenet"):
-        load_backbone(network, shipped or Path(weights))
+    file = _weights_file(backbone, weights)
+    network = _create_backbone(backbone, weights == "imagenet" and not file, size)
+    if file:
+        load_backbone(network, file)
     for parameter in _classifier_parameters(network):
         nn.init.normal_(parameter, std=0.01)  # the start values of timm give some backbones logits of ±14
     config = timm.data.resolve_model_data_config(network)
@@ -105,17 +104,17 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     return model.to(memory_format=torch.channels_last)
 
 
-def _bundled_weights(backbone: str) -> Path | None:
-    """The file of ImageNet weights that comes with the project; None for other backbones.
-
-    Raises ModelError if the file is missing or has other content.
-    """
-    if backbone not in BUNDLED_WEIGHTS:
-        return None
-    name, digest = BUNDLED_WEIGHTS[backbone]
-    if not (MODELS / name).is_file() or file_sha256(MODELS / name) != digest:
-        raise ModelError(f"models/{name} is missing or damaged; restore it with: git checkout models/{name}")
-    return MODELS / name
+def _weights_file(backbone: str, weights: str) -> Path | None:
+    """The file that `weights` means; None if it means no file, or weights of timm's hub. Raises ModelError."""
+    if weights not in ("none", *BUNDLED_WEIGHTS):
+        return Path(weights)
+    name = BUNDLED_WEIGHTS.get(weights, {}).get(backbone)
+    if weights == "released" and not name:
+        raise ModelError(f"model.weights = 'released' is a {', '.join(BUNDLED_WEIGHTS[weights])}, not a {backbone}")
+    try:
+        return bundled_model(name) if name else None
+    except BundledModelError as error:
+        raise ModelError(str(error)) from error
 
 
 def _create_backbone(backbone: str, pretrained: bool, size: int) -> Any:
@@ -169,11 +168,16 @@ def _check_backbone(network: Any, name: str, size: int, patch_head: bool) -> int
 
 
 def load_backbone(network: Any, path: Path) -> None:
-    """Load the weights in a file, all but the classifier's, into `network`. Raises ModelError if they do not fit."""
+    """Load the weights in a file, all but the classifier's, into `network`. Raises ModelError if they do not fit.
+
+    The file holds a backbone, or a detector of this project, whose backbone is taken.
+    """
     try:
         state = load_file(path)
     except Exception as error:
         raise ModelError(f"model.weights = {str(path)!r} is no safetensors file: {error}") from error
+    of_detector = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
+    state = of_detector or state
     names = network.pretrained_cfg["classifier"]
     head = tuple(f"{name}." for name in (names if isinstance(names, tuple) else (names,)))
     state = {key: value for key, value in state.items() if not key.startswith(head)}

@@ -115,12 +115,12 @@ def write_demonstration(folder: Path, seed: int) -> None:
     folder.mkdir(parents=True)
     one, two = 3, 30
     people = {number: Person(number) for number in (one, two, partner(one), partner(two))}
-    real = SampleClip("one_person", one, 0, seed * 100_000 + 900, seed * 100_000 + 900)
-    fake = SampleClip("another_person", two, 1, seed * 100_000 + 901, seed * 100_000 + 901, partner(two), "feathered")
+    real = SampleClip("genuine", one, 0, seed * 100_000 + 900, seed * 100_000 + 900)
+    fake = SampleClip("swapped", two, 1, seed * 100_000 + 901, seed * 100_000 + 901, partner(two), "feathered")
     for clip in (real, fake):
         write_clip(clip, people, folder)
     both = zip(render_frames(real, people), render_frames(fake, people), strict=False)
-    write_gray_video(folder / "two_people.mp4", (np.hstack([a, b]) for (a, _), (b, _) in both), RATE, 23)
+    write_gray_video(folder / "one_of_two_swapped.mp4", (np.hstack([a, b]) for (a, _), (b, _) in both), RATE, 23)
     camera = Camera(np.random.default_rng([seed, 902]))
     backdrop = cv2.GaussianBlur(widen(photographs(one)[0]), (0, 0), 40).astype(np.float32)
     empty = (camera.view(backdrop, np.eye(2, 3), i / RATE) for i in range(2 * RATE))

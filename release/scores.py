@@ -1,0 +1,51 @@
+"""What a detector says of images and videos: tables `what,label,group,method,source,quality,logit`."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from deepfake_detector.corpora.face_table import load_face_table
+from deepfake_detector.corpora.identity_graph import identity_groups
+from deepfake_detector.corpora.labels import read_labels
+from deepfake_detector.evaluation.aggregation import aggregate_videos
+from deepfake_detector.evaluation.scored_videos import ScoreCrops
+from deepfake_detector.faces.archive import read_table_crops
+from release.sources import LEFT_OUT, LEFT_OUT_FACES
+from stages.params import Params
+
+COLUMNS = ["what", "label", "group", "method", "source", "quality", "logit"]
+REENCODED = " after H.264"  # ends `what` of an image that is not as it was
+
+
+def score_partition(partition: str, score: ScoreCrops, params: Params) -> pd.DataFrame:
+    """A row for each image of val or test, and for each of its re-encodings. `what` is the partition."""
+    data = params.data
+    faces = load_face_table(data.index, data.labels, data.videos, data.splits)
+    return _score_images(faces[faces["partition"] == partition].assign(what=partition), score, params)
+
+
+def score_left_out(score: ScoreCrops, params: Params) -> pd.DataFrame:
+    """A row for each image of the sources that were left out, and for each of its re-encodings."""
+    labels = read_labels(LEFT_OUT, params.data.videos)
+    labels["group"] = identity_groups(labels)
+    faces = pd.read_parquet(LEFT_OUT_FACES).merge(labels, on="video_id")
+    return _score_images(faces.assign(what="left out"), score, params)
+
+
+def score_corpus(name: str, score: ScoreCrops, params: Params) -> pd.DataFrame:
+    """A row for each video with a face of a corpus in `evaluate.corpora`; `what` is its name."""
+    corpus, folder = params.evaluate.corpora[name], Path(params.data.corpora) / name
+    videos = read_labels(corpus.labels, corpus.videos)
+    videos["group"] = identity_groups(videos)
+    faces = pd.read_parquet(folder / "faces.parquet")
+    faces["logit"] = score(read_table_crops(faces, folder / "faces"), faces)
+    logits = aggregate_videos(faces)["logit"]
+    videos = videos.merge(logits, left_on="video_id", right_index=True).assign(what=name)
+    return videos.reindex(columns=COLUMNS, fill_value="")
+
+
+def _score_images(faces: pd.DataFrame, score: ScoreCrops, params: Params) -> pd.DataFrame:
+    faces = faces.reset_index(drop=True)
+    faces["logit"] = score(read_table_crops(faces, Path(params.data.faces)), faces)
+    faces["what"] += (faces["frame"] > 0).map({True: REENCODED, False: ""})
+    return faces.reindex(columns=COLUMNS, fill_value="")
