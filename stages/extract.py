@@ -95,7 +95,12 @@ def list_videos(data: Data) -> list[tuple[str, str]]:
 def write_metrics(report: pd.DataFrame, folder: Path) -> None:
     """Write extract.json and print the same."""
     statuses = {status: int((report["status"] == status).sum()) for status in STATUSES}
-    totals = report[["frames_wanted", "frames_read", "faces", "faces_dropped"]].sum().astype(int).to_dict()
+    totals = (
+        report[["frames_wanted", "frames_read", "faces", "faces_dropped", "faces_too_small"]]
+        .sum()
+        .astype(int)
+        .to_dict()
+    )
     metrics = {"videos": len(report), **statuses, **totals}
     with atomic_path(folder / "extract.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n")

@@ -85,7 +85,12 @@ def prediction_tasks(params: Infer, videos: list[str]) -> list[PredictionTask]:
     if params.overlay == "heatmap" and backend_name(params.checkpoint) != "torch":
         fail("infer.overlay = 'heatmap' needs gradients, which only a .safetensors checkpoint gives")
     settings = PredictionSettings.with_checkpoint(
-        params.checkpoint, max_people=params.max_people, overlay=params.overlay, timeline=params.timeline
+        params.checkpoint,
+        prior=params.prior,
+        fps=params.fps,
+        max_people=params.max_people,
+        overlay=params.overlay,
+        timeline=params.timeline,
     )
     return [
         PredictionTask(video, video_id, params.output, settings, params.device)

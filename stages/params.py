@@ -22,6 +22,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -167,6 +168,9 @@ class Extract(Section):
         description="model file of the face detector (yunet: .onnx) in models/; none: the detector brings its own"
     )
     threshold: Share = Field(description="lowest detector score that counts as a face")
+    min_eye_distance: NonNegativeFloat = Field(
+        description="pixels between the eyes below which a person is counted, but neither learnt from nor scored"
+    )
     max_people: MaxPeople = Field(description="people kept for each video, the most prominent first; or all")
     workers: Count = Field(description="processes; 0: one for each core")
     timeout: PositiveFloat = Field(description="seconds after which extraction of one video is stopped")
@@ -240,6 +244,7 @@ class Train(Section):
     batch_size: int = Field(ge=2, multiple_of=2, description="faces in a batch; half of them are fake")
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
     weight_decay: float = Field(ge=0, description="weight decay of AdamW; norms and biases have none")
+    max_people: MaxPeople = Field(description="people of each video to learn from, the most prominent first; or all")
     warmup_fraction: Share = Field(
         description="share of the steps in which the learning rate rises; then it follows a cosine"
     )
@@ -323,6 +328,12 @@ class Infer(Section):
     checkpoint: Checkpoint = Field(
         description="detector to use: released (in dvc.yaml's runs its path, models/face_resnet18.safetensors), a "
         ".safetensors file (PyTorch), or an .onnx file (ONNX Runtime)"
+    )
+    prior: float = Field(
+        gt=0, lt=1, description="share of fakes among such videos, which each probability assumes; no verdict changes"
+    )
+    fps: Annotated[PositiveFloat | None, BeforeValidator(_none)] = Field(
+        description="frames of each second to score at least; none: as many frames of each video as in training"
     )
     max_people: MaxPeople = Field(description="people scored in each video, the most prominent first; or all")
     device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")

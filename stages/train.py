@@ -58,6 +58,8 @@ def main() -> None:
     context = init_process_group()
     try:
         faces = load_face_table(params.data.index, params.data.labels, params.data.videos, params.data.splits)
+        if params.train.max_people != "all":
+            faces = faces[faces["track"] < int(params.train.max_people)]
         geometry = read_geometry(params.data.index)
         check_trainable(faces, params, context)
         make_deterministic(params.train.seed, context.device)

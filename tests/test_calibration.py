@@ -131,9 +131,9 @@ def test_verdict_at_an_edge_is_the_same_in_evaluation_and_inference(edges, verdi
     calibration = Calibration(scale=1, bias=0, threshold=threshold, low=low, high=high)
     logit = -1e-7
     assert 1 / (1 + np.exp(-logit)) < 0.5
-    faces = pd.DataFrame({"video_id": ["a"], "track": [0], "logit": [logit]})
+    faces = pd.DataFrame({"video_id": ["a"], "track": [0], "time": [0.0], "logit": [logit]})
     evaluated = add_verdicts(faces, pd.DataFrame({"video_id": ["a"]}), calibration).iloc[0]
-    video = VideoFaces("ok", faces=[SimpleNamespace(track=0, frame=0)])
+    video = VideoFaces("ok", faces=[SimpleNamespace(track=0, frame=0, time=0.0)])
     predicted = predict_people(video, np.array([logit]), calibration)
     assert evaluated["verdict"] == predicted.verdict == predicted.people[0].verdict == verdict
     assert evaluated["probability"] == predicted.probability == predicted.people[0].probability == 0.5

@@ -22,6 +22,7 @@ def make_faces(seed=0, videos=120):
         {"video_id": name, "track": np.tile([0, 0, 0, 0, 1, 1, 1, 1], videos), "label": label, "group": row // 10}
     )
     table["partition"] = np.where(row % 2, "val", "test")
+    table["time"] = np.tile(np.arange(4.0), 2 * videos)
     return table.assign(logit=rng.normal(2 * label - 1, 2))
 
 

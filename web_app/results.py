@@ -41,17 +41,25 @@ def show_result(result: Result) -> None:
 def evidence_text(record: dict[str, Any]) -> str:
     """What a verdict rests on: detector, thresholds, frames, people."""
     released = record["settings"]["checkpoint_sha256"] == SHA256[RELEASED_DETECTOR]
-    people = len(record["people"])
-    decisive = (
-        f" Of {people} people, person {record['person']} has the highest fake probability and decides."
-        if people > 1
-        else ""
-    )
-    return (
+    sentences = [
         f"The {'released detector' if released else 'detector of your own'} gives a fake probability of "
-        f"{percentage(record['probability'])}. {threshold_text(**record['threshold'])} "
-        f"The detector searched {record['frames']} frames and found a face in {record['frames_with_face']}.{decisive}"
-    )
+        f"{percentage(record['probability'])}, where {percentage(record['prior'])} of all videos are fakes.",
+        threshold_text(**record["threshold"]),
+        f"The detector searched {record['frames']} frames and found a face in {record['frames_with_face']}.",
+    ]
+    if len(record["people"]) > 1:
+        sentences.append(
+            f"The video shows {len(record['people'])} people; person {record['person']} is the most suspicious. With "
+            "each further person a false alarm is more likely, so that one suspicious person among several counts less."
+        )
+    if record["suspicious_from"] is not None:
+        sentences.append(
+            f"The most suspicious stretch is from {record['suspicious_from']:.1f} to {record['suspicious_to']:.1f} "
+            f"seconds: {percentage(record['suspicious_probability'])}."
+        )
+    if record["faces_too_small"]:
+        sentences.append(f"{record['faces_too_small']} faces are too small to be scored.")
+    return " ".join(sentences)
 
 
 def threshold_text(threshold: float, low: float, high: float) -> str:

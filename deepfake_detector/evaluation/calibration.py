@@ -23,10 +23,32 @@ class Calibration(BaseModel):
     method: str = "platt"  # or temperature
     aggregation: str = "mean_logit"  # how the logits of a video's faces become one: a name in AGGREGATORS
     operating_point: str = "eer"  # how the threshold was chosen: see choose_threshold
+    face_scale: float | None = Field(default=None, gt=0)  # of single faces; None: they are calibrated like videos
+    face_bias: float = 0.0
+    prior: float = Field(default=0.5, gt=0, lt=1)  # share of fakes among all videos that every probability assumes
+
+    def log_odds(self, logit: float) -> float:
+        """Log-odds of being fake, where real and fake are equally likely beforehand."""
+        return self.scale * logit + self.bias
 
     def probability(self, logit: ArrayLike) -> np.ndarray:
         """Calibrated probability of being fake, of the shape of `logit`, rounded to 6 decimals."""
         return sigmoid(self.scale * np.asarray(logit, float) + self.bias).round(DECIMALS)
+
+    def face_probability(self, logit: ArrayLike) -> np.ndarray:
+        """Calibrated probability that a single face is manipulated, of the shape of `logit`, rounded to 6 decimals."""
+        scale, bias = (self.scale, self.bias) if self.face_scale is None else (self.face_scale, self.face_bias)
+        return sigmoid(scale * np.asarray(logit, float) + bias).round(DECIMALS)
+
+    def with_prior(self, prior: float) -> "Calibration":
+        """The same with probabilities for another share of fakes among all videos. No verdict changes."""
+        shift = float(logit_of(prior) - logit_of(self.prior))
+        moved = {
+            name: float(sigmoid(logit_of(getattr(self, name)) + shift).round(DECIMALS))
+            for name in ("threshold", "low", "high")
+        }
+        biases = {"bias": self.bias + shift, "face_bias": self.face_bias + shift}
+        return self.model_copy(update=moved | biases | {"prior": prior})
 
     def verdict(self, probability: ArrayLike) -> np.ndarray:
         """`real`, `uncertain` or `fake` for each value of `probability`. Nothing else decides a verdict."""
@@ -37,6 +59,13 @@ class Calibration(BaseModel):
 
 def sigmoid(logit: ArrayLike) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-np.clip(np.asarray(logit, float), -30, 30))))
+
+
+def logit_of(probability: ArrayLike) -> np.ndarray:
+    """Log-odds of probabilities, between -30 and 30."""
+    p = np.asarray(probability, float)
+    with np.errstate(divide="ignore"):
+        return np.clip(np.log(p) - np.log1p(-p), -30, 30)
 
 
 def fit_calibration(

@@ -28,8 +28,8 @@ def draw_error_gallery(path: Path, videos: pd.DataFrame, faces: pd.DataFrame, fo
     """Write a PNG with one face, label, verdict and probability of each video of `choose_videos`.
 
     Args:
-        videos: scored test videos, `video_id,label,track,probability,verdict`; `track` is the person who decides.
-        faces: their faces, `video_id,track,member`, in order of time. The middle one of the deciding person is shown.
+        videos: scored test videos, `video_id,label,track,probability,verdict`; `track` is the most suspicious person.
+        faces: their faces, `video_id,track,member`, in order of time. The middle one of that person is shown.
         folder: of the archives that hold the crops.
     """
     rows = choose_videos(videos, threshold)

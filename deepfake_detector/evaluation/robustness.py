@@ -119,7 +119,7 @@ class RobustnessStudy:
         return self._to_videos(videos, faces.assign(logit=self.score(crops, faces)))
 
     def _score_files(self, videos: pd.DataFrame, family: str, strength: float, bar: "tqdm[NoReturn]") -> pd.DataFrame:
-        """`video_id,track,logit` of the faces found in the videos after encoding them again."""
+        """`video_id,track,time,logit` of the faces found in the videos after encoding them again."""
         max_people = int(self.test.faces["track"].max()) + 1
         extract = partial(
             extract_reencoded, family=family, strength=strength, geometry=self.geometry, max_people=max_people
@@ -128,18 +128,22 @@ class RobustnessStudy:
         with ThreadPoolExecutor(cpu_count()) as pool:  # threads: FFmpeg and the face detector release Python's lock
             for start in range(0, len(videos), BATCH):
                 batch = videos.iloc[start : start + BATCH]
-                found: list[tuple[str, int, Face]] = []
+                found: list[tuple[str, int, float, Face]] = []
                 for video_id, faces in zip(batch["video_id"], pool.map(extract, batch["path"]), strict=True):
-                    found += [(video_id, face.track, face) for face in faces]
+                    found += [(video_id, face.track, face.time, face) for face in faces]
                     bar.update()
-                table = thin_faces(pd.DataFrame(found, columns=["video_id", "track", "face"]), self.plan.max_faces)
+                table = thin_faces(
+                    pd.DataFrame(found, columns=["video_id", "track", "time", "face"]), self.plan.max_faces
+                )
                 table["logit"] = self.score((face.crop for face in table["face"]), table)
                 parts.append(table.drop(columns="face"))
         return pd.concat(parts)
 
     def _to_videos(self, videos: pd.DataFrame, faces: pd.DataFrame) -> pd.DataFrame:
         """`video_id,label,group,logit,probability` of videos from the logits of `faces`; nan without a face."""
-        scores = aggregate_videos(faces, self.calibration.aggregation)[["logit"]]
+        scores = aggregate_videos(faces, self.calibration.aggregation, self.calibration.scale, self.calibration.bias)[
+            ["logit"]
+        ]
         table = videos[["video_id", "label", "group"]].merge(scores, left_on="video_id", right_index=True, how="left")
         return table.assign(probability=self.calibration.probability(table["logit"]))
 

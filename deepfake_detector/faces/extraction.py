@@ -17,6 +17,7 @@ from deepfake_detector.faces.sources import local_file
 from deepfake_detector.faces.tracking import (
     FEW_FRAMES,
     MAX_DISTANCE,
+    Track,
     box_distance,
     color_histogram,
     link_detections,
@@ -30,7 +31,7 @@ INDEX_COLUMNS = (
     + [f"{landmark}_{axis}" for landmark in LANDMARKS for axis in "xy"]
     + ["sharpness", "member"]
 )
-COUNTS = ("frames_wanted", "frames_read", "faces", "faces_dropped", "people")
+COUNTS = ("frames_wanted", "frames_read", "faces", "faces_dropped", "faces_too_small", "people")
 GEOMETRY_KEY = b"geometry"  # of the Parquet metadata of a face index
 Record = dict[
     str, Any
@@ -57,6 +58,7 @@ class Geometry:
     fps: float | None = None
     align: str = "landmarks"
     format: str = "jpg"
+    min_eye_distance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class VideoFaces:
         frames_wanted: number of frames to sample.
         frames_read: number of them that were decoded.
         faces_dropped: number of detections without support in another frame, or of people beyond the limit.
+        too_small: faces of people whose eyes are nearer to each other than the geometry allows, in the same order.
         faces: by track, then in order of time.
     """
 
@@ -108,6 +111,7 @@ class VideoFaces:
     frames_read: int = 0
     faces_dropped: int = 0
     faces: list[Face] = field(default_factory=list)
+    too_small: list[Face] = field(default_factory=list)
 
     @property
     def tracks(self) -> int:
@@ -126,7 +130,9 @@ class FrameDetections:
     crops: list[bytes]
 
 
-def extract_faces(path: Path | str, geometry: Geometry, detector: FaceDetector, max_people: int | str) -> VideoFaces:
+def extract_faces(
+    path: Path | str, geometry: Geometry, detector: FaceDetector, max_people: int | str, least_fps: float | None = None
+) -> VideoFaces:
     """Extract the faces of the most prominent people of a video.
 
     At most two images are in memory at a time. A file that cannot be read does not raise; its status says so.
@@ -136,11 +142,14 @@ def extract_faces(path: Path | str, geometry: Geometry, detector: FaceDetector, 
         geometry: frames to sample, and how faces are cropped.
         detector: the face detector.
         max_people: number of people; "all" for everybody.
+        least_fps: frames of each second to sample if that is more than the geometry gives.
     """
     wanted: list[int] = []
     try:
         info = probe(path)
         wanted = choose_frames(info, geometry.frames, geometry.fps)
+        if least_fps:
+            wanted = max(wanted, choose_frames(info, geometry.frames, least_fps), key=len)
         search_all = len(wanted) <= FEW_FRAMES
         frames = list(detect_frames(read_frames(path, wanted, info), geometry, detector, search_all))
     except VideoError as error:
@@ -149,18 +158,28 @@ def extract_faces(path: Path | str, geometry: Geometry, detector: FaceDetector, 
         return VideoFaces("unreadable", f"{Path(path).name}: none of the sampled frames can be decoded", len(wanted))
     cuts = {i for i in range(1, len(frames)) if not same_shot(frames[i - 1].histogram, frames[i].histogram)}
     tracks, unsupported = link_detections([frame.detections for frame in frames], cuts)
+    small = [track for track in tracks if track.eye_distance < geometry.min_eye_distance]
+    tracks = [track for track in tracks if track.eye_distance >= geometry.min_eye_distance]
     kept = tracks if max_people == "all" else tracks[: int(max_people)]
-    faces = [
-        Face(number, frames[i].number, frames[i].time, detection, frames[i].crops[index])
-        for number, track in enumerate(kept)
-        for i, index, detection in zip(track.frames, track.indices, track.detections, strict=True)
-    ]
+    faces, too_small = _faces_of(kept, frames), _faces_of(small, frames)
     dropped = unsupported + sum(len(track.detections) for track in tracks[len(kept) :])
     missing = _describe_missing_frames(info, len(frames), len(wanted))
     if faces:
-        return VideoFaces("partial" if missing else "ok", missing, len(wanted), len(frames), dropped, faces)
+        status = "partial" if missing else "ok"
+        return VideoFaces(status, missing, len(wanted), len(frames), dropped, faces, too_small)
     reason = "no face in more than one frame" if unsupported else "no face in any frame"
-    return VideoFaces("no_face", f"{reason}; {missing}" if missing else reason, len(wanted), len(frames), dropped)
+    if too_small:
+        reason = f"all faces are too small: less than {geometry.min_eye_distance:g} pixels between the eyes"
+    reason = f"{reason}; {missing}" if missing else reason
+    return VideoFaces("no_face", reason, len(wanted), len(frames), dropped, [], too_small)
+
+
+def _faces_of(tracks: list[Track], frames: list[FrameDetections]) -> list[Face]:
+    return [
+        Face(number, frames[i].number, frames[i].time, detection, frames[i].crops[index])
+        for number, track in enumerate(tracks)
+        for i, index, detection in zip(track.frames, track.indices, track.detections, strict=True)
+    ]
 
 
 def _describe_missing_frames(info: VideoInfo, read: int, wanted: int) -> str:
@@ -246,7 +265,14 @@ def extract_video(task: tuple[str, str], geometry: Geometry, max_people: int | s
     if video.faces:
         write_archive(folder / f"{video_id}.zip", [(face.member, face.data) for face in video.faces])
     reason = video.reason.replace(str(path), Path(source).name)
-    counts = (video.frames_wanted, video.frames_read, len(video.faces), video.faces_dropped, video.tracks)
+    counts = (
+        video.frames_wanted,
+        video.frames_read,
+        len(video.faces),
+        video.faces_dropped,
+        len(video.too_small),
+        video.tracks,
+    )
     report = {"status": video.status, "reason": reason, **dict(zip(COUNTS, counts, strict=True))}
     return {"report": report, "index": index_rows(video.faces)}
 

@@ -34,6 +34,14 @@ class Track:
         self.detections.append(detection)
 
     @property
+    def eye_distance(self) -> float:
+        """Median over frames of the pixels between the eyes, or from eyes to mouth where a face is turned aside."""
+        points = np.stack([face.landmarks for face in self.detections])
+        eyes, mouth = points[:, :2].mean(axis=1), points[:, 3:].mean(axis=1)
+        apart = np.linalg.norm(points[:, 0] - points[:, 1], axis=1)
+        return float(np.median(np.maximum(apart, np.linalg.norm(eyes - mouth, axis=1))))
+
+    @property
     def prominence(self) -> float:
         """Sum over frames of box area in square pixels times detector score: long tracks of large faces have most."""
         return float(sum(np.prod(face.box[2:] - face.box[:2]) * np.float32(face.score) for face in self.detections))

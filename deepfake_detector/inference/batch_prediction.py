@@ -15,7 +15,8 @@ from deepfake_detector.parallel_map import parallel_map
 Row = dict[str, Any]
 # Other programs read these.
 TABLE_COLUMNS = ["filepath", "video_id", "verdict", "probability", "frames", "faces", "message"]
-TABLE_COLUMNS += ["frames_wanted", "frames_with_face", "person"]
+TABLE_COLUMNS += ["frames_wanted", "frames_with_face", "person", "prior", "faces_too_small"]
+TABLE_COLUMNS += ["suspicious_from", "suspicious_to", "suspicious_probability"]
 
 
 def table_row(record: dict[str, Any]) -> Row:

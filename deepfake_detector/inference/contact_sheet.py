@@ -17,7 +17,7 @@ FACES_IN_ROW = 6  # faces in a row
 
 
 def draw_contact_sheet(target: Path, prediction: Prediction, calibration: Calibration) -> None:
-    """Write a PNG, whatever the suffix: a block for each person, the deciding person first, faces in order of time."""
+    """Write a PNG, whatever the suffix: a block for each person, the most suspicious first, faces in order of time."""
     sheet = np.vstack([_person_block(person, calibration) for person in prediction.people])
     target.write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
 
@@ -30,7 +30,7 @@ def _person_block(person: PersonPrediction, calibration: Calibration) -> np.ndar
     put_text(block, f"Person {person.track + 1}: {verdict}", GAP, round(LINE_HEIGHT * 1.3), 20, WHITE)
     for i, (face, logit) in enumerate(zip(person.faces, person.logits, strict=True)):
         x, y = GAP + i % FACES_IN_ROW * column_width, LINE_HEIGHT * 2 + i // FACES_IN_ROW * row_height
-        probability = float(calibration.probability(logit))
+        probability = float(calibration.face_probability(logit))
         color = VERDICT_COLORS[str(calibration.verdict(probability))]
         crop = cv2.resize(face.crop, (FACE_SIZE, FACE_SIZE), interpolation=cv2.INTER_AREA)
         block[y : y + FACE_SIZE, x : x + FACE_SIZE] = crop

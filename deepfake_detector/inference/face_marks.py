@@ -42,7 +42,7 @@ def draw_box(
     left, top, right, bottom = (round(float(v)) for v in box)
     height, width = image.shape[:2]
     logit = interpolate([face.time for face in person.faces], person.logits, time)
-    probability = float(calibration.probability(logit))
+    probability = float(calibration.face_probability(logit))
     color = VERDICT_COLORS[str(calibration.verdict(probability))]
     thickness = max(2, round(max(height, width) / 320))
     cv2.rectangle(image, (left, top), (right, bottom), color, thickness, cv2.LINE_AA)

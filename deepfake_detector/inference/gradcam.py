@@ -32,7 +32,7 @@ def face_heatmaps(backend: Backend, prediction: Prediction, calibration: Calibra
         for person in prediction.people:
             crops = torch.stack([to_tensor(face.crop) for face in person.faces]).to(backend.device)
             parts = [explain(batch, [lambda logit: logit] * len(batch)) for batch in torch.split(crops, BATCH_SIZE)]
-            weights = calibration.probability(person.logits)[:, None, None]
+            weights = calibration.face_probability(person.logits)[:, None, None]
             maps[person.track] = (np.concatenate(parts) * weights).astype(np.float32)
     return Heatmaps(backend.config.geometry.margin, maps)
 

@@ -52,7 +52,7 @@ def annotate_video(
                 size = (image.shape[1], image.shape[0] + strip.height)
                 sound = source if info.has_audio else None
                 writer = stack.enter_context(VideoWriter(target, info.rate, size, sound_from=sound))
-            for person in reversed(prediction.people):  # the deciding person is drawn last, on top
+            for person in reversed(prediction.people):  # the most suspicious person is drawn last, on top
                 track = tracks[person.track]
                 if track.visible_at(frame.time):
                     face = track.at(frame.time)

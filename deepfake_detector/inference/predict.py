@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors import FaceDetector, FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import VideoFaces, extract_faces
 from deepfake_detector.faces.sources import local_file, printable
@@ -34,7 +35,7 @@ def predict_video(task: PredictionTask, progress: Progress = lambda step, fracti
     """
     settings = task.settings
     backend = _cached_backend(settings.checkpoint, settings.checkpoint_sha256, task.device)
-    face_detector = _face_detector(backend)
+    face_detector, calibration = _face_detector(backend), backend.config.calibration.with_prior(settings.prior)
     sha256 = None
     try:
         with local_file(task.video) as path:
@@ -42,16 +43,17 @@ def predict_video(task: PredictionTask, progress: Progress = lambda step, fracti
             try:
                 sha256 = file_sha256(path)
                 progress("detecting faces", 0.0)
-                faces = extract_faces(path, backend.config.geometry, face_detector, settings.max_people)
+                geometry = backend.config.geometry
+                faces = extract_faces(path, geometry, face_detector, settings.max_people, settings.fps)
             except OSError as error:
                 raise VideoError(f"{task.video} cannot be read: {error.strerror}") from error
             crops, people = [face.crop for face in faces.faces], [face.track for face in faces.faces]
-            prediction = predict_people(faces, backend.score(crops, people), backend.config.calibration)
-            problems = _Pictures(task, path, prediction, backend, face_detector, progress).draw()
+            prediction = predict_people(faces, backend.score(crops, people), calibration)
+            problems = _Pictures(task, path, prediction, backend, face_detector, calibration, progress).draw()
             message = "; ".join(filter(None, [prediction.message, *problems])).replace(str(path), task.video)
     except VideoError as error:
         return record_error(task, str(error), sha256)
-    record = prediction.record(backend.config.calibration)
+    record = prediction.record(calibration)
     return _write_record(task, {**record, "message": printable(message)}, sha256)
 
 
@@ -96,11 +98,12 @@ class _Pictures:
         prediction: Prediction,
         backend: Backend,
         face_detector: FaceDetector,
+        calibration: Calibration,
         progress: Progress,
     ) -> None:
         self._task, self._path, self._prediction = task, path, prediction
         self._backend, self._face_detector, self._progress = backend, face_detector, progress
-        self._calibration = backend.config.calibration
+        self._calibration = calibration
 
     def draw(self) -> list[str]:
         """Write all pictures; return what went wrong, in words."""

@@ -5,14 +5,26 @@ from itertools import pairwise
 
 import numpy as np
 
-from deepfake_detector.evaluation.aggregation import AGGREGATORS
-from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.evaluation.aggregation import STRETCH, person_logit, video_logit
+from deepfake_detector.evaluation.calibration import DECIMALS, Calibration, sigmoid
 from deepfake_detector.faces.extraction import Face, VideoFaces
 
 
 @dataclass(frozen=True)
+class SuspiciousStretch:
+    """The most suspicious stretch of a person: from `start` to `end` seconds, with its share of the `probability`."""
+
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True)
 class PersonPrediction:
-    """One track: its `faces` in order of time, their `logits` float32 (n,), and the aggregated `logit`."""
+    """One track: its `faces` in order of time, their `logits` float32 (n,), and the aggregated `logit`.
+
+    `probability` is that this person is manipulated, where each of the people in the video is equally likely to be.
+    """
 
     track: int
     logit: float
@@ -20,6 +32,7 @@ class PersonPrediction:
     verdict: str
     faces: list[Face]
     logits: np.ndarray
+    stretch: SuspiciousStretch | None
 
     def unbroken_runs(self, step: float) -> list[slice]:
         """The runs of `faces` in which no sampled frame lacks this person.
@@ -38,7 +51,7 @@ class Prediction:
     probability: float | None
     message: str
     video: VideoFaces
-    people: list[PersonPrediction]  # the one who decides the verdict comes first
+    people: list[PersonPrediction]  # the most suspicious one comes first
 
     @property
     def frames(self) -> int:
@@ -56,18 +69,25 @@ class Prediction:
         Times are in seconds, boxes are x1 y1 x2 y2 in pixels of the upright video, people are counted from 1.
         `calibration` may be None where there are no people.
         """
+        stretch = self.people[0].stretch if self.people else None
         return {
             "verdict": self.verdict,
             "probability": self.probability,
+            "prior": calibration.prior if calibration else None,
             "message": self.message,
             "frames": self.frames,
             "faces": self.faces,
             "frames_wanted": self.video.frames_wanted,
             "frames_with_face": len({face.frame for person in self.people for face in person.faces}),
             "faces_dropped": self.video.faces_dropped,
+            "faces_too_small": len(self.video.too_small),
             "person": self.people[0].track + 1 if self.people else None,
+            "suspicious_from": round(stretch.start, 3) if stretch else None,
+            "suspicious_to": round(stretch.end, 3) if stretch else None,
+            "suspicious_probability": stretch.probability if stretch else None,
             "threshold": thresholds(calibration) if calibration else None,
             "people": [_person_record(person, calibration) for person in self.people if calibration],
+            "small_faces": [_face_record(face) for face in self.video.too_small],
         }
 
 
@@ -76,29 +96,39 @@ def thresholds(calibration: Calibration) -> dict[str, float]:
     return {"threshold": calibration.threshold, "low": calibration.low, "high": calibration.high}
 
 
+def _face_record(face: Face) -> dict[str, object]:
+    return {
+        "time": round(face.time, 3),
+        "frame": face.frame,
+        "box": [round(float(v), 1) for v in face.detection.box],
+        "detection_score": round(float(face.detection.score), 3),
+    }
+
+
 def _person_record(person: PersonPrediction, calibration: Calibration) -> dict[str, object]:
     faces = [
-        {
-            "time": round(face.time, 3),
-            "frame": face.frame,
-            "box": [round(float(v), 1) for v in face.detection.box],
-            "detection_score": round(float(face.detection.score), 3),
-            "logit": round(float(logit), 5),
-            "probability": round(float(calibration.probability(logit)), 6),
-        }
-        for face, logit in zip(person.faces, person.logits, strict=True)
+        _face_record(face) | {"logit": round(float(logit), 5), "probability": probability}
+        for face, logit, probability in zip(
+            person.faces, person.logits, calibration.face_probability(person.logits).tolist(), strict=True
+        )
     ]
+    stretch = person.stretch and {
+        "from": round(person.stretch.start, 3),
+        "to": round(person.stretch.end, 3),
+        "probability": person.stretch.probability,
+    }
     return {
         "person": person.track + 1,
         "verdict": person.verdict,
         "logit": round(person.logit, 5),
-        "probability": round(person.probability, 6),
+        "probability": person.probability,
+        "suspicious": stretch,
         "faces": faces,
     }
 
 
 def predict_people(video: VideoFaces, logits: np.ndarray, calibration: Calibration) -> Prediction:
-    """Aggregate the logits of a video's faces to people, and take the most suspicious person for the video.
+    """Aggregate the logits of a video's faces to people, and these to the video.
 
     `evaluation.aggregation.aggregate_videos` does the same for whole tables.
 
@@ -110,14 +140,27 @@ def predict_people(video: VideoFaces, logits: np.ndarray, calibration: Calibrati
     if not video.faces:
         return Prediction("no_face", None, video.reason, video, [])
     tracks = np.array([face.track for face in video.faces])
-    people = []
-    for track in np.unique(tracks):
-        rows = np.flatnonzero(tracks == track)
-        logit = AGGREGATORS[calibration.aggregation](logits[rows])
-        probability = float(calibration.probability(logit))
-        verdict = str(calibration.verdict(probability))
-        faces = [video.faces[row] for row in rows]
-        people.append(PersonPrediction(int(track), logit, probability, verdict, faces, logits[rows]))
+    numbers = np.unique(tracks)
+    people = [
+        _predict_person([video.faces[i] for i in rows], logits[rows], len(numbers), calibration)
+        for rows in (np.flatnonzero(tracks == number) for number in numbers)
+    ]
+    logit = video_logit(np.array([person.logit for person in people]), calibration.scale, calibration.bias)
+    probability = float(calibration.probability(logit))
     decisive = max(people, key=lambda person: person.logit)
     people.sort(key=lambda person: (person is not decisive, person.track))
-    return Prediction(decisive.verdict, round(decisive.probability, 6), video.reason, video, people)
+    return Prediction(str(calibration.verdict(probability)), probability, video.reason, video, people)
+
+
+def _predict_person(faces: list[Face], logits: np.ndarray, people: int, calibration: Calibration) -> PersonPrediction:
+    """One of `people` people from their faces in order of time and the logits (n,) of these."""
+    times = np.array([face.time for face in faces])
+    person = person_logit(logits, times, calibration.aggregation, calibration.scale, calibration.bias)
+    probability = float(sigmoid(calibration.log_odds(person.logit) - np.log(people)).round(DECIMALS))
+    stretch = None
+    if person.stretch:
+        chances = 2 * people * (times[-1] - times[0]) / STRETCH  # half of the odds are those of the whole
+        share = float(sigmoid(calibration.log_odds(person.stretch.logit) - np.log(chances)).round(DECIMALS))
+        stretch = SuspiciousStretch(float(times[person.stretch.start]), float(times[person.stretch.end - 1]), share)
+    verdict = str(calibration.verdict(probability))
+    return PersonPrediction(faces[0].track, person.logit, probability, verdict, faces, logits, stretch)

@@ -49,6 +49,8 @@ class PredictionSettings:
 
     checkpoint: str
     checkpoint_sha256: str
+    prior: float = 0.5
+    fps: float | None = 1.0
     max_people: int | str = "all"
     overlay: str = "boxes"  # or none, or heatmap (torch only)
     timeline: bool = True
@@ -64,6 +66,8 @@ class PredictionSettings:
         return {
             "backend": BACKENDS[Path(self.checkpoint).suffix],
             "checkpoint_sha256": self.checkpoint_sha256,
+            "prior": self.prior,
+            "fps": self.fps,
             "max_people": self.max_people,
             "overlay": self.overlay,
             "timeline": self.timeline,

@@ -40,7 +40,7 @@ def draw_timeline(target: Path, info: VideoInfo, prediction: Prediction, calibra
 
 
 def _draw_curves(axes: Axes, info: VideoInfo, prediction: Prediction, calibration: Calibration) -> None:
-    """The score of each person over time, the threshold, and the uncertain band where there is one."""
+    """The score of each person over time with the most suspicious stretch, the threshold, and the uncertain band."""
     axes.set(xlabel="time (s)", ylabel="score (fake probability of a face)")
     axes.set(xlim=(0, max(info.times[-1], 1e-3)), ylim=(-0.02, 1.02))
     axes.grid(alpha=0.3)
@@ -51,15 +51,17 @@ def _draw_curves(axes: Axes, info: VideoInfo, prediction: Prediction, calibratio
     for i, person in enumerate(prediction.people):
         color = LINE_COLORS[i % len(LINE_COLORS)]
         times = np.array([face.time for face in person.faces])
-        scores = calibration.probability(person.logits)
+        scores = calibration.face_probability(person.logits)
+        if person.stretch:
+            axes.axvspan(person.stretch.start, person.stretch.end, color=color, alpha=0.12, lw=0)
         for run in person.unbroken_runs(step):
             label = f"person {person.track + 1}: {verdict_text(person.verdict)}" if run.start == 0 else None
             axes.plot(times[run], scores[run], "o-", color=color, ms=4, label=label, clip_on=False)
 
 
 def _draw_extremes(lowest: SubFigure, highest: SubFigure, person: PersonPrediction, calibration: Calibration) -> None:
-    """The faces of the deciding person with the lowest and the highest scores."""
-    probabilities = calibration.probability(person.logits)
+    """The faces of the most suspicious person with the lowest and the highest scores."""
+    probabilities = calibration.face_probability(person.logits)
     order = np.argsort(person.logits, kind="stable")
     scored = [(float(probabilities[i]), person.faces[i]) for i in order]
     name = f"Person {person.track + 1}"

@@ -53,17 +53,17 @@ class TimelineStrip:
         level = int(self._y(calibration.threshold))
         for x in range(self._left, self._right, 10):
             cv2.line(self._canvas, (x, level), (min(x + 4, self._right), level), GREY, 1)
-        for person in reversed(people):  # the deciding person is drawn last, on top
+        for person in reversed(people):  # the most suspicious person is drawn last, on top
             self._draw_curve(person, calibration, step, WHITE if person is people[0] else GREY)
 
     def _draw_curve(
         self, person: PersonPrediction, calibration: Calibration, step: float, color: tuple[int, int, int]
     ) -> None:
         xs = self._x([face.time for face in person.faces])
-        ys = self._y(calibration.probability(person.logits))
+        ys = self._y(calibration.face_probability(person.logits))
         points = np.stack([xs, ys], axis=1).round().astype(np.int32)
         lines = [points[run] for run in person.unbroken_runs(step)]
         cv2.polylines(self._canvas, lines, False, color, 2, cv2.LINE_AA)
         for (x, y), logit in zip(points.tolist(), person.logits, strict=True):
-            verdict = str(calibration.verdict(calibration.probability(logit)))
+            verdict = str(calibration.verdict(calibration.face_probability(logit)))
             cv2.circle(self._canvas, (x, y), 4, VERDICT_COLORS[verdict], cv2.FILLED, cv2.LINE_AA)
