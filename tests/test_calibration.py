@@ -120,6 +120,14 @@ def test_probability_and_thresholds_have_6_decimals():
     assert all(value == round(value, 6) for value in values)
 
 
+def test_equal_error_threshold_does_not_hang_on_the_last_digit():
+    """At both 0.5 and 0.4 the two error rates differ by 1/6, in different directions: the higher one is taken."""
+    label = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1])
+    probability = np.array([0.1, 0.1, 0.2, 0.2, 0.3, 0.6, 0.4, 0.5, 0.9])
+    thresholds = [choose_threshold(np.tile(label, n), np.tile(probability, n), "eer") for n in (1, 3, 5, 7)]
+    assert thresholds == pytest.approx([0.45] * 4)
+
+
 @pytest.mark.parametrize(
     ("edges", "verdict"),
     [((0.5, 0.5, 0.5), "fake"), ((0.6, 0.5, 0.7), "uncertain"), ((0.4, 0.3, 0.5), "fake")],

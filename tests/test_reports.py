@@ -38,7 +38,9 @@ def corpus(tmp_path):
     videos = pd.DataFrame({"video_id": [f"{VIDEO}{i}" for i in range(40)], "label": np.arange(40) % 2})
     videos = videos.assign(partition=np.where(np.arange(40) < 20, "val", "test"), group=np.arange(40) // 4)
     videos["method"] = np.where(videos["label"] == 1, MARKUP, "")
-    faces = videos.drop(columns="method").assign(track=0, member="0.png", logit=rng.normal(2 * videos["label"] - 1, 2))
+    faces = videos.drop(columns="method").assign(
+        track=0, time=0.0, member="0.png", logit=rng.normal(2 * videos["label"] - 1, 2)
+    )
     image = cv2.imencode(".png", np.full((8, 8, 3), 128, np.uint8))[1].tobytes()
     for name in videos["video_id"]:
         write_archive(tmp_path / f"{name}.zip", [("0.png", image)])

@@ -186,7 +186,9 @@ def choose_threshold(label: np.ndarray, probability: np.ndarray, operating_point
 
     fpr, tpr, thresholds = roc_curve(label, probability, drop_intermediate=False)
     if operating_point == "eer":
-        at = int(np.argmin(np.abs(fpr - (1 - tpr))))
+        at = int(
+            np.argmin(np.abs(fpr - (1 - tpr)).round(12))
+        )  # of equal ones the highest threshold, not the last digit
     elif operating_point == "youden":
         at = int(np.argmax(tpr - fpr))
     else:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.calibration import calibration_curve
+from scipy.stats import rankdata
 from sklearn.metrics import det_curve, precision_recall_curve, roc_curve
 
 from deepfake_detector.evaluation.calibration import DECIMALS, sigmoid
@@ -57,8 +57,17 @@ def _write_partition(folder: Path, name: str, table: pd.DataFrame) -> None:
 
 
 def reliability(label: ArrayLike, probability: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Mean probability and fraction of fakes in each of up to RELIABILITY_BINS bins that hold equally many samples."""
-    observed, predicted = calibration_curve(label, probability, n_bins=RELIABILITY_BINS, strategy="quantile")
+    """Mean probability and fraction of fakes in each of up to RELIABILITY_BINS bins that hold equally many samples.
+
+    Reals and fakes weigh alike, since probabilities assume that half of all videos are fakes.
+    """
+    label, probability = np.asarray(label), np.asarray(probability, float)
+    weight = np.where(label == 1, 1 / max(1, (label == 1).sum()), 1 / max(1, (label == 0).sum()))
+    bins = min(RELIABILITY_BINS, len(label))
+    bin_of = np.floor((rankdata(probability) - 0.5) * bins / len(label)).astype(int)
+    totals = np.bincount(bin_of, weight)
+    used = totals > 0
+    predicted, observed = (np.bincount(bin_of, weight * values)[used] / totals[used] for values in (probability, label))
     return predicted, observed
 
 

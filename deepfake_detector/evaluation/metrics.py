@@ -92,6 +92,16 @@ class WeightedScores:
         fakes, reals = self._curve
         return np.asarray(np.nan_to_num(ratio(fakes, fakes + reals)))
 
+    def balanced_mean(self, values: np.ndarray) -> np.ndarray:
+        """Mean over reals and fakes of the weighted mean of `values` (n,) in each, (draws,); of one class if alone.
+
+        Probabilities assume that half of all videos are fakes. So they are judged with both kinds weighing alike,
+        whatever the mix of the test set: right probabilities would otherwise look wrong.
+        """
+        parts = np.stack([ratio(self.total(values * kind), self.total(kind)) for kind in (self.label, 1 - self.label)])
+        present = ~np.isnan(parts)
+        return ratio(np.where(present, parts, 0).sum(axis=0), present.sum(axis=0).astype(float))
+
     def _defined(self, total: np.ndarray) -> np.ndarray:
         return np.where((self.positives > 0) & (self.negatives > 0), total, 0)
 
@@ -169,29 +179,28 @@ def f1(scores: WeightedScores) -> np.ndarray:
 
 
 def log_loss(scores: WeightedScores) -> np.ndarray:
-    """Mean negative log-likelihood; probabilities are clipped to 1e-7 from 0 and 1."""
+    """Mean negative log-likelihood, both kinds weighing alike; probabilities are clipped to 1e-7 from 0 and 1."""
     probability = np.clip(scores.probability, 1e-7, 1 - 1e-7)
     losses = -(scores.label * np.log(probability) + (1 - scores.label) * np.log(1 - probability))
-    return ratio(scores.total(losses), scores.positives + scores.negatives)
+    return scores.balanced_mean(losses)
 
 
 def brier(scores: WeightedScores) -> np.ndarray:
-    squares = (scores.probability - scores.label) ** 2
-    return ratio(scores.total(squares), scores.positives + scores.negatives)
+    """Mean squared error of the probability, both kinds weighing alike."""
+    return scores.balanced_mean((scores.probability - scores.label) ** 2)
 
 
 def calibration_error(scores: WeightedScores) -> np.ndarray:
     """Expected calibration error (ECE) over bins that hold equally many samples (Nixon et al. 2019).
 
-    Samples of equal probability share a bin, so their order does not matter.
+    Both kinds weigh alike. Samples of equal probability share a bin, so their order does not matter.
     """
     size = len(scores.label)
     bins = min(ECE_BINS, size)
     bin_of = np.floor((rankdata(scores.probability) - 0.5) * bins / size).astype(int)
-    gap = np.zeros(len(scores.weights))
-    for members in (np.flatnonzero(bin_of == number) for number in np.unique(bin_of)):
-        gap += np.abs(scores.weights[:, members] @ (scores.probability[members] - scores.label[members]))
-    return ratio(gap, scores.positives + scores.negatives)
+    error = scores.probability - scores.label
+    parts = (scores.balanced_mean(error * (bin_of == number)) for number in np.unique(bin_of))
+    return np.asarray(sum(np.abs(part) for part in parts))
 
 
 @dataclass(frozen=True)

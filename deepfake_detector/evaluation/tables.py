@@ -169,12 +169,13 @@ def compare_corpora(videos: dict[str, pd.DataFrame], threshold: float, resamplin
 
 
 def cox_regression(table: pd.DataFrame) -> Row:
-    """Slope and intercept; None if a class is missing or the classes do not overlap."""
+    """Slope and intercept, with both kinds weighing alike; None if a class is missing or the classes do not overlap."""
     real, fake = (table.loc[table["label"] == label, "probability"] for label in (0, 1))
     if real.empty or fake.empty or fake.min() >= real.max() or fake.max() <= real.min():
         return {"slope": None, "intercept": None}
     p = table["probability"].clip(1e-7, 1 - 1e-7)
-    line = LogisticRegression(C=1e6).fit(np.log(p / (1 - p)).to_numpy()[:, None], table["label"])
+    log_odds = np.log(p / (1 - p)).to_numpy()[:, None]
+    line = LogisticRegression(C=1e6, class_weight="balanced").fit(log_odds, table["label"])
     return {"slope": number(line.coef_[0, 0]), "intercept": number(line.intercept_[0])}
 
 
