@@ -78,7 +78,7 @@ def pooled_auc(names: Sequence[str]) -> tuple[str, float]:
     Each fold has a detector, and so a scale of scores, of its own. The second value also depends on whether calibration
     on few validation people makes these scales agree.
     """
-    ranked = auc_summary(read_test_scores(",".join(names), Files()), DRAWS, SEED)
+    ranked = auc_summary(read_test_scores(",".join(names), Files()).table, DRAWS, SEED)
     videos = pd.concat([read_test_predictions(name) for name in names])
     return format_interval(ranked, "auc"), float(roc_auc_score(videos["label"], videos["probability"]))
 

@@ -4,6 +4,7 @@
     python -m deepfake_detector.compare main my-experiment
     python -m deepfake_detector.compare fold-0 fold-1 fold-2
     python -m deepfake_detector.compare a-0,a-1,a-2,a-3,a-4 b-0,b-1,b-2,b-3,b-4
+    python -m deepfake_detector.compare a-seed-1+a-seed-2+a-seed-3 b-seed-1+b-seed-2+b-seed-3
 
 A revision is a commit, branch, tag or DVC experiment, or `workspace` for the current files. Each is compared with the
 first on the test videos that both scored. The comparison gives the paired difference in video AUC with its 95 %
@@ -12,6 +13,10 @@ give mean ± standard deviation.
 
 Cross-validation folds joined by commas count as one revision, in which each video is tested once. Scores are ranked
 within each fold, because each fold has a detector of its own. More videos show smaller differences.
+
+Trainings with different seeds joined by plus signs count as one revision, too: each video has the mean of its ranks.
+Two single trainings differ by chance as well. So only with three or more of each does the command say that the
+settings differ. It then counts both kinds of chance: the people, and the trainings.
 """
 
 import argparse
@@ -21,12 +26,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dvc.api
+import numpy as np
 import pandas as pd
 from dvc.exceptions import DvcException
+from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from deepfake_detector.evaluation.intervals import Number, format_interval, interval, summarise
 from deepfake_detector.evaluation.significance import paired_auc_difference, permutation_test
 
+MIN_TRAININGS = 3  # of each side, below which a difference may be one of these trainings only
 MIN_GROUPS = 6  # with fewer groups no p-value can be below 5 %: with 5, the lowest is 2 / 2^5 = 0.0625
 ALPHA = 0.05
 
@@ -54,11 +63,36 @@ def read_table(path: str, revision: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text), dtype={"video_id": str}, keep_default_na=False, na_values=numbers)
 
 
-def read_test_scores(revisions: str, files: Files) -> pd.DataFrame:
-    """The scored test videos of a revision, or of several folds joined by commas: `video_id,label,score,group`.
+@dataclass(frozen=True)
+class RevisionScores:
+    """The scored test videos of a revision, `video_id,label,score,group`, and the AUC of each of its trainings."""
 
-    Raises CompareError.
-    """
+    table: pd.DataFrame
+    aucs: list[float]
+
+    @property
+    def variance(self) -> float:
+        """Of the mean AUC over as many other trainings; 0 for a single one, whose variance is not known."""
+        return statistics.variance(self.aucs) / len(self.aucs) if len(self.aucs) > 1 else 0.0
+
+
+def read_test_scores(revisions: str, files: Files) -> RevisionScores:
+    """The scores of a revision, or of several trainings joined by plus signs. Raises CompareError."""
+    tables = [_read_training(training, files) for training in revisions.split("+")]
+    aucs = [float(roc_auc_score(table["label"], table["score"])) for table in tables]
+    if len(tables) == 1:
+        return RevisionScores(tables[0], aucs)
+    ranked = pd.concat([table.assign(score=table["score"].rank(pct=True)) for table in tables])
+    means = ranked.groupby("video_id", as_index=False, sort=False).agg(
+        label=("label", "first"), score=("score", "mean"), group=("group", "first"), trainings=("score", "size")
+    )
+    if (means["trainings"] < len(tables)).any():
+        raise CompareError(f"{revisions}: not all of these trainings scored the same test videos")
+    return RevisionScores(means.drop(columns="trainings"), aucs)
+
+
+def _read_training(revisions: str, files: Files) -> pd.DataFrame:
+    """The scores of one training, or of several folds joined by commas."""
     tables = [_read_revision(revision, files) for revision in revisions.split(",")]
     if len(tables) > 1:
         tables = [table.assign(score=table["score"].rank(pct=True)) for table in tables]
@@ -79,19 +113,29 @@ def _read_revision(revision: str, files: Files) -> pd.DataFrame:
 
 
 def auc_summary(table: pd.DataFrame, draws: int, seed: int) -> dict[str, Number]:
-    """`auc`, `auc_low`, `auc_high` and `n` of `read_test_scores`."""
+    """`auc`, `auc_low`, `auc_high` and `n` of the table of RevisionScores."""
     return summarise(table["label"], table["score"].rank(pct=True), 0.5, table["group"], draws, seed)
 
 
-def describe_difference(first: pd.DataFrame, other: pd.DataFrame, draws: int, seed: int) -> str:
-    """The difference in AUC of `other` less `first`, in words; both as `read_test_scores` returns them."""
-    pairs = first.merge(other[["video_id", "label", "score"]], on=["video_id", "label"], suffixes=("_1", "_2"))
+def describe_difference(first: RevisionScores, other: RevisionScores, draws: int, seed: int) -> str:
+    """The difference in AUC of `other` less `first`, in words."""
+    columns = ["video_id", "label", "score"]
+    pairs = first.table.merge(other.table[columns], on=["video_id", "label"], suffixes=("_1", "_2"))
     if pairs["label"].nunique() < 2:
         return "no paired difference: the test videos in common are not of both classes"
     groups = pairs["group"].nunique()
     difference = paired_auc_difference(pairs, "score_1", "score_2", draws, seed)
-    low, high = interval(difference, groups)
     p = permutation_test(pairs, "score_1", "score_2", draws, seed)
+    trainings = min(len(first.aucs), len(other.aucs))
+    if trainings >= MIN_TRAININGS:
+        between = first.variance + other.variance
+        within = float(difference[1:].var(ddof=1))
+        difference = difference[0] + (difference - difference[0]) * np.sqrt(1 + between / max(within, 1e-12))
+        spread = float(np.sqrt(within + between))
+        p = max(
+            p, float(2 * stats.t.sf(abs(difference[0]) / max(spread, 1e-12), len(first.aucs) + len(other.aucs) - 2))
+        )
+    low, high = interval(difference, groups)
     text = f"{difference[0]:+.4f}"
     if low is not None and high is not None:
         text += f", 95 % interval {low:+.4f} to {high:+.4f}"
@@ -99,6 +143,8 @@ def describe_difference(first: pd.DataFrame, other: pd.DataFrame, draws: int, se
         verdict = "too few groups for significance"
     else:
         verdict = "significant" if p < ALPHA else "not significant"
+        if trainings < MIN_TRAININGS:
+            verdict += " for these trainings; others of the same settings may differ: join three of each with +"
     return f"{text}, p = {p:.3g}, {len(pairs)} videos, {groups} groups of people: {verdict}"
 
 
@@ -120,15 +166,15 @@ def main() -> None:
         tables = [read_test_scores(revision, files) for revision in revisions]
     except CompareError as error:
         parser.error(str(error))
-    summaries = [auc_summary(table, args.draws, args.seed) for table in tables]
+    summaries = [auc_summary(scores.table, args.draws, args.seed) for scores in tables]
     width = max(map(len, revisions))
     for revision, summary in zip(revisions, summaries, strict=True):
         print(f"{revision:{width}}  video AUC {format_interval(summary, 'auc')} on {summary['n']} test videos")
     if len(tables) > 2:
         values = [float(summary["auc"] or 0) for summary in summaries]
         print(f"mean ± sd of {len(values)} revisions: {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}")
-    for revision, table in zip(args.others, tables[1:], strict=True):
-        print(f"{revision} less {args.first}: {describe_difference(tables[0], table, args.draws, args.seed)}")
+    for revision, scores in zip(args.others, tables[1:], strict=True):
+        print(f"{revision} less {args.first}: {describe_difference(tables[0], scores, args.draws, args.seed)}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command that compares the predictions of revisions."""
 
+import itertools
 import subprocess
 import sys
 
@@ -74,10 +75,30 @@ def test_folds_joined_by_commas_count_as_one_revision(repository, monkeypatch, c
 
 def test_five_groups_are_too_few_for_significance():
     table = scores(1, 5, gain=3).rename(columns={"one": "score"})
-    other = table.assign(score=table["two"])
-    assert compare.describe_difference(table, other, 100, 1).endswith(
+    first, other = (compare.RevisionScores(t, [0.9]) for t in (table, table.assign(score=table["two"])))
+    assert compare.describe_difference(first, other, 100, 1).endswith(
         "5 groups of people: too few groups for significance"
     )
+
+
+def test_settings_differ_only_if_several_trainings_of_each_say_so(repository, monkeypatch, capsys):
+    """Trainings whose AUC varies as much as it differs; then ones that hardly vary."""
+    table = scores(1, 40, gain=1)
+
+    def tags(noise):
+        names = {"one": [], "two": []}
+        for column, seed in itertools.product(names, range(3)):
+            drawn = np.random.default_rng(seed + 10 * (column == "two")).normal(0, 1, len(table))
+            strength = noise * (seed == 1)
+            write_predictions(column, table.assign(**{column: table[column] + strength * drawn}))
+            subprocess.run([*GIT, "commit", "-qam", column, "--allow-empty"], check=True, capture_output=True)
+            subprocess.run([*GIT, "tag", f"{column}-{seed}-{noise}"], check=True)
+            names[column].append(f"{column}-{seed}-{noise}")
+        return ["+".join(joined) for joined in names.values()]
+
+    assert "people: significant\n" in output_of(monkeypatch, capsys, *tags(0))
+    assert "people: not significant\n" in output_of(monkeypatch, capsys, *tags(30))
+    assert "join three of each" in output_of(monkeypatch, capsys, "one-0-0+one-1-0", "two-0-0+two-1-0+two-2-0")
 
 
 def test_files_draws_and_seed_are_options(repository, monkeypatch, capsys):
