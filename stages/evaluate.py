@@ -77,7 +77,7 @@ def score_further_corpus(folder: Path, corpus: Corpus, score: ScoreCrops, config
     """All videos of a further corpus, as stage corpus@NAME extracted them into `folder`. NAME is their partition."""
     name = folder.name
     index = folder / "faces.parquet"
-    videos = read_labels(corpus.labels, corpus.videos)
+    videos = read_labels(corpus.labels, corpus.videos, subset=corpus.subset)
     if not index.is_file():
         fail(f"{index} does not exist; run dvc repro corpus@{name}")
     check_geometry(config, index)

@@ -28,9 +28,11 @@ from stages.params import Data, Extract, Params, fail, parse
 
 def main() -> None:
     params = parse("extract", __doc__ or "")
-    data = further_corpus(params) if params.extract.corpus != "none" else params.data
+    further = params.extract.corpus != "none"
+    data = further_corpus(params) if further else params.data
+    subset = params.evaluate.corpora[params.extract.corpus].subset if further else ""
     try:
-        report = extract(params.extract, data)
+        report = extract(params.extract, data, subset)
     except (LabelsError, FaceDetectorError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
@@ -51,12 +53,12 @@ def further_corpus(params: Params) -> Data:
     return params.data.model_copy(update={"videos": corpus.videos, "labels": corpus.labels, **paths})
 
 
-def extract(settings: Extract, data: Data) -> pd.DataFrame:
+def extract(settings: Extract, data: Data, subset: str) -> pd.DataFrame:
     """Write faces, index and report, all of them or none; return the report."""
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
     if weights := weights_hash(geometry.detector_weights):
         print(f"{geometry.detector_weights}: SHA-256 {weights}")
-    videos = list_videos(data)
+    videos = list_videos(data, subset)
     cache = FaceCache(Path(settings.cache) if settings.cache else None, geometry, settings.max_people)
     with (
         atomic_path(data.index) as index_path,
@@ -80,10 +82,12 @@ def extract(settings: Extract, data: Data) -> pd.DataFrame:
     return report
 
 
-def list_videos(data: Data) -> list[tuple[str, str]]:
-    """video_id and path of every row of the labels CSV; without labels, of every video in the folder data.videos."""
+def list_videos(data: Data, subset: str) -> list[tuple[str, str]]:
+    """video_id and path of every row of the labels CSV, or of those of a subset; without labels, of every video in the
+    folder data.videos.
+    """
     if data.labels != "none":
-        labels = read_labels(data.labels, data.videos)
+        labels = read_labels(data.labels, data.videos, subset=subset)
         return list(zip(labels["video_id"], labels["path"], strict=True))
     videos, others = find_videos([data.videos])
     if not videos or not Path(data.videos).exists():

@@ -291,6 +291,7 @@ class Train(Section):
 class Corpus(Section):
     videos: str = Field(description="folder that relative file paths in the labels CSV start from")
     labels: str = Field(description="labels CSV")
+    subset: str = Field(default="", description="rows to test on: a value of the column subset; empty: all")
 
 
 def _corpus_name(given: str) -> str:
@@ -309,7 +310,7 @@ class Evaluate(Section):
         "none: do not; quick: some videos, few levels; full: all videos, all levels"
     )
     corpora: dict[Annotated[str, Field(pattern=r"^[a-z0-9_-]+$"), AfterValidator(_corpus_name)], Corpus] = Field(
-        description="further corpora to test on: a name with its videos and labels"
+        description="further corpora to test on: a name with its videos and labels, and perhaps a subset"
     )
 
 

@@ -183,10 +183,30 @@ def test_further_corpus_is_scored_at_the_same_threshold(project, further_corpus,
     val = metrics["val"]["video"]
     assert rows["other"]["auc"] == val["auc"] and rows["other"]["accuracy"] == val["accuracy"]
     assert rows["all together"]["n"] == rows["test"]["n"] + rows["other"]["n"] == 16
+    assert 0 < rows["other"]["frame_auc"] < 1 and rows["all together"]["frame_auc"] is None
+    values = {(row["column"], row["value"]): row["n"] for row in metrics["corpora"]["other"]["breakdown"]}
+    assert values and all(0 < n <= 8 for n in values.values())
+    assert "By attribute" in (project / "reports/evaluation.html").read_text()
     assert metrics["corpora"]["other"]["coverage"] == 1 and "slope" in metrics["corpora"]["other"]
     predictions = pd.read_csv(project / "data/predictions.csv")
     assert (predictions["partition"] == "other").sum() == 8
     assert not (project / "plots/evaluate/robustness.png").exists()
+
+
+def test_subset_of_a_further_corpus_is_tested_alone(project, further_corpus, monkeypatch, capsys):
+    labels = pd.read_csv("other.csv", keep_default_na=False)
+    labels.assign(subset=np.where(np.arange(len(labels)) < 6, "test", "train")).to_csv("other.csv", index=False)
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["evaluate"]["corpora"]["other"]["subset"] = "test"
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+    predictions = pd.read_csv(project / "data/predictions.csv")
+    assert predictions.loc[predictions["partition"] == "other", "video_id"].tolist() == labels["video_id"][:6].tolist()
+    params["evaluate"]["corpora"]["other"]["subset"] = "tests"
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+    assert "its subsets are test, train" in capsys.readouterr().err
 
 
 def test_further_corpus_with_another_geometry_is_refused(project, further_corpus, monkeypatch, capsys):

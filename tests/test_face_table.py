@@ -5,6 +5,7 @@ import pytest
 
 from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table
 from deepfake_detector.corpora.labels import LabelsError
+from deepfake_detector.evaluation.tables import attribute_columns
 
 
 @pytest.fixture
@@ -48,3 +49,15 @@ def test_fingerprint_depends_on_each_file(paths, key):
     assert before == corpus_fingerprint(**paths)
     paths[key].write_bytes(paths[key].read_bytes() + b"\n")
     assert corpus_fingerprint(**paths) != before
+
+
+def test_label_columns_named_like_those_of_the_index_are_attributes(paths, tmp_path):
+    lines = ["video_id,filepath,label,time,track,path,score", "NA,a.mp4,real,day,x,p,1", "1,b.mp4,fake,night,y,q,2"]
+    paths["labels"].write_text("\n".join(lines) + "\n")
+    faces = pd.read_parquet(paths["index"]).assign(time=[0.1, 0.2, 0.3], track=0, score=0.9)
+    faces.to_parquet(paths["index"])
+    table = load_face_table(**paths, videos=tmp_path)
+    assert table["time"].tolist() == [0.1, 0.2, 0.3] and table["labels_time"].tolist() == ["night", "day", "night"]
+    assert table["path"].tolist() == [str(tmp_path / name) for name in ("b.mp4", "a.mp4", "b.mp4")]
+    attributes = set(attribute_columns(table)[0])
+    assert attributes >= {"labels_time", "labels_track", "labels_score", "labels_path"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from deepfake_detector.corpora import PARTITIONS
+from deepfake_detector.faces.extraction import INDEX_COLUMNS
 
 REQUIRED = ("video_id", "filepath", "label")
 LABELS = {"real": 0, "0": 0, "fake": 1, "1": 1}
@@ -22,17 +23,19 @@ class LabelsError(Exception):
     """The labels CSV is not valid. The message lists every problem with its row."""
 
 
-def read_labels(path: Path | str, videos: Path | str, files: bool = False) -> pd.DataFrame:
+def read_labels(path: Path | str, videos: Path | str, files: bool = False, subset: str = "") -> pd.DataFrame:
     """Read and check a labels CSV.
 
     Args:
         path: the CSV, with the columns `video_id,filepath,label` and any others.
         videos: folder that relative file paths start from.
         files: whether a missing file is a problem. The extract stage reports missing files itself.
+        subset: a value of the column `subset`; the other rows are left out. Empty: all rows.
 
     Returns:
         The rows in their order. All columns are text, empty where absent, except `label`: 0 (real) or 1 (fake).
-        `filepath` is as written; `path` is resolved: below `videos`, absolute, or a URL.
+        `filepath` is as written; `path` is resolved: below `videos`, absolute, or a URL. A column with the name of one
+        of the face index, such as `time`, becomes `labels_time`, so that tables of both can be joined.
 
     Raises:
         LabelsError: with all problems in one message. Rows are numbered as a text editor numbers lines; the header is
@@ -47,6 +50,7 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False) -> pd
         raise LabelsError(f"{path} has no column {', '.join(missing)}; its columns are {', '.join(table.columns)}")
     if len(duplicate):
         raise LabelsError(f"{path} has the column {duplicate[0]} twice")
+    table = table.rename(columns={name: f"labels_{name}" for name in (*INDEX_COLUMNS[1:], "path") if name in table})
     table = table[(table != "").any(axis=1)]  # an empty line is no video, but it counts in the numbering
     if table.empty:
         raise LabelsError(f"{path} lists no video")
@@ -60,7 +64,17 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False) -> pd
         lines = [f"  row {row + 2}: {text}" for row, text in sorted(problems)]
         raise LabelsError(f"{path} has {len(problems)} problem(s):\n" + _first_lines(lines))
     table["label"] = table["label"].str.lower().map(LABELS).astype(int)
-    return table.reset_index(drop=True)
+    return _in_subset(table, subset, path).reset_index(drop=True)
+
+
+def _in_subset(table: pd.DataFrame, subset: str, path: Path) -> pd.DataFrame:
+    if not subset:
+        return table
+    subsets = table["subset"] if "subset" in table else pd.Series("", index=table.index)
+    if subset not in set(subsets):
+        found = ", ".join(sorted(set(subsets) - {""})) or "not named"
+        raise LabelsError(f"{path} has no video with the subset {subset!r}; its subsets are {found}")
+    return table[subsets == subset]
 
 
 def _read_text(path: Path) -> pd.DataFrame:

@@ -44,10 +44,33 @@ def evaluate_detector(
         "aggregators": tables.compare_aggregators(faces, calibration, resampling),
         "breakdown": tables.breakdown(test, columns, threshold, resampling),
         "not_broken_down": too_many_values,
-        "corpora": tables.compare_corpora(
-            {name: corpus.scored(name) for name, corpus in corpora.items()}, threshold, resampling
-        ),
+        "corpora": compare_corpora(corpora, calibration, resampling),
+        "corpora_breakdown": [
+            {"corpus": name, **row}
+            for name, corpus in others.items()
+            for row in tables.breakdown(
+                corpus.scored(name), tables.attribute_columns(corpus.videos)[0], threshold, resampling
+            )
+        ],
     }
+
+
+def compare_corpora(
+    corpora: dict[str, ScoredVideos], calibration: Calibration, resampling: tables.Resampling
+) -> list[tables.Row]:
+    """`tables.compare_corpora` of scored corpora by name, with the AUC of their single faces as `frame_auc`."""
+    scored = {name: corpus.scored(name) for name, corpus in corpora.items()}
+    rows = tables.compare_corpora(scored, calibration.threshold, resampling)
+    for row in rows:
+        faces = corpora[row["corpus"]].faces if row["corpus"] in corpora else pd.DataFrame(columns=["partition"])
+        faces = faces[faces["partition"] == row["corpus"]]
+        ends = ("", "_low", "_high")
+        values: tables.Row = dict.fromkeys((f"auc{end}" for end in ends), None)
+        if len(faces):
+            table = faces.assign(probability=calibration.face_probability(faces["logit"]))
+            values = resampling.summary(table, calibration.threshold)
+        row |= {f"frame_auc{end}": values[f"auc{end}"] for end in ends}
+    return rows
 
 
 def headline_metrics(results: Results) -> dict[str, Any]:
@@ -68,5 +91,10 @@ def all_metrics(results: Results) -> dict[str, Any]:
         name: {"coverage": coverage[name]["coverage"], "unscored": coverage[name]["unscored"], **levels}
         for name, levels in results["levels"].items()
     }
-    corpora = {row["corpus"]: row | coverage.get(row["corpus"], {}) for row in results["corpora"][1:]}
+    corpora = {
+        row["corpus"]: row
+        | coverage.get(row["corpus"], {})
+        | {"breakdown": [part for part in results["corpora_breakdown"] if part["corpus"] == row["corpus"]]}
+        for row in results["corpora"][1:]
+    }
     return {**partitions, "calibration": results["calibration"], "corpora": corpora}

@@ -161,6 +161,7 @@ def _predict_person(faces: list[Face], logits: np.ndarray, people: int, calibrat
     if person.stretch:
         chances = 2 * people * (times[-1] - times[0]) / STRETCH  # half of the odds are those of the whole
         share = float(sigmoid(calibration.log_odds(person.stretch.logit) - np.log(chances)).round(DECIMALS))
+        share = min(share, probability)  # stretches overlap, so the mean over them may give it less
         stretch = SuspiciousStretch(float(times[person.stretch.start]), float(times[person.stretch.end - 1]), share)
     verdict = str(calibration.verdict(probability))
     return PersonPrediction(faces[0].track, person.logit, probability, verdict, faces, logits, stretch)
