@@ -203,6 +203,9 @@ class Split(Section):
         le=1,
         description="share of the videos above which a group is divided by people, and fakes between them excluded",
     )
+    val_methods: Annotated[list[str], BeforeValidator(_words)] = Field(
+        description="methods that only validation has, to choose by what training never saw; empty: all are in both"
+    )
     previous_splits: Annotated[str, in_folder("data")] = Field(
         description="earlier splits CSV in data/ whose videos keep their partition; none: a new split"
     )

@@ -108,6 +108,7 @@ def assign(labels: pd.DataFrame, all_links: Links, settings: Split, previous: pd
         val_fraction=settings.val_fraction,
         max_group_share=settings.max_group_share,
         previous=previous,
+        val_methods=settings.val_methods,
     )
 
 

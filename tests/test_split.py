@@ -381,6 +381,23 @@ def test_train_or_val_with_one_label_is_refused(only, name):
         divide(labels, strategy="official")
 
 
+def test_methods_kept_for_validation_are_in_val_alone():
+    labels = random_corpus(np.random.default_rng(3), 60, 200, 1, ("swap", "reenact", "gan"))
+    division = divide(labels, val_methods=["gan"])
+    table = labels.merge(division.table, on="video_id")
+    methods = {name: set(part["method"]) - {""} for name, part in table.groupby("partition")}
+    assert methods["val"] == {"gan"} and methods["train"] == {"swap", "reenact"} and "gan" in methods["test"]
+    assert set(division.reason) == {"", "its method is kept for validation", "validation is on split.val_methods only"}
+    with pytest.raises(SplitError, match="'gna'; methods are gan, reenact, swap"):
+        divide(labels, val_methods=["gna"])
+
+
+def test_corpus_that_only_tests_is_told_where_it_belongs():
+    labels = official_corpus(leaking=0, pairs=(20, 5, 5)).query("subset == 'test'").reset_index(drop=True)
+    with pytest.raises(SplitError, match=r"it holds test\. .*evaluate\.corpora"):
+        divide(labels, strategy="repair")
+
+
 def test_videos_without_any_link_stay_in_a_group_of_their_own():
     labels = corpus([(f"v{i}", i % 2, "", "", "") for i in range(40)])
     assignment = divide(labels, max_group_share=0.01)

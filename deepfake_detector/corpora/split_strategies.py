@@ -1,5 +1,6 @@
 """The strategies of a split: by groups, by the official partition, or by that partition with its leaks repaired."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,6 +70,7 @@ def assign_splits(
     val_fraction: float,
     max_group_share: float,
     previous: pd.DataFrame | None,
+    val_methods: Sequence[str] = (),
 ) -> SplitAssignment:
     """Assign each row of a labels table to train, val or test so that no link crosses them, or exclude it.
 
@@ -84,6 +86,8 @@ def assign_splits(
         max_group_share: fraction of the videos above which a group is divided by people.
         previous: earlier splits table `video_id,partition,fold` whose videos keep their partition and fold; only
             for the grouped strategy.
+        val_methods: methods of which no fake is in train. They are the only ones in val, so that the epoch and the
+            threshold are chosen on manipulations that training did not see.
 
     Raises SplitError.
     """
@@ -99,8 +103,24 @@ def assign_splits(
         side, reason = _official(request)
     else:
         side, reason = _repaired(request)
+    if val_methods:
+        _keep_methods_for_val(side, reason, labels, val_methods)
     _check_sides(side, labels, units.count)
     return SplitAssignment(labels["video_id"].to_numpy(), side, reason, units.unit, fold_of_row)
+
+
+def _keep_methods_for_val(side: np.ndarray, reason: np.ndarray, labels: pd.DataFrame, methods: Sequence[str]) -> None:
+    """Exclude, in place, the fakes of `methods` from train and those of all others from val."""
+    made_by = labels.get("method", pd.Series("", index=labels.index))
+    if unknown := sorted(set(methods) - set(made_by)):
+        known = ", ".join(sorted(set(made_by) - {""})) or "none"
+        raise SplitError(f"split.val_methods: no video has the method {unknown[0]!r}; methods are {known}")
+    fake, kept = labels["label"].to_numpy() == 1, made_by.isin(methods).to_numpy()
+    for excluded, why in (
+        (fake & kept & (side == TRAIN), "its method is kept for validation"),
+        (fake & ~kept & (side == VAL), "validation is on split.val_methods only"),
+    ):
+        side[excluded], reason[excluded] = EXCLUDED, why
 
 
 def _check_sides(side: np.ndarray, labels: pd.DataFrame, units: int) -> None:
@@ -168,8 +188,15 @@ def _official_sides(labels: pd.DataFrame) -> np.ndarray:
     side = np.asarray(words.map({name: i for i, name in enumerate(PARTITIONS)}).fillna(EXCLUDED), int)
     if not {TRAIN, TEST} <= set(side):
         found = ", ".join(sorted(set(words[words != ""]))) or "nothing"
+        advice = ""
+        if TEST in side:
+            advice = (
+                ". A corpus with an official test set only, such as Celeb-DF, tests a detector: see evaluate.corpora"
+            )
         raise SplitError(
-            "split.strategy = official and repair need train and test (and val) in the column subset; it holds " + found
+            "split.strategy = official and repair need train and test (and val) in the column subset; it holds "
+            + found
+            + advice
         )
     return side
 
