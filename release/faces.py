@@ -125,6 +125,9 @@ def main() -> None:
             write_index(path, [[image.video_id, *row] for image, row in kept], geometry)
     labels = pd.DataFrame.from_records([asdict(image) for image in images]).rename(columns={"file": "filepath"})
     labels["filepath"] = labels.pop("archive") + "/" + labels["filepath"]
+    subsets = {image.video_id: image.subset for image in images if image.label == "real"}
+    labels["subset"] = [subsets.get(image.source_video, image.subset) for image in images]
+    labels = labels.drop(columns="original")
     labels["source_video"] = labels["source_video"].where(labels["source_video"].isin(labels["video_id"]), "")
     left_out = labels["source"].isin(sources.left_out)
     for target, table in ((Path(data.labels), labels[~left_out]), (LEFT_OUT, labels[left_out])):

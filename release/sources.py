@@ -42,6 +42,13 @@ class Image:
     source_video: str  # video_id of the original, or empty
     method: str
     source: str
+    original: str  # the name that a fake and its original share, or that of the file
+
+    @property
+    def subset(self) -> str:
+        """train, or for 8 % of the originals val or test. The start weights were trained without these, too."""
+        part = int(hashlib.sha256(self.original.encode()).hexdigest()[:8], 16) % 1000
+        return "val" if part < 30 else "test" if part < 80 else "train"
 
     @property
     def seed(self) -> list[int]:
@@ -68,5 +75,6 @@ def read_manifest(path: str, limit: int) -> list[Image]:
     for row in rows[::step]:
         original = genuine.get(row["original"], row["original"]) if row["label"] == "fake" else ""
         name = video_id(row["file"])
-        images.append(Image(path, row["file"], name, row["label"], original, row["method"], row["source"]))
+        own_name = row["original"] or row["file"]
+        images.append(Image(path, row["file"], name, row["label"], original, row["method"], row["source"], own_name))
     return images

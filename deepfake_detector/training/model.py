@@ -93,10 +93,10 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
         raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {near}" if near else ""))
     file = _weights_file(backbone, weights)
     network = _create_backbone(backbone, weights == "imagenet" and not file, size)
-    if file:
-        load_backbone(network, file)
     for parameter in _classifier_parameters(network):
         nn.init.normal_(parameter, std=0.01)  # the start values of timm give some backbones logits of ±14
+    if file:
+        load_backbone(network, file)
     config = timm.data.resolve_model_data_config(network)
     channels = _check_backbone(network, backbone, size or config["input_size"][-1], patch_head)
     use_small_map_convs(network)
@@ -168,19 +168,18 @@ def _check_backbone(network: Any, name: str, size: int, patch_head: bool) -> int
 
 
 def load_backbone(network: Any, path: Path) -> None:
-    """Load the weights in a file, all but the classifier's, into `network`. Raises ModelError if they do not fit.
+    """Load the weights in a file into `network`. Raises ModelError if they do not fit.
 
-    The file holds a backbone, or a detector of this project, whose backbone is taken.
+    The file holds a backbone in timm's names, of which the classifier is left out, or a detector of this project.
     """
     try:
         state = load_file(path)
     except Exception as error:
         raise ModelError(f"model.weights = {str(path)!r} is no safetensors file: {error}") from error
     of_detector = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
-    state = of_detector or state
     names = network.pretrained_cfg["classifier"]
     head = tuple(f"{name}." for name in (names if isinstance(names, tuple) else (names,)))
-    state = {key: value for key, value in state.items() if not key.startswith(head)}
+    state = of_detector or {key: value for key, value in state.items() if not key.startswith(head)}
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
