@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
-from scipy.special import expit, logit
 
 from deepfake_detector.evaluation.metrics import METRICS, Scale, measure
 
@@ -49,43 +48,50 @@ def bootstrap(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def interval(values: np.ndarray, groups: int, scale: Scale = "linear") -> tuple[Number, Number]:
+def interval(values: np.ndarray, groups: int, scale: Scale = "linear", samples: int = 0) -> tuple[Number, Number]:
     """95 % interval of a statistic; (None, None) if it has none.
 
-    Student's t times the standard deviation of the draws, on the log-odds for `logit`, on the logarithm for `log`.
-    Percentiles of the draws miss the true value too often if groups are few or a proportion is near 0 or 1 (Hesterberg
-    2015; benchmarks/bootstrap.py).
+    A proportion (`logit`) has the exact interval (Clopper & Pearson 1934) for as many independent trials as would vary
+    as much as the draws do, corrected for few groups (Korn & Graubard 1998). They are at most as many as the samples:
+    near 0 and 1 few samples are on the wrong side, and draws of them vary too little. If it is 0 or 1, there are as
+    many trials as groups: three people without an error prove little.
 
-    If a proportion is 0 or 1 on every draw, its interval is the exact one for as many trials as there are groups
-    (Clopper & Pearson 1934): three people without an error prove little. Any other statistic that is the same on every
-    draw has no interval.
+    Any other statistic has Student's t times the standard deviation of the draws, on its logarithm for `log`. If it is
+    the same on every draw it has no interval. Percentiles of the draws miss the true value too often if groups are few
+    (Hesterberg 2015; benchmarks/bootstrap.py).
 
     Args:
         values: value on the data, then on each draw, (draws + 1,); nan where undefined.
         groups: how many groups the draws took.
+        samples: how many samples a proportion is one of; 0: not known, then it needs draws that vary.
     """
     value = round(float(values[0]), 12)  # a sum of rates may miss 0 or 1 by a rounding error
     drawn = values[1:][~np.isnan(values[1:])]
     if groups < 2 or len(drawn) < 2 or np.isnan(value):
         return None, None
-    if drawn.std() < 1e-12 and not (scale == "logit" and value in (0, 1)):
-        return None, None
     factor = float(stats.t.ppf(0.975, groups - 1)) * np.sqrt(groups / (groups - 1))
+    width = factor * float(drawn.std(ddof=1))
     if scale == "logit":
-        return _proportion_interval(value, drawn, groups, factor)
-    width = factor * drawn.std(ddof=1)
+        return _proportion_interval(value, width, groups, samples)
+    if width < 1e-12:
+        return None, None
     if scale == "log":
         return number(value * np.exp(-width / value)), number(value * np.exp(width / value))
     return number(value - width), number(value + width)
 
 
-def _proportion_interval(value: float, drawn: np.ndarray, groups: int, factor: float) -> tuple[Number, Number]:
+def _proportion_interval(value: float, width: float, groups: int, samples: int) -> tuple[Number, Number]:
+    """`width`: half of the interval, if the proportion were normal."""
+    trials = float(groups)
     if 0 < value < 1:
-        edge = min(0.5 / (groups + 1), min(value, 1 - value) / 2)  # the log-odds of a drawn 0 or 1 are infinite
-        width = factor * logit(np.clip(drawn, edge, 1 - edge)).std(ddof=1)
-        return number(expit(logit(value) - width)), number(expit(logit(value) + width))
-    width = max(1 - 0.025 ** (1 / groups), float(np.quantile(np.abs(drawn - value), 0.975)))
-    return (0.0, number(width)) if value == 0 else (number(1 - width), 1.0)
+        if width < 1e-12 and not samples:
+            return None, None
+        trials = value * (1 - value) * (stats.norm.ppf(0.975) / width) ** 2 if width >= 1e-12 else np.inf
+        trials = min(trials, samples or np.inf)
+    found, missed = value * trials, (1 - value) * trials
+    low = stats.beta.ppf(0.025, found, missed + 1) if value > 0 else 0.0
+    high = stats.beta.ppf(0.975, found + 1, missed) if value < 1 else 1.0
+    return number(low), number(high)
 
 
 def summarise(
@@ -106,7 +112,8 @@ def summarise(
     values = bootstrap(lambda weights: measure(label, probability, threshold, weights), groups, draws, seed)
     for name, drawn in values.items():
         result[name] = number(drawn[0])
-        result[f"{name}_low"], result[f"{name}_high"] = interval(drawn, total, METRICS[name].scale)
+        samples = {"all": len(label), "real": real, "fake": fake}[METRICS[name].counted]
+        result[f"{name}_low"], result[f"{name}_high"] = interval(drawn, total, METRICS[name].scale, samples)
     return result
 
 

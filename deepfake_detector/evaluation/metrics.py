@@ -210,20 +210,21 @@ class Metric:
     function: Callable[[WeightedScores], np.ndarray]
     title: str
     scale: Scale = "logit"
+    counted: Literal["all", "real", "fake"] = "all"  # the samples that a proportion is one of
 
 
 METRICS = {
     "auc": Metric(auc, "AUC"),
     "pauc": Metric(partial_auc, "partial AUC, FPR ≤ 10 % (0.5 is chance)"),
-    "tpr_at_fpr_1": Metric(partial(recall_at_fpr, limit=0.01), "TPR at FPR 1 %"),
-    "tpr_at_fpr_5": Metric(partial(recall_at_fpr, limit=0.05), "TPR at FPR 5 %"),
+    "tpr_at_fpr_1": Metric(partial(recall_at_fpr, limit=0.01), "TPR at FPR 1 %", counted="fake"),
+    "tpr_at_fpr_5": Metric(partial(recall_at_fpr, limit=0.05), "TPR at FPR 5 %", counted="fake"),
     "ap": Metric(average_precision, "average precision"),
     "eer": Metric(equal_error_rate, "equal error rate"),
     "accuracy": Metric(accuracy, "accuracy"),
     "balanced_accuracy": Metric(balanced_accuracy, "balanced accuracy"),
     "precision": Metric(precision, "precision"),
-    "recall": Metric(recall, "recall (TPR)"),
-    "fpr": Metric(false_positive_rate, "false-positive rate"),
+    "recall": Metric(recall, "recall (TPR)", counted="fake"),
+    "fpr": Metric(false_positive_rate, "false-positive rate", counted="real"),
     "f1": Metric(f1, "F1"),
     "log_loss": Metric(log_loss, "log loss", "log"),
     "brier": Metric(brier, "Brier score"),

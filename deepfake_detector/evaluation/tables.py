@@ -130,7 +130,7 @@ def calibration_change(test: pd.DataFrame, calibration: Calibration, resampling:
     for name, values in bootstrap(errors, test["group"], resampling.draws, resampling.seed).items():
         row[name] = number(values[0])
         scale: Scale = "linear" if name == "ece_change" else "logit"
-        row[f"{name}_low"], row[f"{name}_high"] = interval(values, test["group"].nunique(), scale)
+        row[f"{name}_low"], row[f"{name}_high"] = interval(values, test["group"].nunique(), scale, len(test))
     return row
 
 
