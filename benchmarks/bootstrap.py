@@ -3,9 +3,9 @@
     python -m benchmarks.bootstrap
     python -m benchmarks.bootstrap 4 8
 
-Each is simulated at three strengths of the fakes' traces, with true AUC 0.84, 0.96 and 0.99. The score of a video is the sum of its person's level (normal, standard deviation PERSON_SD), of SHIFT if it is fake,
-and of normal noise of its own (standard deviation 1). Each trial draws new people, and has a bootstrap of its own.
-Arguments are numbers of people.
+The score of a video is the sum of its person's level (normal, standard deviation PERSON_SD), of a shift if it is fake,
+and of normal noise of its own (standard deviation 1). SHIFTS give a true AUC of 0.84, 0.96 and 0.99. Each trial draws
+new people, and has a bootstrap of its own. Arguments are numbers of people.
 """
 
 import itertools
