@@ -43,7 +43,7 @@ def test_aucs(
 ) -> tuple[float, float]:
     """AUC of videos and of faces."""
     loader = make_loader(FaceDataset(faces, folder), SequentialBatches(batch_lengths(track_ids(faces), 64, head)), 0)
-    return video_and_frame_auc(faces, predict_logits(model, (crops for crops, _ in loader), device))
+    return video_and_frame_auc(faces, predict_logits(model, (crops for crops, *_ in loader), device))
 
 
 def compare_heads(name: str, params: Params) -> dict[str, tuple[float, float]]:

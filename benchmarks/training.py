@@ -31,9 +31,10 @@ def seconds(batches: Iterable[Batch], precision: str, params: Params) -> float:
     optimizer = torch.optim.AdamW(learner.parameters(), fused=True)
     for _ in range(2):
         started, steps = time.perf_counter(), 0
-        for crops, labels in prefetch(batches, device):
+        for batch in prefetch(batches, device):
+            crops, labels, aligned = (part.to(device) for part in batch)
             with autocast(device, precision):
-                loss = learner(crops.to(device), labels.float().to(device))
+                loss = learner(crops, labels.float(), aligned)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -32,7 +32,7 @@ def main() -> None:
     data = further_corpus(params) if further else params.data
     subset = params.evaluate.corpora[params.extract.corpus].subset if further else ""
     try:
-        report = extract(params.extract, data, subset)
+        report = extract(params.extract, data, subset, further)
     except (LabelsError, FaceDetectorError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
@@ -53,12 +53,12 @@ def further_corpus(params: Params) -> Data:
     return params.data.model_copy(update={"videos": corpus.videos, "labels": corpus.labels, **paths})
 
 
-def extract(settings: Extract, data: Data, subset: str) -> pd.DataFrame:
+def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.DataFrame:
     """Write faces, index and report, all of them or none; return the report."""
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
     if weights := weights_hash(geometry.detector_weights):
         print(f"{geometry.detector_weights}: SHA-256 {weights}")
-    videos = list_videos(data, subset)
+    videos = list_videos(data, subset, further)
     cache = FaceCache(Path(settings.cache) if settings.cache else None, geometry, settings.max_people)
     with (
         atomic_path(data.index) as index_path,
@@ -75,25 +75,28 @@ def extract(settings: Extract, data: Data, subset: str) -> pd.DataFrame:
             timeout=settings.timeout,
             memory=settings.memory,
         )
-        named = [(video_id, record) for (video_id, _), record in zip(videos, records, strict=True)]
+        named = [(video_id, record) for (video_id, *_), record in zip(videos, records, strict=True)]
         report = pd.DataFrame([{"video_id": video_id, **record["report"]} for video_id, record in named])
         write_index(index_path, [[video_id, *row] for video_id, record in named for row in record["index"]], geometry)
         report.to_csv(report_path, index=False, lineterminator="\n")
     return report
 
 
-def list_videos(data: Data, subset: str) -> list[tuple[str, str]]:
-    """video_id and path of every row of the labels CSV, or of those of a subset; without labels, of every video in the
-    folder data.videos.
+def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, str]]:
+    """video_id, path and path of the original of every row of the labels CSV, or of those of a subset; without labels,
+    of every video in the folder data.videos. Only training needs originals, so that a further corpus has none.
     """
     if data.labels != "none":
         labels = read_labels(data.labels, data.videos, subset=subset)
-        return list(zip(labels["video_id"], labels["path"], strict=True))
+        paths = dict(zip(labels["video_id"], labels["path"], strict=True)) if not further else {}
+        originals = labels.get("source_video", pd.Series("", index=labels.index)).map(paths).fillna("")
+        originals = originals.where(labels["label"] == 1, "")
+        return list(zip(labels["video_id"], labels["path"], originals, strict=True))
     videos, others = find_videos([data.videos])
     if not videos or not Path(data.videos).exists():
         fail(f"data.videos = {data.videos} holds no video")
     print(f"{len(videos)} videos in {data.videos}; {others} other files left out")
-    return list(zip(name_videos(videos), videos, strict=True))
+    return [(video_id, path, "") for video_id, path in zip(name_videos(videos), videos, strict=True)]
 
 
 def write_metrics(report: pd.DataFrame, folder: Path) -> None:

@@ -33,7 +33,7 @@ from deepfake_detector.training.dataset import FaceDataset, make_loader
 from deepfake_detector.training.device import computes_in_bfloat16, make_deterministic
 from deepfake_detector.training.distributed import DistributedContext, init_process_group
 from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
-from deepfake_detector.training.samplers import PairedBatchSampler
+from deepfake_detector.training.samplers import PairedBatchSampler, add_originals
 from deepfake_detector.training.temporal_heads import fit_temporal_head
 from deepfake_detector.training.trainer import EpochMetrics, Schedule, TrainingState, fit
 from deepfake_detector.training.validation import Validation, calibrate
@@ -70,7 +70,7 @@ def main() -> None:
         fail(str(error))
     model.to(context.device)
     validation = Validation(select_partition(faces, "val"), Path(params.data.faces), params.model.temporal, context)
-    state = train(model, select_partition(faces, "train"), validation, geometry, params, context)
+    state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
     calibrate_and_save(model, state, validation, faces, geometry, params, context)
     context.shut_down()
 

@@ -31,7 +31,7 @@ def test_score_does_not_depend_on_the_batch_or_on_how_the_crops_were_read(small_
     model = create_model("resnet10t", size=32).eval()
     sequential = SequentialBatches(batch_lengths(track_ids(table), 3, "mean"))
     loader = make_loader(FaceDataset(table, folder), sequential, 0)
-    batched = predict_logits(model, (crops for crops, _ in loader), CPU)
+    batched = predict_logits(model, (crops for crops, *_ in loader), CPU)
     members = zip(table["video_id"], table["member"], strict=True)
     crops = [read_crops(folder / f"{video}.zip", [member])[0] for video, member in members]
     np.testing.assert_allclose(predict_logits(model, batch_crops(crops, [len(crops)]), CPU), batched, atol=1e-4)
@@ -42,7 +42,7 @@ def test_faces_are_kept_in_memory_up_to_a_limit_and_stay_the_same(small_faces):
     data = FaceDataset(table, folder, augment, 0.5, cache_bytes=3 * 32 * 32 * 3)
     keys = [SampleKey(row, row, "blend" if row else "", row - 1) for row in range(len(table))]
     first, again = [data[key] for key in keys], [data[key] for key in keys]
-    for (crop, label), (repeated, same_label) in zip(first, again, strict=True):
+    for (crop, label, _), (repeated, same_label, _) in zip(first, again, strict=True):
         assert torch.equal(crop, repeated) and label == same_label
     assert len(data._cache) == 3
 

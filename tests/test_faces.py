@@ -13,6 +13,7 @@ from deepfake_detector.faces.archive import encode_crop, read_crops, read_table_
 from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import (
+    INDEX_COLUMNS,
     FaceIndexError,
     Geometry,
     extract_faces,
@@ -174,9 +175,9 @@ def test_file_that_is_no_video_has_status_unreadable_with_a_reason(detector, tmp
 
 
 def test_extract_video_writes_an_archive_of_the_indexed_crops(real_clip, tmp_path):
-    record = extract_video(("clip", str(real_clip)), GEOMETRY, 1, tmp_path)
+    record = extract_video(("clip", str(real_clip), ""), GEOMETRY, 1, tmp_path)
     with zipfile.ZipFile(tmp_path / "clip.zip") as archive:
-        assert archive.namelist() == [row[-1] for row in record["index"]]
+        assert archive.namelist() == [row[-2] for row in record["index"]]
     assert (record["report"]["status"], record["report"]["faces"], record["report"]["people"]) == ("ok", 6, 1)
 
 
@@ -194,3 +195,26 @@ def test_index_without_geometry_is_an_error_that_names_it(tmp_path):
     for name in ("old.parquet", "text.parquet"):
         with pytest.raises(FaceIndexError, match=rf"{name} does not say how its crops were made"):
             read_geometry(tmp_path / name)
+
+
+def test_original_of_a_fake_is_cut_at_the_same_frames_and_places(clip_folder, recipes, tmp_path):
+    """Outside the swapped face both crops show the same but for compression; cut by its own landmarks it would not."""
+    method = next(name for name, clip in recipes.items() if clip.method and clip.take == recipes["real"].take)
+    fake, real = (str(clip_folder / f"{recipes[name].video_id}.mp4") for name in (method, "real"))
+    record = extract_video(("fake", fake, real), GEOMETRY, 1, tmp_path)
+    own = extract_video(("real", real, ""), GEOMETRY, 1, tmp_path)
+    column = INDEX_COLUMNS.index("original") - 1
+    members = [(row[column - 1], row[column]) for row in record["index"]]
+    assert len(members) == 6 and all(original for _, original in members)
+    assert [row[column] for row in own["index"]] == [""] * 6
+    (fakes, originals), reals = (
+        [np.stack(read_crops(tmp_path / "fake.zip", list(names))).astype(int) for names in zip(*members, strict=True)],
+        np.stack(read_crops(tmp_path / "real.zip", [row[column - 1] for row in own["index"]])).astype(int),
+    )
+    border = np.s_[:, :8]
+    alike, apart = np.abs(fakes - originals)[border].mean(), np.abs(fakes - reals)[border].mean()
+    assert alike < 3 and alike < apart / 2
+    centre = np.s_[:, 40:64, 32:64]
+    assert np.abs(fakes - originals)[centre].mean() > 3 * alike
+    other = extract_video(("fake", fake, str(tmp_path / "missing.mp4")), GEOMETRY, 1, tmp_path)
+    assert other["report"]["status"] == "ok" and [row[column] for row in other["index"]] == [""] * 6

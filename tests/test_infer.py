@@ -307,7 +307,7 @@ def test_inference_gives_the_scores_that_evaluation_gives(tmp_path, checkpoint, 
     faces = pd.DataFrame([["clip", *row] for row in index_rows(found.faces)], columns=INDEX_COLUMNS)
     faces = faces.assign(label=0, partition="test", group=0)
     loader = make_loader(FaceDataset(faces, tmp_path), SequentialBatches(batch_lengths(track_ids(faces), 3, "mean")), 0)
-    faces["logit"] = predict_logits(model, (crops for crops, _ in loader), torch.device("cpu"))
+    faces["logit"] = predict_logits(model, (crops for crops, *_ in loader), torch.device("cpu"))
     logit = aggregate_videos(faces, config.calibration.aggregation).loc["clip", "logit"]
     probability = float(config.calibration.probability(logit))
     for path in (checkpoint, exported):

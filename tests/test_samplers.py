@@ -5,7 +5,13 @@ from collections import Counter
 import numpy as np
 from training_data import MANIPULATIONS
 
-from deepfake_detector.training.samplers import PairedBatchSampler, draw_manipulations, match_originals
+from deepfake_detector.training.samplers import (
+    PairedBatchSampler,
+    add_originals,
+    draw_donors,
+    draw_manipulations,
+    match_originals,
+)
 
 NONE = {"blend": 0.0, "self_blend": 0.0}
 
@@ -25,6 +31,37 @@ def test_batches_put_each_fake_beside_its_original_at_the_same_moment(small_face
             assert fake.seed == real.seed
             seen.append(fake.row)
     assert sorted(seen) == table.index[table["label"] == 1].tolist()
+
+
+def test_original_that_was_cut_like_the_fake_is_the_face_beside_it(small_faces):
+    """f1 has such crops, f2 has none: the face of its original is cut by its own landmarks, so nothing is aligned."""
+    table = small_faces[0].assign(original="")
+    first = table["video_id"] == "f1"
+    table.loc[first, "original"] = table.loc[first, "member"].str.replace(".jpg", "_original.jpg")
+    faces = add_originals(table)
+    assert len(faces) == len(table) + 4 and faces["label"][len(table) :].eq(0).all()
+    for manipulations in (NONE, {"blend": 1.0}):
+        fakes = []
+        for batch in sampler(faces, manipulations):
+            for fake, real in zip(batch[::2], batch[1::2], strict=True):
+                row = faces.loc[real.row]
+                assert fake.aligned == bool(fake.manipulation or faces["video_id"][fake.row] == "f1")
+                if fake.aligned and not fake.manipulation:
+                    assert row["member"] == faces["original"][fake.row] and row["video_id"] == "f1"
+                fakes.append(fake.row)
+                assert row["label"] == 0 and row["video_id"] != "r1"
+        assert len(fakes) == 8
+    plain = add_originals(small_faces[0])
+    assert len(plain) == len(small_faces[0]) and (plain["aligned"] == -1).all()
+
+
+def test_donors_are_drawn_evenly_from_all_other_people():
+    people = np.array(list("abbbcc"))
+    rng = np.random.default_rng(1)
+    drawn = draw_donors(np.full(6000, 2), np.arange(6), people, rng)
+    counts = np.bincount(drawn, minlength=6)
+    assert counts[1:4].sum() == 0 and (abs(counts[[0, 4, 5]] - 2000) < 150).all()
+    assert set(draw_donors(np.zeros(200, int), np.arange(3), np.array(["a"] * 3), rng)) == {0, 1, 2}
 
 
 def test_fake_without_its_original_is_put_beside_some_real_face(small_faces):

@@ -29,7 +29,7 @@ class ArchiveFolderError(Exception):
 
 
 def extract_videos(
-    videos: Sequence[tuple[str, str]],
+    videos: Sequence[tuple[str, str, str]],
     geometry: Geometry,
     max_people: int | str,
     folder: Path,
@@ -42,7 +42,7 @@ def extract_videos(
     """Write the archives of all videos into `folder`. Only videos that the cache does not hold are processed.
 
     Args:
-        videos: video_id, and path or URL, of each video.
+        videos: of each video, video_id, path or URL, and that of its original: see `extract_video`.
         geometry: frames to sample, and how faces are cropped.
         max_people: number of people kept for each video; "all" for everybody.
         folder: an existing folder for the archives.
@@ -58,8 +58,8 @@ def extract_videos(
         FaceDetectorError: if the face detector is not available.
         OSError: if the results cannot be written.
     """
-    keys = cache.keys([path for _, path in videos])
-    archives = [folder / f"{video_id}.zip" for video_id, _ in videos]
+    keys = cache.keys([(path, original) for _, path, original in videos])
+    archives = [folder / f"{video_id}.zip" for video_id, *_ in videos]
     records = [cache.get(key, archive) for key, archive in zip(keys, archives, strict=True)]
     missing = [i for i, record in enumerate(records) if record is None]
     first: dict[str | int, int] = {}  # of the videos with the same content, only the first is processed

@@ -32,10 +32,14 @@ class FaceCache:
         params = asdict(geometry) | {"detector_weights": weights_hash(geometry.detector_weights), "people": max_people}
         self._key_prefix = json.dumps([params, code_fingerprint(crop_modules(geometry.detector), LIBRARIES)])
 
-    def keys(self, paths: Sequence[str]) -> list[str]:
-        """The key of each video; empty for a video that cannot be cached, such as a URL or a missing file."""
+    def keys(self, videos: Sequence[tuple[str, str]]) -> list[str]:
+        """The key of each video and its original, which may be an empty text.
+
+        The key is empty if either cannot be cached, such as a URL or a missing file.
+        """
         if not self._folder:
-            return [""] * len(paths)
+            return [""] * len(videos)
+        paths = list(dict.fromkeys(path for pair in videos for path in pair if path))
         known = _read_digests(self._folder / "digests.json")
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(lambda path: _digest(path, known.get(path)), paths))
@@ -44,8 +48,12 @@ class FaceCache:
         }
         if new:
             _write_json(self._folder / "digests.json", known | new)
+        contents = {path: digest[2] if digest else "" for path, digest in zip(paths, digests, strict=True)}
         return [
-            hashlib.sha256((self._key_prefix + digest[2]).encode()).hexdigest() if digest else "" for digest in digests
+            hashlib.sha256((self._key_prefix + contents[path] + contents.get(original, "")).encode()).hexdigest()
+            if contents[path] and (contents[original] if original else True)
+            else ""
+            for path, original in videos
         ]
 
     def get(self, key: str, archive: Path) -> Record | None:

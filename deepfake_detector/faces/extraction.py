@@ -1,7 +1,7 @@
 """From a video to aligned face crops. Training and inference crop faces by this one path."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 INDEX_COLUMNS = (
     ["video_id", "track", "frame", "time", "x1", "y1", "x2", "y2", "score"]
     + [f"{landmark}_{axis}" for landmark in LANDMARKS for axis in "xy"]
-    + ["sharpness", "member"]
+    + ["sharpness", "member", "original"]
 )
 COUNTS = ("frames_wanted", "frames_read", "faces", "faces_dropped", "faces_too_small", "people")
 GEOMETRY_KEY = b"geometry"  # of the Parquet metadata of a face index
@@ -235,35 +235,62 @@ def _is_additional(box: np.ndarray, known: Detections) -> bool:
     return all(box_distance(box, other) > MAX_DISTANCE for other in known.boxes)
 
 
+def _crop(image: np.ndarray, face: Detection, geometry: Geometry) -> np.ndarray:
+    if geometry.align == "box":
+        return crop_box(image, face.box, geometry.size, geometry.margin)
+    return align_face(image, face.landmarks, geometry.size, geometry.margin)
+
+
 def _crop_faces(frame: Frame, histogram: np.ndarray, detections: Detections, geometry: Geometry) -> FrameDetections:
-    crops = []
-    for face in detections:
-        if geometry.align == "box":
-            crop = crop_box(frame.image, face.box, geometry.size, geometry.margin)
-        else:
-            crop = align_face(frame.image, face.landmarks, geometry.size, geometry.margin)
-        crops.append(encode_crop(crop, geometry.format))
+    crops = [encode_crop(_crop(frame.image, face, geometry), geometry.format) for face in detections]
     return FrameDetections(frame.number, frame.time, histogram, detections, crops)
 
 
-def extract_video(task: tuple[str, str], geometry: Geometry, max_people: int | str, folder: Path) -> Record:
+def crop_originals(faces: list[Face], path: Path | str, original: Path | str, geometry: Geometry) -> dict[str, bytes]:
+    """What the original of a fake shows at the same frames and in the same places: encoded crops by member of the face.
+
+    The original is cut by the landmarks of the fake, so that both crops differ only where the fake was changed.
+    Cut by its own landmarks, which are never quite the same, it would differ everywhere. Frames that the original lacks
+    have no crop; a video of another size has none at all.
+    """
+    info, own = probe(original), probe(path)
+    if (info.width, info.height) != (own.width, own.height):
+        return {}
+    wanted = sorted({face.frame for face in faces if face.frame < info.frames})
+    crops = {}
+    for frame in read_frames(original, wanted, info):
+        for face in (face for face in faces if face.frame == frame.number):
+            crops[face.member] = encode_crop(_crop(frame.image, face.detection, geometry), geometry.format)
+    return crops
+
+
+def original_member(member: str) -> str:
+    """Name in an archive of the crop of the original beside the crop `member` of a fake."""
+    stem, _, suffix = member.rpartition(".")
+    return f"{stem}_original.{suffix}"
+
+
+def extract_video(task: tuple[str, str, str], geometry: Geometry, max_people: int | str, folder: Path) -> Record:
     """Write the archive `folder/<video_id>.zip` of one video and return its record; worker processes call this.
 
     Args:
-        task: video_id, and path or URL.
+        task: video_id; path or URL; and that of the original that a fake was made from, or an empty text.
         geometry: as for `extract_faces`.
         max_people: as for `extract_faces`.
         folder: where the archive goes; a video without faces has none.
     """
-    video_id, source = task
+    video_id, source, original = task
     detector = create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
     try:
         with local_file(source) as path:
             video = extract_faces(path, geometry, detector, max_people)
+            originals = _originals_of(video.faces, path, original, geometry)
     except VideoError as error:
         return failed_record("unreadable", str(error))
     if video.faces:
-        write_archive(folder / f"{video_id}.zip", [(face.member, face.data) for face in video.faces])
+        crops = [(face.member, face.data) for face in video.faces]
+        crops += [(original_member(member), data) for member, data in originals.items()]
+        write_archive(folder / f"{video_id}.zip", crops)
     reason = video.reason.replace(str(path), Path(source).name)
     counts = (
         video.frames_wanted,
@@ -274,7 +301,18 @@ def extract_video(task: tuple[str, str], geometry: Geometry, max_people: int | s
         video.tracks,
     )
     report = {"status": video.status, "reason": reason, **dict(zip(COUNTS, counts, strict=True))}
-    return {"report": report, "index": index_rows(video.faces)}
+    return {"report": report, "index": index_rows(video.faces, originals)}
+
+
+def _originals_of(faces: list[Face], path: Path, original: str, geometry: Geometry) -> dict[str, bytes]:
+    """`crop_originals`; nothing if there is no original that can be read, which its own row of the report says."""
+    if not original or not faces:
+        return {}
+    try:
+        with local_file(original) as original_path:
+            return crop_originals(faces, path, original_path, geometry)
+    except VideoError:
+        return {}
 
 
 def failed_record(status: str, reason: str) -> Record:
@@ -282,9 +320,18 @@ def failed_record(status: str, reason: str) -> Record:
     return {"report": {"status": status, "reason": reason, **dict.fromkeys(COUNTS, 0)}, "index": []}
 
 
-def index_rows(faces: list[Face]) -> list[list[object]]:
-    """Rows of the face index for one video, with INDEX_COLUMNS except video_id."""
-    return [[f.track, f.frame, f.time, *_numbers(f.detection), sharpness(f.crop), f.member] for f in faces]
+def index_rows(faces: list[Face], originals: Collection[str] = ()) -> list[list[object]]:
+    """Rows of the face index for one video, with INDEX_COLUMNS except video_id.
+
+    `originals`: members of the faces beside which the archive holds the crop of the original.
+    """
+    return [
+        [
+            *(face.track, face.frame, face.time, *_numbers(face.detection), sharpness(face.crop), face.member),
+            original_member(face.member) if face.member in originals else "",
+        ]
+        for face in faces
+    ]
 
 
 def _numbers(detection: Detection) -> list[float]:

@@ -22,7 +22,8 @@ from deepfake_detector.training import MANIPULATIONS
 
 CACHE_BYTES = 2**29  # decoded crops that a process keeps in memory
 
-Batch = tuple[torch.Tensor, torch.Tensor]  # crops uint8 RGB (n, 3, size, size), labels float32 (n,)
+# Crops uint8 RGB (n, 3, size, size); labels float32 (n,); bool (n,): the face beside it is its original, cut alike.
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # of a crop, uint8 BGR (size, size, 3)
 
 
@@ -35,6 +36,7 @@ class SampleKey(NamedTuple):
     seed: int = 0
     manipulation: str = ""  # a name in MANIPULATIONS, or empty
     donor: int = -1
+    aligned: bool = False  # the face beside it in the batch is its original at the same moment, cut alike
 
 
 def to_tensor(crop: np.ndarray) -> torch.Tensor:
@@ -42,8 +44,8 @@ def to_tensor(crop: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1)))
 
 
-class FaceDataset(Dataset[tuple[torch.Tensor, np.float32]]):
-    """Crops of a table with the columns `video_id,member,label`. A SampleKey gives (uint8 RGB crop, label)."""
+class FaceDataset(Dataset[tuple[torch.Tensor, np.float32, bool]]):
+    """Crops of a table with the columns `video_id,member,label`. A SampleKey gives uint8 RGB crop, label, aligned."""
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, np.float32]]):
     def __len__(self) -> int:
         return len(self._members)
 
-    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, np.float32]:
+    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, np.float32, bool]:
         crop, label = self._read(key.row), self._labels[key.row]
         if key.manipulation:
             manipulate = lookup(MANIPULATIONS, key.manipulation)
@@ -73,7 +75,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, np.float32]]):
             crop, label = manipulate(crop, lambda: self._read(key.donor), self._margin, rng), np.float32(1)
         if self._transform:
             crop = self._transform(crop, np.random.default_rng(key.seed))
-        return to_tensor(crop), label
+        return to_tensor(crop), label, key.aligned
 
     def _read(self, row: int) -> np.ndarray:
         """A stored crop, read-only. The first ones stay in memory for the next epochs."""
@@ -102,7 +104,10 @@ def prefetch(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
 
         def load() -> Batch | None:
             batch = next(source, None)
-            return batch and (batch[0].to(device, non_blocking=True), batch[1].to(device, non_blocking=True))
+            if batch is None:
+                return None
+            crops, labels, aligned = (part.to(device, non_blocking=True) for part in batch)
+            return crops, labels, aligned
 
         pending = deque(thread.submit(load) for _ in range(2))
         while batch := pending.popleft().result():

@@ -8,8 +8,10 @@ from deepfake_detector.training.model import FaceClassifier
 
 CHANGED = 5.0  # mean difference to the original, of 255, at which a patch counts as more changed than not
 UNCHANGED = 0.4  # share of CHANGED below which it counts as unchanged
-# difference along the border, of 255, from which a pair shows two moments and has no localization target
+# difference along the border, of 255, from which a pair shows two moments and has no localization target, whatever the
+# labels say
 MISALIGNED = 20.0
+NOISE = 2.0  # times the border's difference: what compression alone may change
 
 
 class ClassifierWithLoss(nn.Module):
@@ -24,14 +26,20 @@ class ClassifierWithLoss(nn.Module):
         self.model = model
         self._ranking_weight, self._localization_weight = ranking_weight, localization_weight
 
-    def forward(self, crops: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar, of pairs of a fake and a real face: uint8 RGB crops (2n, 3, size, size), labels (2n,)."""
+    def forward(self, crops: torch.Tensor, labels: torch.Tensor, aligned: torch.Tensor) -> torch.Tensor:
+        """The loss, a scalar, of pairs of a fake and a real face in turn.
+
+        Args:
+            crops: uint8 RGB (2n, 3, size, size).
+            labels: float (2n,).
+            aligned: bool (2n,): the real face beside a fake is its original at the same moment, cut alike.
+        """
         logits, patch_logits, _ = self.model.forward_features(crops)
         loss = paired_loss(logits, labels, self._ranking_weight)
         if patch_logits is None:
             return loss
         with torch.no_grad():
-            target, weight = localization_target(crops, (patch_logits.shape[2], patch_logits.shape[3]))
+            target, weight = localization_target(crops, aligned, (patch_logits.shape[2], patch_logits.shape[3]))
         localization = binary_cross_entropy_with_logits(patch_logits, target, weight.expand_as(patch_logits))
         return loss + self._localization_weight * localization
 
@@ -51,11 +59,16 @@ def paired_loss(logits: torch.Tensor, labels: torch.Tensor, ranking_weight: floa
     return (1 - ranking_weight) * classification + ranking_weight * ranking
 
 
-def localization_target(crops: torch.Tensor, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def localization_target(
+    crops: torch.Tensor, aligned: torch.Tensor, shape: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """How much each patch of a fake differs from the original beside it, from 0 to 1. All patches of a real face are 0.
 
+    Compression changes every patch. Its noise is taken from the border of the pair, where no face is.
+
     Args:
-        crops: uint8 RGB (2n, 3, size, size), a fake and its original in turn, augmented alike.
+        crops: uint8 RGB (2n, 3, size, size), a fake and a real face in turn, augmented alike.
+        aligned: bool (2n,), whether the real face beside a fake is its original, cut alike.
         shape: height and width of the target in patches.
 
     Returns:
@@ -66,10 +79,11 @@ def localization_target(crops: torch.Tensor, shape: tuple[int, int]) -> tuple[to
     change = adaptive_avg_pool2d((fakes - reals).abs().mean(dim=1, keepdim=True), shape)
     target = torch.zeros(len(crops), 1, *shape, device=crops.device)
     weight = torch.ones(len(crops), 1, 1, 1, device=crops.device)
-    most = change.amax(dim=(1, 2, 3), keepdim=True)  # where little changed, the most changed patch still counts
-    target[0::2] = (change / (0.7 * most).clamp(1, CHANGED) - UNCHANGED).clamp(0, 1)
     # above the face and at its sides
     border = torch.cat([change[:, 0, 0], change[:, 0, :, 0], change[:, 0, :, -1]], dim=1)
-    median = border.sort(dim=1).values[:, (border.shape[1] - 1) // 2]  # torch.median has no deterministic CUDA kernel
-    weight[0::2, 0, 0, 0] = (median < MISALIGNED).float()
+    noise = border.sort(dim=1).values[:, (border.shape[1] - 1) // 2]  # torch.median has no deterministic CUDA kernel
+    weight[0::2, 0, 0, 0] = (aligned[0::2] & (noise < MISALIGNED)).float()
+    change = (change - NOISE * noise[:, None, None, None]).clamp(min=0)
+    most = change.amax(dim=(1, 2, 3), keepdim=True)  # where little changed, the most changed patch still counts
+    target[0::2] = (change / (0.7 * most).clamp(1, CHANGED) - UNCHANGED).clamp(0, 1)
     return target, weight

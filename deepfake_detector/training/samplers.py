@@ -13,7 +13,8 @@ from deepfake_detector.training.dataset import SampleKey
 class PairedBatchSampler(Sampler[list[SampleKey]]):
     """Batches of pairs: a fake face, then the face of its own original at the nearest time.
 
-    So the person on screen does not reveal the label.
+    So the person on screen does not reveal the label. Where extraction cut the original like the fake, at the same
+    moment and place (`add_originals`), that crop is the real face.
 
     An epoch shows each fake face at most once; a manipulation of the real face replaces some of them. It also shows
     each real video that no fake was made from, so that half of all faces are real whatever the corpus holds. A fake
@@ -33,7 +34,7 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
     ) -> None:
         """
         Args:
-            faces: the training faces, with the columns `video_id,label,time` and perhaps `source_video`.
+            faces: the training faces, with the columns `video_id,label,time` and perhaps `source_video,aligned`.
             manipulations: share of the fakes that each manipulation replaces, by name.
             paired: whether a fake goes beside its own original.
             rank, world_size: of this process among those that train together.
@@ -41,7 +42,12 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
         fakes, reals = np.flatnonzero(faces["label"] == 1), np.flatnonzero(faces["label"] == 0)
         originals = match_originals(faces)[fakes] if paired else np.full(len(fakes), -1)
         used = faces["video_id"].iloc[originals[originals >= 0]].unique()
-        alone = reals[~faces["video_id"].iloc[reals].isin(used)] if len(used) else reals[:0]
+        cut_alike = faces["aligned"].to_numpy() if "aligned" in faces else np.full(len(faces), -1)
+        own = np.setdiff1d(reals, cut_alike)
+        alone = own[~faces["video_id"].iloc[own].isin(used)] if len(used) else reals[:0]
+        if paired:
+            originals = np.where(cut_alike[fakes] >= 0, cut_alike[fakes], originals)
+        self._cut_alike = cut_alike
         self._pairs = np.concatenate([np.stack([fakes, originals], 1), np.stack([np.full(len(alone), -1), alone], 1)])
         self._fakes, self._reals, self._people = fakes, reals, people_of(faces)
         self._batch_size, self._seed, self._manipulations = batch_size, seed, dict(manipulations)
@@ -66,9 +72,27 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
             for fake, real, seed, name, donor in zip(
                 *(a.tolist() for a in (fakes, reals, seeds, names, donors)), strict=True
             ):
-                batch.append(SampleKey(real, seed, name, donor) if name else SampleKey(fake, seed))
+                aligned = bool(self._cut_alike[fake] == real)
+                batch.append(
+                    SampleKey(real, seed, name, donor, True) if name else SampleKey(fake, seed, aligned=aligned)
+                )
                 batch.append(SampleKey(real, seed))
             yield [key for i, key in enumerate(batch) if i // 2 % self._world_size == self._rank]
+
+
+def add_originals(faces: pd.DataFrame) -> pd.DataFrame:
+    """A table of faces, and below it a row for the crop of the original beside each fake face that has one.
+
+    The column `aligned` of a fake face holds the number of that row, or -1. Without a column `original` nothing is
+    added.
+    """
+    fakes = np.flatnonzero((faces["label"] == 1) & (faces.get("original", "") != ""))
+    originals = faces.iloc[fakes].assign(label=0)
+    originals["member"] = originals.get("original", "")
+    table = pd.concat([faces, originals], ignore_index=True)
+    aligned = np.full(len(table), -1)
+    aligned[fakes] = len(faces) + np.arange(len(fakes))
+    return table.assign(aligned=aligned)
 
 
 def draw_manipulations(shares: Mapping[str, float], count: int, rng: np.random.Generator) -> np.ndarray:
@@ -90,14 +114,17 @@ def people_of(faces: pd.DataFrame) -> np.ndarray:
 def draw_donors(
     targets: np.ndarray, candidates: np.ndarray, people: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """For each row of `targets` a row of `candidates` that shows another person, if there is any: int (n,)."""
-    donors = rng.choice(candidates, len(targets))
-    for _ in range(20):
-        same = people[donors] == people[targets]
-        if not same.any():
-            break
-        donors[same] = rng.choice(candidates, int(same.sum()))
-    return donors
+    """For each row of `targets`, which `candidates` include, one of these that shows another person: int (n,).
+
+    Each other face is equally likely. If nobody else is there, any face is drawn.
+    """
+    order = candidates[np.argsort(people[candidates], kind="stable")]
+    names, starts, counts = np.unique(people[order], return_index=True, return_counts=True)
+    own = np.searchsorted(names, people[targets])
+    others = len(order) - counts[own]
+    drawn = (rng.random(len(targets)) * np.where(others > 0, others, len(order))).astype(int)
+    behind = (others > 0) & (drawn >= starts[own])
+    return np.asarray(order[drawn + np.where(behind, counts[own], 0)])
 
 
 def match_originals(faces: pd.DataFrame) -> np.ndarray:

@@ -187,12 +187,11 @@ def _train_epoch(
     best = f", best AUC {state.history[state.best_epoch]['val_auc']:.3f}" if state.history else ""
     title = f"train epoch {state.epoch + 1}/{schedule.epochs}{best}"
     bar = tqdm(prefetch(loader, context.device), title, steps, unit="batch", leave=False, disable=not context.is_main)
-    for step, (crops, labels) in enumerate(bar):
+    for step, batch in enumerate(bar):
+        crops, labels, aligned = (part.to(context.device, non_blocking=True) for part in batch)
         scheduler.step(state.epoch * steps + step)
         with autocast(context.device, schedule.precision):
-            loss = ddp_model(
-                crops.to(context.device, non_blocking=True), labels.float().to(context.device, non_blocking=True)
-            )
+            loss = ddp_model(crops, labels.float(), aligned)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model_with_loss.parameters(), 1.0)

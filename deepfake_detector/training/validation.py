@@ -37,7 +37,7 @@ class Validation:
 
     def score(self, model: FaceClassifier, precision: str) -> pd.DataFrame:
         """The faces with their `logit`. All processes call it together, and all get all logits."""
-        logits = predict_logits(model, (crops for crops, _ in self._loader), self._context.device, precision)
+        logits = predict_logits(model, (crops for crops, *_ in self._loader), self._context.device, precision)
         result = np.empty(len(self._faces), np.float32)
         for rows, values in self._context.gather((self._own, logits)):
             result[rows] = values
