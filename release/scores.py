@@ -8,6 +8,7 @@ from deepfake_detector.corpora.face_table import load_face_table
 from deepfake_detector.corpora.identity_graph import identity_groups
 from deepfake_detector.corpora.labels import read_labels
 from deepfake_detector.evaluation.aggregation import aggregate_videos
+from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.evaluation.scored_videos import ScoreCrops
 from deepfake_detector.faces.archive import read_table_crops
 from release.sources import LEFT_OUT, LEFT_OUT_FACES
@@ -32,14 +33,18 @@ def score_left_out(score: ScoreCrops, params: Params) -> pd.DataFrame:
     return _score_images(faces.assign(what="left out"), score, params)
 
 
-def score_corpus(name: str, score: ScoreCrops, params: Params) -> pd.DataFrame:
-    """A row for each video with a face of a corpus in `evaluate.corpora`; `what` is its name."""
+def score_corpus(name: str, score: ScoreCrops, params: Params, calibration: Calibration | None = None) -> pd.DataFrame:
+    """A row for each video with a face of a corpus in `evaluate.corpora`; `what` is its name.
+
+    `calibration` weighs the people of a video; None: their logits are log-odds.
+    """
     corpus, folder = params.evaluate.corpora[name], Path(params.data.corpora) / name
     videos = read_labels(corpus.labels, corpus.videos)
     videos["group"] = identity_groups(videos)
     faces = pd.read_parquet(folder / "faces.parquet")
     faces["logit"] = score(read_table_crops(faces, folder / "faces"), faces)
-    logits = aggregate_videos(faces)["logit"]
+    scale, bias = (calibration.scale, calibration.bias) if calibration else (1.0, 0.0)
+    logits = aggregate_videos(faces, scale=scale, bias=bias)["logit"]
     videos = videos.merge(logits, left_on="video_id", right_index=True).assign(what=name)
     return videos.reindex(columns=COLUMNS, fill_value="")
 
