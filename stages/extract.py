@@ -89,8 +89,10 @@ def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, 
     if data.labels != "none":
         labels = read_labels(data.labels, data.videos, subset=subset)
         paths = dict(zip(labels["video_id"], labels["path"], strict=True)) if not further else {}
-        originals = labels.get("source_video", pd.Series("", index=labels.index)).map(paths).fillna("")
-        originals = originals.where(labels["label"] == 1, "")
+        sources = labels.get("source_video", pd.Series("", index=labels.index))
+        originals = [
+            paths.get(source, "") if fake else "" for source, fake in zip(sources, labels["label"], strict=True)
+        ]
         return list(zip(labels["video_id"], labels["path"], originals, strict=True))
     videos, others = find_videos([data.videos])
     if not videos or not Path(data.videos).exists():

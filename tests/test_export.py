@@ -100,6 +100,8 @@ def test_int8_writes_the_quantised_network_and_prints_its_cost(
     assert 0 < largest_difference(TorchBackend(checkpoint, "cpu"), quantised, crops, [0] * len(crops)) < 0.2
     kinds = {node.op_type for node in onnx.load(in_project / "out/int8.onnx").graph.node}
     assert "QuantizeLinear" in kinds
+    weights = sum(parameter.numel() for parameter in load_detector(checkpoint)[0].parameters())
+    assert (in_project / "out/int8.onnx").stat().st_size < 1.2 * weights  # once, not for crop and mirror image each
 
 
 def test_int8_without_training_faces_ends_with_one_sentence(corpus, in_project, checkpoint, monkeypatch, capsys):

@@ -14,9 +14,11 @@ import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import nn
 
 from deepfake_detector.files import file_sha256
 from deepfake_detector.inference.backends import BATCH_SIZE, Backend, TorchBackend, network_input
+from deepfake_detector.training.model import FaceClassifier
 
 TOLERANCE = 1e-4  # largest difference of probabilities at which two networks count as the same detector
 
@@ -28,7 +30,7 @@ def export_onnx(backend: TorchBackend, checkpoint: Path | str, target: Path) -> 
     """
     size = backend.config.geometry.size
     program = torch.onnx.export(
-        backend.model,
+        backend.model if backend.model.temporal else _OnePass(backend.model),
         (torch.zeros(2, 3, size, size, dtype=torch.uint8),),
         input_names=["crops"],
         output_names=["logits"],
@@ -39,6 +41,22 @@ def export_onnx(backend: TorchBackend, checkpoint: Path | str, target: Path) -> 
     assert program is not None  # with dynamo=True it never is
     metadata = {"detector": backend.config.model_dump_json(), "checkpoint": file_sha256(checkpoint)}
     save_with_metadata(program.model_proto, target, metadata)
+
+
+class _OnePass(nn.Module):
+    """A classifier whose crops and their mirror images pass the network together.
+
+    Passed one after the other they would be two branches of the graph, and fusing batch norm into the convolutions
+    gives each branch weights of its own: a file of twice the size.
+    """
+
+    def __init__(self, model: FaceClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        logits = self.model.forward_clip(torch.cat([crops, crops.flip(3)]))
+        return (logits[: len(crops)] + logits[len(crops) :]) / 2
 
 
 def save_with_metadata(model: onnx.ModelProto, target: Path, metadata: dict[str, str]) -> None:
