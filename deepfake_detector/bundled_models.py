@@ -8,8 +8,8 @@ MODELS = Path(__file__).parents[1] / "models"
 RELEASED_DETECTOR = "face_resnet18.safetensors"
 SHA256 = {
     "resnet18_imagenet.safetensors": "7bfd791bca57be37c2ba761961ee6cc2947fdf05dd30d4e5ffe6d70d0c565ebb",
-    RELEASED_DETECTOR: "bab356632f2d7d3956f164d8dcba7dc40188eb780643bc466eecafea020e597e",
-    "face_resnet18_int8.onnx": "0" * 64,
+    RELEASED_DETECTOR: "6083eddbc3021ea0e9d1c317c80e254b7435f80a7f95b3807d7f8c7b5223ed28",
+    "face_resnet18_int8.onnx": "012066755afa8f2b1523945476f853974f81f9890d03be32d285ece48249a9b7",
 }
 
 

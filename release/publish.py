@@ -26,7 +26,7 @@ from stages.params import Params, fail, parse
 
 PUBLISHED = Path("published/face_resnet18.safetensors")
 OPERATING_POINTS = Path("published/operating_points.json")  # name to the probability from which a video is flagged
-FALSE_ALARMS = ("0.05", "0.01")  # of the further operating points
+POINTS = {"balanced": "eer", "5 %": "fpr=0.05", "1 %": "fpr=0.01"}
 CORPUS = "dev"
 
 
@@ -61,8 +61,7 @@ def main() -> None:
     table = calibration_data(score, params)
     calibration = fit_calibration(table["label"], table["logit"], table["group"], params.train.operating_point)
     label, probability = table["label"].to_numpy(), calibration.probability(table["logit"])
-    points = {"balanced": calibration.threshold}
-    points |= {f"{float(rate):.0%}": choose_threshold(label, probability, f"fpr={rate}") for rate in FALSE_ALARMS}
+    points = {name: choose_threshold(label, probability, point) for name, point in POINTS.items()}
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.half()

@@ -30,7 +30,7 @@ def export_onnx(backend: TorchBackend, checkpoint: Path | str, target: Path) -> 
     """
     size = backend.config.geometry.size
     program = torch.onnx.export(
-        backend.model if backend.model.temporal else _OnePass(backend.model),
+        backend.model if backend.model.temporal else _OnePass(backend.model).eval(),
         (torch.zeros(2, 3, size, size, dtype=torch.uint8),),
         input_names=["crops"],
         output_names=["logits"],
@@ -55,8 +55,7 @@ class _OnePass(nn.Module):
         self.model = model
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        logits = self.model.forward_clip(torch.cat([crops, crops.flip(3)]))
-        return (logits[: len(crops)] + logits[len(crops) :]) / 2
+        return self.model.forward_clip(torch.cat([crops, crops.flip(3)])).view(2, -1).mean(dim=0)
 
 
 def save_with_metadata(model: onnx.ModelProto, target: Path, metadata: dict[str, str]) -> None:
