@@ -55,7 +55,7 @@ def processed(monkeypatch):
     names = []
 
     def recording_map(function, items, *rest):
-        names.extend(name for name, _ in items)
+        names.extend(name for name, *_ in items)
         return parallel_map(function, items, *rest)
 
     monkeypatch.setattr(batch_extraction, "parallel_map", recording_map)
@@ -201,4 +201,4 @@ def test_missing_detector_ends_the_stage_before_any_video_is_read(corpus, monkey
 
 def test_index_holds_the_geometry_of_the_crops(corpus, monkeypatch):
     run(monkeypatch)
-    assert read_geometry("out.parquet") == Geometry(4, 64, 0.3, "centerface", 0.5)
+    assert read_geometry("out.parquet") == Geometry(4, 64, 0.3, "centerface", 0.5, min_eye_distance=16)

@@ -136,7 +136,7 @@ def test_upload_gets_a_verdict_a_playing_video_and_downloads_and_is_deleted(brow
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the scores").click()
     record = json.loads(Path(download.value.path()).read_text())
-    assert record["filepath"] == real_clip.name and len(record["people"][0]["faces"]) == 4
+    assert record["filepath"] == real_clip.name and len(record["people"][0]["faces"]) == 16
     assert download.value.suggested_filename == f"{real_clip.stem}.json"
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the annotated video").click()
@@ -294,6 +294,7 @@ def test_page_shows_a_probability_with_its_thresholds(verdict, title, thresholds
     }
     record |= {"threshold": threshold, "frames": 16, "frames_with_face": 16}
     record["settings"] = {"checkpoint_sha256": file_sha256(checkpoint)}
+    record |= {"prior": 0.5, "suspicious_from": None, "faces_too_small": 0}
     app = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60)
     app.session_state["results"] = [Result("mine.mp4", record, {})]
     app.run()
