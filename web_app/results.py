@@ -43,7 +43,7 @@ def evidence_text(record: dict[str, Any]) -> str:
     released = record["settings"]["checkpoint_sha256"] == SHA256[RELEASED_DETECTOR]
     sentences = [
         f"The {'released detector' if released else 'detector of your own'} gives a fake probability of "
-        f"{percentage(record['probability'])}, where {percentage(record['prior'])} of all videos are fakes.",
+        f"{percentage(record['probability'])}, if {percentage(record['prior'])} of all videos were fakes.",
         threshold_text(**record["threshold"]),
         f"The detector searched {record['frames']} frames and found a face in {record['frames_with_face']}.",
     ]
