@@ -30,9 +30,9 @@ import numpy as np
 import pandas as pd
 from dvc.exceptions import DvcException
 from scipy import stats
-from sklearn.metrics import roc_auc_score
 
 from deepfake_detector.evaluation.intervals import Number, format_interval, interval, summarise
+from deepfake_detector.evaluation.metrics import roc_auc
 from deepfake_detector.evaluation.significance import paired_auc_difference, permutation_test
 
 MIN_TRAININGS = 3  # of each side, below which a difference may be one of these trainings only
@@ -79,7 +79,7 @@ class RevisionScores:
 def read_test_scores(revisions: str, files: Files) -> RevisionScores:
     """The scores of a revision, or of several trainings joined by plus signs. Raises CompareError."""
     tables = [_read_training(training, files) for training in revisions.split("+")]
-    aucs = [float(roc_auc_score(table["label"], table["score"])) for table in tables]
+    aucs = [roc_auc(table["label"], table["score"]) for table in tables]
     if len(tables) == 1:
         return RevisionScores(tables[0], aucs)
     ranked = pd.concat([table.assign(score=table["score"].rank(pct=True)) for table in tables])

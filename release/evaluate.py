@@ -29,7 +29,7 @@ def score_all(checkpoint: str, params: Params) -> tuple[pd.DataFrame, float]:
     """What a detector says of all that it was not trained on, with `probability`; and its threshold."""
     score, config = open_detector(checkpoint, params.evaluate.batch_size)
     tables = [score_partition("test", score, params), score_left_out(score, params)]
-    tables += [score_corpus(name, score, params, config.calibration) for name in params.evaluate.corpora]
+    tables += [score_corpus(name, score, config, params) for name in params.evaluate.corpora]
     table = pd.concat(tables, ignore_index=True)
     return table.assign(probability=config.calibration.probability(table["logit"])), config.calibration.threshold
 

@@ -15,11 +15,11 @@ import pandas as pd
 from torch import nn
 
 from deepfake_detector.corpora.labels import read_labels
-from deepfake_detector.evaluation.calibration import choose_threshold, fit_calibration
+from deepfake_detector.evaluation.calibration import Calibration, choose_threshold, fit_calibration
 from deepfake_detector.evaluation.scored_videos import ScoreCrops
 from deepfake_detector.files import atomic_path
 from deepfake_detector.training.checkpoint import load_detector, save_detector
-from deepfake_detector.training.detector_config import CheckpointError
+from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
 from release.scores import score_corpus, score_partition
 from stages.evaluate import open_detector
 from stages.params import Params, fail, parse
@@ -30,9 +30,13 @@ POINTS = {"balanced": "eer", "5 %": "fpr=0.05", "1 %": "fpr=0.01"}
 CORPUS = "dev"
 
 
-def calibration_data(score: ScoreCrops, params: Params) -> pd.DataFrame:
+UNCALIBRATED = Calibration(scale=1, bias=0, threshold=0.5, low=0.5, high=0.5)
+
+
+def calibration_data(score: ScoreCrops, config: DetectorConfig, params: Params) -> pd.DataFrame:
     """The validation images and the videos of `dev`, repeated so that both have about as many rows."""
-    images, videos = score_partition("val", score, params), score_corpus(CORPUS, score, params)
+    images = score_partition("val", score, params)
+    videos = score_corpus(CORPUS, score, config.model_copy(update={"calibration": UNCALIBRATED}), params)
     videos = videos.loc[np.repeat(videos.index, round(len(images) / len(videos)))]
     table = pd.concat([images, videos], ignore_index=True)
     return table.assign(group=table["what"].str.split().str[0] + " " + table["group"].astype(str))
@@ -58,7 +62,7 @@ def main() -> None:
         score, _ = open_detector(params.train.checkpoint, params.evaluate.batch_size)
     except CheckpointError as error:
         fail(str(error))
-    table = calibration_data(score, params)
+    table = calibration_data(score, config, params)
     calibration = fit_calibration(table["label"], table["logit"], table["group"], params.train.operating_point)
     label, probability = table["label"].to_numpy(), calibration.probability(table["logit"])
     points = {name: choose_threshold(label, probability, point) for name, point in POINTS.items()}

@@ -7,11 +7,11 @@ import pandas as pd
 from deepfake_detector.corpora.face_table import load_face_table
 from deepfake_detector.corpora.identity_graph import identity_groups
 from deepfake_detector.corpora.labels import read_labels
-from deepfake_detector.evaluation.aggregation import aggregate_videos
-from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.evaluation.scored_videos import ScoreCrops
 from deepfake_detector.faces.archive import read_table_crops
+from deepfake_detector.training.detector_config import DetectorConfig
 from release.sources import LEFT_OUT, LEFT_OUT_FACES
+from stages.evaluate import score_further_corpus
 from stages.params import Params
 
 COLUMNS = ["what", "label", "group", "method", "source", "quality", "logit"]
@@ -33,20 +33,10 @@ def score_left_out(score: ScoreCrops, params: Params) -> pd.DataFrame:
     return _score_images(faces.assign(what="left out"), score, params)
 
 
-def score_corpus(name: str, score: ScoreCrops, params: Params, calibration: Calibration | None = None) -> pd.DataFrame:
-    """A row for each video with a face of a corpus in `evaluate.corpora`; `what` is its name.
-
-    `calibration` weighs the people of a video; None: their logits are log-odds.
-    """
-    corpus, folder = params.evaluate.corpora[name], Path(params.data.corpora) / name
-    videos = read_labels(corpus.labels, corpus.videos)
-    videos["group"] = identity_groups(videos)
-    faces = pd.read_parquet(folder / "faces.parquet")
-    faces["logit"] = score(read_table_crops(faces, folder / "faces"), faces)
-    scale, bias = (calibration.scale, calibration.bias) if calibration else (1.0, 0.0)
-    logits = aggregate_videos(faces, scale=scale, bias=bias)["logit"]
-    videos = videos.merge(logits, left_on="video_id", right_index=True).assign(what=name)
-    return videos.reindex(columns=COLUMNS, fill_value="")
+def score_corpus(name: str, score: ScoreCrops, config: DetectorConfig, params: Params) -> pd.DataFrame:
+    """A row for each video with a face of a corpus in `evaluate.corpora`; `what` is its name."""
+    scored = score_further_corpus(Path(params.data.corpora) / name, params.evaluate.corpora[name], score, config)
+    return scored.scored(name).assign(what=name).reindex(columns=COLUMNS, fill_value="")
 
 
 def _score_images(faces: pd.DataFrame, score: ScoreCrops, params: Params) -> pd.DataFrame:

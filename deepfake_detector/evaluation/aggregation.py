@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import logsumexp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,9 +73,7 @@ class PersonLogit:
 def mean_odds(log_odds: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Logarithm of the mean of odds, from their logarithms (n,), n > 0, and `weights` (n,) that sum to 1."""
     values = np.asarray(log_odds, float)
-    shares = np.full(len(values), 1 / len(values)) if weights is None else np.asarray(weights, float)
-    highest = values.max()
-    return float(highest + np.log((shares * np.exp(values - highest)).sum()))
+    return float(logsumexp(values, b=1 / len(values) if weights is None else weights))
 
 
 def person_logit(

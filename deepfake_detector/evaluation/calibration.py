@@ -186,9 +186,8 @@ def choose_threshold(label: np.ndarray, probability: np.ndarray, operating_point
 
     fpr, tpr, thresholds = roc_curve(label, probability, drop_intermediate=False)
     if operating_point == "eer":
-        at = int(
-            np.argmin(np.abs(fpr - (1 - tpr)).round(12))
-        )  # of equal ones the highest threshold, not the last digit
+        gap = np.abs(fpr - (1 - tpr)).round(12)  # so that of equal gaps the highest threshold is taken
+        at = int(np.argmin(gap))
     elif operating_point == "youden":
         at = int(np.argmax(tpr - fpr))
     else:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 from sklearn.metrics import det_curve, precision_recall_curve, roc_curve
 
 from deepfake_detector.evaluation.calibration import DECIMALS, sigmoid
+from deepfake_detector.evaluation.metrics import equal_mass_bins
 from deepfake_detector.files import atomic_path
 
 BINS = np.linspace(0, 1, 21)  # of the histogram
@@ -63,8 +63,7 @@ def reliability(label: ArrayLike, probability: ArrayLike) -> tuple[np.ndarray, n
     """
     label, probability = np.asarray(label), np.asarray(probability, float)
     weight = np.where(label == 1, 1 / max(1, (label == 1).sum()), 1 / max(1, (label == 0).sum()))
-    bins = min(RELIABILITY_BINS, len(label))
-    bin_of = np.floor((rankdata(probability) - 0.5) * bins / len(label)).astype(int)
+    bin_of = equal_mass_bins(probability, RELIABILITY_BINS)
     totals = np.bincount(bin_of, weight)
     used = totals > 0
     predicted, observed = (np.bincount(bin_of, weight * values)[used] / totals[used] for values in (probability, label))

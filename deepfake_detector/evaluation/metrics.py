@@ -190,14 +190,18 @@ def brier(scores: WeightedScores) -> np.ndarray:
     return scores.balanced_mean((scores.probability - scores.label) ** 2)
 
 
+def equal_mass_bins(probability: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of each sample, int (n,), from 0: bins hold equally many samples, and equal probabilities share one."""
+    size = len(probability)
+    return np.asarray(np.floor((rankdata(probability) - 0.5) * min(bins, size) / size), int)
+
+
 def calibration_error(scores: WeightedScores) -> np.ndarray:
     """Expected calibration error (ECE) over bins that hold equally many samples (Nixon et al. 2019).
 
     Both kinds weigh alike. Samples of equal probability share a bin, so their order does not matter.
     """
-    size = len(scores.label)
-    bins = min(ECE_BINS, size)
-    bin_of = np.floor((rankdata(scores.probability) - 0.5) * bins / size).astype(int)
+    bin_of = equal_mass_bins(scores.probability, ECE_BINS)
     error = scores.probability - scores.label
     parts = (scores.balanced_mean(error * (bin_of == number)) for number in np.unique(bin_of))
     return np.asarray(sum(np.abs(part) for part in parts))
