@@ -246,6 +246,7 @@ class LateStreamContainer:
     def __init__(self, path):
         self._container = av.open(str(path))
         self.streams = self._container.streams
+        self.start_time = 0
 
     def __enter__(self):
         return self

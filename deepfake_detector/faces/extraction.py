@@ -185,8 +185,9 @@ def _faces_of(tracks: list[Track], frames: list[FrameDetections]) -> list[Face]:
 def _describe_missing_frames(info: VideoInfo, read: int, wanted: int) -> str:
     """Which frames of a video are missing, in words; empty if none is."""
     problems = []
-    if info.frames < info.header_frames:
-        problems.append(f"the file holds {info.frames} of the {info.header_frames} frames that its header states")
+    if info.missing:
+        listed = info.frames + info.missing
+        problems.append(f"the file holds {info.frames} of the {listed} frames that its header states")
     if read < wanted:
         problems.append(f"{wanted - read} of {wanted} frames cannot be decoded")
     return "; ".join(problems)

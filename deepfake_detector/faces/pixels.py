@@ -1,27 +1,138 @@
-"""Decoded pictures as arrays, and images made smaller."""
+"""Decoded pictures as a player shows them: upright, with square pixels and in the colours of a screen."""
+
+from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.sidedata.sidedata import SideData
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 HD_HEIGHT = 720  # lines from which a video without a stated colour matrix is taken for BT.709, as players do
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+STATED_BT601 = frozenset({4, 5, 6})  # AVCOL_SPC_FCC, AVCOL_SPC_BT470BG, AVCOL_SPC_SMPTE170M
+HDR_TRANSFERS = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})  # PQ and HLG, ITU-R BT.2100
+MAX_WIDTH = 16_384  # pixels of a picture with square pixels; a pixel aspect ratio that asks for more is nonsense
 
 
-def to_bgr(picture: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """Convert a decoded picture to an upright image, uint8 BGR (height, width, 3).
+@dataclass(frozen=True)
+class YuvImage:
+    """An upright picture with square pixels as planes of uint8, subsampled 4:2:0, in limited range.
 
-    The colour matrix (BT.601, BT.709, BT.2020) and the range are those that the picture states. Of an interlaced
-    picture the even lines are kept and the odd ones interpolated. The display matrix rotates the image. One
-    `reformatter` for all pictures of a video halves the time.
+    Attributes:
+        y: (height, width), both even.
+        u, v: (height / 2, width / 2).
+        is_bt709: whether the colours are those of BT.709; else they are those of BT.601.
     """
-    source = Colorspace.ITU709 if picture.colorspace == UNSPECIFIED and picture.height >= HD_HEIGHT else None
-    image = reformatter.reformat(picture, format="bgr24", src_colorspace=source, threads=1).to_ndarray()
+
+    y: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    is_bt709: bool
+
+
+def to_bgr(
+    picture: av.VideoFrame, reformatter: VideoReformatter, pixel_aspect: Fraction | float = Fraction(1)
+) -> np.ndarray:
+    """Convert a decoded picture to the image that a player shows, uint8 BGR (height, width, 3).
+
+    The colour matrix (BT.601, BT.709, BT.2020) and the range are those that the picture states. HDR (PQ, HLG) and
+    BT.2020 are mapped to BT.709, where the white of paper (203 cd/m², ITU-R BT.2408) becomes white. Of an interlaced
+    picture the even lines are kept and the odd ones interpolated. The width is scaled to square pixels. The display
+    matrix turns and mirrors the image.
+
+    Args:
+        picture: as decoded.
+        reformatter: one for all pictures of a video halves the time; with HDR it saves seconds.
+        pixel_aspect: width of a pixel divided by its height.
+    """
+    image = _reformat(picture, reformatter, "bgr24", display_width(picture, pixel_aspect), picture.height).to_ndarray()
     if picture.interlaced_frame:
         image = _keep_one_field(image)
-    quarter_turns = round(picture.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+    return np.ascontiguousarray(_orient(image, picture))
+
+
+def to_yuv(
+    picture: av.VideoFrame,
+    reformatter: VideoReformatter,
+    pixel_aspect: Fraction | float = Fraction(1),
+    max_side: int = MAX_WIDTH,
+) -> YuvImage:
+    """`to_bgr`, but as planes: most pictures are copied without a conversion, so they keep their colours exactly.
+
+    Args:
+        picture, reformatter, pixel_aspect: as for `to_bgr`.
+        max_side: pixels of the longer side; a larger picture is made smaller.
+    """
+    width, height = display_width(picture, pixel_aspect), picture.height
+    scale = min(1.0, max_side / max(width, height))
+    width, height = max(2, round(width * scale)), max(2, round(height * scale))
+    planes = [_plane_pixels(plane) for plane in _reformat(picture, reformatter, "yuv420p", width, height).planes]
+    if picture.interlaced_frame:
+        planes = [_keep_one_field(plane) for plane in planes]
+    y, u, v = (_orient(plane, picture) for plane in planes)
+    y = np.pad(y, ((0, y.shape[0] % 2), (0, y.shape[1] % 2)), "edge")
+    return YuvImage(y, np.ascontiguousarray(u), np.ascontiguousarray(v), _is_bt709(picture))
+
+
+def display_width(picture: av.VideoFrame, pixel_aspect: Fraction | float) -> int:
+    """Width of a picture, not turned yet, after scaling to square pixels."""
+    width = round(picture.width * pixel_aspect)
+    return width if 1 <= width <= MAX_WIDTH else picture.width
+
+
+def _reformat(
+    picture: av.VideoFrame, reformatter: VideoReformatter, pixel_format: str, width: int, height: int
+) -> av.VideoFrame:
+    """Convert to `bgr24`, or to `yuv420p` of limited range, and scale to `width` x `height`."""
+    unspecified = picture.colorspace == UNSPECIFIED
+    to_yuv, to_bt709 = pixel_format == "yuv420p", _is_bt709(picture)
+    convert_colors = _is_wide(picture)
+    return reformatter.reformat(
+        picture,
+        width,
+        height,
+        pixel_format,
+        src_colorspace=Colorspace.ITU709 if unspecified and to_bt709 else None,
+        dst_colorspace=(Colorspace.ITU709 if to_bt709 else Colorspace.ITU601) if to_yuv else None,
+        dst_color_range=ColorRange.MPEG if to_yuv else None,
+        dst_color_trc=ColorTrc.BT709 if convert_colors else None,
+        dst_color_primaries=ColorPrimaries.BT709 if convert_colors else None,
+        threads=1,
+    )
+
+
+def _is_wide(picture: av.VideoFrame) -> bool:
+    """Whether a picture has more light or more colours than BT.709 holds."""
+    return picture.color_trc in HDR_TRANSFERS or picture.color_primaries == ColorPrimaries.BT2020
+
+
+def _is_bt709(picture: av.VideoFrame) -> bool:
+    """Whether the colours of a picture are shown, or mapped, to BT.709; else to BT.601."""
+    if picture.colorspace in STATED_BT601 and not _is_wide(picture):
+        return False
+    return picture.colorspace == Colorspace.ITU709 or picture.height >= HD_HEIGHT or _is_wide(picture)
+
+
+def _plane_pixels(plane: av.video.plane.VideoPlane) -> np.ndarray:
+    """A copy of a plane, uint8 (height, width): the decoder may still predict other pictures from the plane itself."""
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width].copy()
+
+
+def _orient(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
+    """Turn and mirror an image or a plane (height, width, ...) by the display matrix, in steps of a quarter turn.
+
+    The matrix, nine 32-bit numbers [a b u, c d v, x y w], shows the point (x, y) at (a x + c y, b x + d y).
+    """
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return image
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float)
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        image, a, d = image.swapaxes(0, 1), c, b
+    image = image[:, ::-1] if a < 0 else image
+    return image[::-1] if d < 0 else image
 
 
 def _keep_one_field(image: np.ndarray) -> np.ndarray:

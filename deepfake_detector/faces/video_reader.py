@@ -11,10 +11,11 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from deepfake_detector.faces.pixels import to_bgr
+from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
 
 MAX_SIDE = 16_384  # pixels; larger pictures are refused before decoding, since any upload could fill the memory
+MAX_PIXELS = 8192 * 4352  # of one picture: 8K and its spherical kind
 DEFAULT_RATE = 25  # frames per second of a video that states none
-DEFAULT_TIME_BASE = Fraction(1, 90_000)
 # What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
 
@@ -25,12 +26,12 @@ class VideoError(Exception):
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded frame.
+    """One frame as a player shows it.
 
     Attributes:
         number: position in display order, from 0.
-        time: seconds since the first frame.
-        image: uint8 BGR (height, width, 3), upright.
+        time: seconds, as in `VideoInfo`.
+        image: uint8 BGR (height, width, 3), upright and with square pixels.
     """
 
     number: int
@@ -39,20 +40,35 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """One frame as it was decoded: `number` and `time` are those of a `Frame`.
+
+    `pixel_aspect` is the width of a pixel divided by its height.
+    """
+
+    number: int
+    time: float
+    decoded: av.VideoFrame
+    pixel_aspect: Fraction
+
+
+@dataclass(frozen=True)
 class VideoInfo:
     """What the header and the packets of a video say; nothing is decoded for it.
 
     Attributes:
-        times: seconds of each frame since the first one, in display order.
-        width, height: pixels before rotation.
+        times: seconds of each frame in display order, rising. They count from the first frame, or from the first sound
+            where that is earlier, as the clock of a player does.
+        width, height: pixels as stored: before the display matrix turns them, and before they are made square.
         rate: nominal frames per second.
         has_audio: whether there is an audio stream.
-        timestamps: of each frame in display order, in units of the stream's time base.
-        decode_order: the frame number of each packet, in the order of the file.
-        is_keyframe: for each packet, whether it decodes without another.
-        header_frames: the number of frames that the header states; 0 where it states none.
-
-    Where packets carry no usable timestamps, `timestamps`, `decode_order` and `is_keyframe` are empty.
+        decode_order: for each packet in the order of the file, the number of its frame, or HIDDEN. Empty where the
+            packets do not tell it.
+        is_keyframe: for each packet, whether it decodes without another; empty like `decode_order`.
+        offsets: seconds to add to the timestamps of the file to get `times`: the first for the timestamps up to where
+            they first run backwards, the second up to where they do so again, and so on.
+        missing: the number of frames that the file does not hold, though its index, or else its header, lists them.
+        max_pixels: larger pictures are not decoded.
     """
 
     times: tuple[float, ...]
@@ -60,10 +76,11 @@ class VideoInfo:
     height: int
     rate: Fraction
     has_audio: bool
-    timestamps: tuple[int, ...] = ()
     decode_order: tuple[int, ...] = ()
     is_keyframe: tuple[bool, ...] = ()
-    header_frames: int = 0
+    offsets: tuple[float, ...] = (0.0,)
+    missing: int = 0
+    max_pixels: int = MAX_PIXELS
 
     @property
     def frames(self) -> int:
@@ -73,9 +90,8 @@ class VideoInfo:
     @property
     def keyframes(self) -> list[int]:
         """Numbers of the frames that decode without another, ascending."""
-        if not self.decode_order:
-            return []
-        return sorted(number for number, key in zip(self.decode_order, self.is_keyframe, strict=True) if key)
+        keys = (number for number, key in zip(self.decode_order, self.is_keyframe, strict=True) if key)
+        return sorted(number for number in keys if number != HIDDEN)
 
 
 def open_video(path: Path | str) -> av.container.InputContainer:
@@ -105,114 +121,118 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
     return stream if isinstance(stream, av.VideoStream) else container.streams.video[0]
 
 
-def probe(path: Path | str) -> VideoInfo:
+def probe(path: Path | str, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """Read the times of all frames from the packets, without decoding. They are exact even where the header is wrong.
 
-    Raises VideoError as `open_video` does, and if the stream holds no picture.
+    Raises VideoError as `open_video` does, if the stream holds no picture, and if its pictures have more than
+    `max_pixels` pixels.
     """
     with open_video(path) as container:
         stream = picture_stream(container)
-        packets, hidden = _list_packets(container, stream, path)
+        if stream.width * stream.height > max_pixels:
+            size, limit = f"{stream.width} x {stream.height} pixels", f"{max_pixels / 1e6:g} megapixels"
+            raise VideoError(f"{path} has pictures of {size}; the limit is {limit}")
+        indexed = sum(entry.size > 0 for entry in stream.index_entries)
+        packets = _list_packets(container, stream, path)
         rate = stream.average_rate or stream.guessed_rate or Fraction(DEFAULT_RATE)
-        size = stream.width, stream.height
-        has_audio = bool(container.streams.audio)
-        header_frames = max(stream.frames - hidden, 0)
-        packet_timestamps = [timestamp for timestamp, _ in packets if timestamp is not None]
-        timestamps = sorted(set(packet_timestamps))
-        if len(timestamps) < len(packets):
-            times = tuple(float(i / rate) for i in range(len(packets)))
-            return VideoInfo(times, *size, rate, has_audio, header_frames=header_frames)
-        time_base = stream.time_base or DEFAULT_TIME_BASE
-        times = tuple(float((timestamp - timestamps[0]) * time_base) for timestamp in timestamps)
-        number = {timestamp: i for i, timestamp in enumerate(timestamps)}
-        # Frames may depend on hidden packets, which `read_frames` would skip: without an order it decodes everything.
-        order = () if hidden else tuple(number[timestamp] for timestamp in packet_timestamps)
-        keys = tuple(key for _, key in packets)
-        return VideoInfo(times, *size, rate, has_audio, tuple(timestamps), order, keys, header_frames)
+        start = Fraction(container.start_time, av.time_base) if container.start_time is not None else None
+        order = display_order(packets, stream.time_base or Fraction(1, 90_000), rate, start)
+        return VideoInfo(
+            order.times,
+            stream.width,
+            stream.height,
+            rate,
+            bool(container.streams.audio),
+            order.numbers,
+            tuple(packet.is_keyframe for packet in packets) if order.numbers else (),
+            order.offsets,
+            max((indexed if indexed >= len(packets) else stream.frames) - len(packets), 0),
+            max_pixels,
+        )
 
 
 def _list_packets(
     container: av.container.InputContainer, stream: av.VideoStream, path: Path | str
-) -> tuple[list[tuple[int | None, bool]], int]:
-    """Timestamp and key flag of each packet that is shown, and the number of packets that an edit list hides."""
+) -> list[PacketStamps]:
     packets = []
-    hidden = 0
     try:
         for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
-                packets.append((packet.pts, packet.is_keyframe))
-            elif packet.size:
-                hidden += 1
+            if packet.size:
+                hidden = packet.is_discard or _is_invisible(packet)
+                packets.append(PacketStamps(packet.pts, packet.dts, packet.is_keyframe, hidden))
     except DEMUX_ERRORS as error:
         if not packets:
             raise VideoError(f"{path} is damaged from its start: {error}") from error
-    if not packets:
+    if not any(not packet.is_hidden for packet in packets):
         raise VideoError(f"{path} holds no frames")
-    return packets, hidden
+    return packets
+
+
+def _is_invisible(packet: "av.Packet[av.VideoStream]") -> bool:
+    """Whether a VP8 packet only helps to predict others: its show_frame bit is not set (RFC 6386, section 9.1)."""
+    return packet.stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
 
 
 def read_frames(path: Path | str, numbers: list[int] | None = None, info: VideoInfo | None = None) -> Iterator[Frame]:
-    """Decode frames and yield them in display order.
+    """Decode frames and yield them in display order, as a player shows them; otherwise like `read_pictures`."""
+    reformatter = VideoReformatter()
+    for picture in read_pictures(path, numbers, info):
+        yield Frame(picture.number, picture.time, to_bgr(picture.decoded, reformatter, picture.pixel_aspect))
 
-    Frames that do not decode, or only in part, are left out; the number of frames shows it.
+
+def read_pictures(
+    path: Path | str, numbers: list[int] | None = None, info: VideoInfo | None = None
+) -> Iterator[Picture]:
+    """Decode pictures and yield them in display order.
+
+    Pictures that do not decode, or only in part, and those with too many pixels are left out; the number of the
+    pictures shows it. No more is decoded than the wanted ones need: each run starts at the keyframe before, and frames
+    in between that no other frame needs are skipped.
 
     Args:
         path: the video.
-        numbers: of the wanted frames; None for all.
-        info: from `probe`. With it, no more is decoded than the wanted frames need: each run starts at the keyframe
-            before, and frames in between that no other frame needs are skipped.
+        numbers: of the wanted pictures; None for all.
+        info: from `probe`, which is called without it.
 
     Raises:
-        VideoError: as `open_video`, and if nothing decodes.
+        VideoError: as `probe`, and if nothing decodes.
     """
-    wanted = sorted(set(numbers)) if numbers is not None else None
-    reformatter = VideoReformatter()
-    last = -1  # number of the last frame that was yielded
-    if wanted and info and info.decode_order:
-        for number, picture in _decode_selected(path, info, set(wanted)):
-            if number != next((n for n in wanted if n > last), None):
-                break  # an earlier frame is missing: the rest is read in order, from the start
-            yield Frame(number, info.times[number], to_bgr(picture, reformatter))
-            last = number
-        if last == wanted[-1]:
-            return
-    remaining = None if wanted is None else {n for n in wanted if n > last}
-    for number, time, picture in _decode_in_order(path, remaining, info):
-        if (remaining is None or number in remaining) and not picture.is_corrupt:
-            yield Frame(number, time, to_bgr(picture, reformatter))
+    info = info or probe(path)
+    wanted = range(info.frames) if numbers is None else sorted(set(numbers))
+    last = -1  # number of the last picture that was yielded
+    if numbers and info.decode_order:
+        expected = iter(wanted)
+        for picture in _decode_selected(path, info, set(wanted)):
+            if picture.number != next(expected, None):
+                break  # an earlier picture is missing: the rest is read in order, from the start
+            yield picture
+            last = picture.number
+    remaining = {number for number in wanted if number > last}
+    if remaining or numbers is None:
+        for picture in _decode_in_order(path, info, max(remaining, default=-1)):
+            if picture.number in remaining and not picture.decoded.is_corrupt:
+                yield picture
 
 
-def _decode_selected(path: Path | str, info: VideoInfo, wanted: set[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode the frames `wanted` from as few packets as possible; yield their numbers and pictures."""
+def _decode_selected(path: Path | str, info: VideoInfo, wanted: set[int]) -> Iterator[Picture]:
+    """Decode the pictures `wanted` from as few packets as possible."""
     needed = _needed_packets(info, wanted)
-    number_of: dict[int | None, int] = {timestamp: i for i, timestamp in enumerate(info.timestamps)}
-
-    def selected(pictures: list[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
-        for picture in pictures:
-            number = number_of.get(picture.pts, -1)
-            if number in wanted and not picture.is_corrupt:
-                yield number, picture
-
     with open_video(path) as container:
-        stream = picture_stream(container)
-        decoder = _start_decoder(stream)
+        decoder = _PictureDecoder(picture_stream(container), info)
         drained = False  # the decoder was emptied before packets that were skipped
-        packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
-        for i, packet in enumerate(_until_damage(packets)):
-            if i >= len(info.decode_order):
-                break
+        for i, packet in enumerate(decoder.packets(container)):
             if not needed[i]:
                 if i and needed[i - 1]:
-                    yield from selected(_decode(stream, None))
+                    yield from decoder.decode(None, wanted)
                     drained = True
                 continue
             if drained:
-                decoder.flush_buffers()
+                decoder.context.flush_buffers()
                 drained = False
-            decoder.skip_frame = "DEFAULT" if info.decode_order[i] in wanted else "NONREF"
-            yield from selected(_decode(stream, packet))
+            decoder.context.skip_frame = "DEFAULT" if info.decode_order[i] in wanted else "NONREF"
+            yield from decoder.decode(packet, wanted)
         if not drained:
-            yield from selected(_decode(stream, None))
+            yield from decoder.decode(None, wanted)
 
 
 def _needed_packets(info: VideoInfo, wanted: set[int]) -> np.ndarray:
@@ -229,47 +249,83 @@ def _needed_packets(info: VideoInfo, wanted: set[int]) -> np.ndarray:
     return needed
 
 
-def _decode_in_order(
-    path: Path | str, wanted: set[int] | None, info: VideoInfo | None
-) -> Iterator[tuple[int, float, av.VideoFrame]]:
-    """Decode everything up to the last frame of `wanted` (None: all); yield number, time in seconds and picture.
+def _decode_in_order(path: Path | str, info: VideoInfo, end: int) -> Iterator[Picture]:
+    """Decode everything up to the picture of number `end`.
 
     Raises VideoError if nothing decodes.
     """
-    end = None if wanted is None else max(wanted, default=-1)
-    number_of: dict[int | None, int] = {timestamp: i for i, timestamp in enumerate(info.timestamps)} if info else {}
+    decoded = False
     with open_video(path) as container:
-        stream = picture_stream(container)
-        _start_decoder(stream)
-        pictures = (picture for packet in _until_damage(container.demux(stream)) for picture in _decode(stream, packet))
-        start = None
-        decoded = False
-        for count, picture in enumerate(pictures):
+        decoder = _PictureDecoder(picture_stream(container), info)
+        for packet in decoder.packets(container):
+            for picture in decoder.decode(packet):
+                decoded = True
+                if picture.number > end:
+                    return
+                yield picture
+        for picture in decoder.decode(None):
             decoded = True
-            number = number_of.get(picture.pts, count)
-            if end is not None and number > end:
-                return
-            start = picture.pts if start is None else start
-            time = info.times[number] if info and picture.pts in number_of else _seconds(picture, start, stream, number)
-            yield number, time, picture
+            if picture.number <= end:
+                yield picture
     if not decoded:
         raise VideoError(f"{path} holds no frame that can be decoded")
 
 
-def _seconds(picture: av.VideoFrame, start: int | None, stream: av.VideoStream, number: int) -> float:
-    """Time of a picture since the timestamp `start`, or by its number where it has no timestamp."""
-    if picture.pts is None or start is None or picture.time_base is None:
-        return float(number / (stream.average_rate or DEFAULT_RATE))
-    return float((picture.pts - start) * picture.time_base)
+class _PictureDecoder:
+    """Decodes the packets of a stream to pictures with their numbers and times.
 
+    In a worker process, of which there is one per core, it has one thread.
+    """
 
-def _start_decoder(stream: av.VideoStream) -> av.VideoCodecContext:
-    """The decoder of a stream. In a worker process, of which there is one per core, it has one thread."""
-    stream.thread_type = "AUTO"
-    decoder = stream.codec_context
-    if multiprocessing.parent_process():
-        decoder.thread_count = 1
-    return decoder
+    def __init__(self, stream: av.VideoStream, info: VideoInfo) -> None:
+        stream.thread_type = "AUTO"
+        self.context = stream.codec_context
+        self.context.options = {"max_pixels": str(info.max_pixels)}  # for each picture, whatever the header says
+        if multiprocessing.parent_process():
+            self.context.thread_count = 1
+        self._stream, self._info = stream, info
+        # The ratio of the container wins, and that of the codec may change with every picture.
+        self._container_aspect = None
+        if stream.sample_aspect_ratio != self.context.sample_aspect_ratio:
+            self._container_aspect = stream.sample_aspect_ratio
+        self._count = 0
+
+    def packets(self, container: av.container.InputContainer) -> "Iterator[av.Packet[av.VideoStream]]":
+        """The packets that `probe` saw; each carries the number of its frame in place of a timestamp."""
+        order = self._info.decode_order
+        packets = (packet for packet in container.demux(self._stream) if packet.size)
+        for i, packet in enumerate(_until_damage(packets)):
+            if order:
+                if i >= len(order):
+                    return
+                packet.pts, packet.dts = order[i], i
+            yield packet
+
+    def decode(self, packet: "av.Packet[av.VideoStream] | None", wanted: set[int] | None = None) -> list[Picture]:
+        """The pictures that the decoder gives for `packet` (None: the end of the stream), but none that are hidden.
+
+        Where the order is not known, pictures are numbered as they come. Damaged ones are left out of those `wanted`.
+        """
+        pictures = []
+        for decoded in _decode(self._stream, packet):
+            number = self._count
+            if self._info.decode_order:
+                number = HIDDEN if decoded.pts is None else decoded.pts
+            self._count += 1
+            if number == HIDDEN or (wanted is not None and (number not in wanted or decoded.is_corrupt)):
+                continue
+            pictures.append(Picture(number, self._time(number), decoded, self._pixel_aspect()))
+        return pictures
+
+    def _time(self, number: int) -> float:
+        """Seconds of a frame; the decoder may give more frames than there are packets."""
+        times = self._info.times
+        if number < len(times):
+            return times[number]
+        return times[-1] + (number - len(times) + 1) / float(self._info.rate)
+
+    def _pixel_aspect(self) -> Fraction:
+        return self._container_aspect or self.context.sample_aspect_ratio or Fraction(1)
 
 
 def _decode(stream: av.VideoStream, packet: "av.Packet[av.VideoStream] | None") -> list[av.VideoFrame]:
