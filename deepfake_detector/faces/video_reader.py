@@ -15,6 +15,7 @@ from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_ord
 
 MAX_SIDE = 16_384  # pixels; larger pictures are refused before decoding, since any upload could fill the memory
 MAX_PIXELS = 8192 * 4352  # of one picture: 8K and its spherical kind
+ALIGNMENT = 64 * MAX_SIDE  # pixels by which the memory of a picture may exceed the picture
 DEFAULT_RATE = 25  # frames per second of a video that states none
 # What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
@@ -280,7 +281,7 @@ class _PictureDecoder:
     def __init__(self, stream: av.VideoStream, info: VideoInfo) -> None:
         stream.thread_type = "AUTO"
         self.context = stream.codec_context
-        self.context.options = {"max_pixels": str(info.max_pixels)}  # for each picture, whatever the header says
+        self.context.options = {"max_pixels": str(info.max_pixels + ALIGNMENT)}  # for each picture, not just the first
         if multiprocessing.parent_process():
             self.context.thread_count = 1
         self._stream, self._info = stream, info
@@ -302,9 +303,10 @@ class _PictureDecoder:
             yield packet
 
     def decode(self, packet: "av.Packet[av.VideoStream] | None", wanted: set[int] | None = None) -> list[Picture]:
-        """The pictures that the decoder gives for `packet` (None: the end of the stream), but none that are hidden.
+        """The pictures that the decoder gives for `packet` (None: the end of the stream).
 
-        Where the order is not known, pictures are numbered as they come. Damaged ones are left out of those `wanted`.
+        Those that are hidden or too large are left out, and of those `wanted` also damaged ones. Where the order is not
+        known, pictures are numbered as they come.
         """
         pictures = []
         for decoded in _decode(self._stream, packet):
@@ -312,7 +314,9 @@ class _PictureDecoder:
             if self._info.decode_order:
                 number = HIDDEN if decoded.pts is None else decoded.pts
             self._count += 1
-            if number == HIDDEN or (wanted is not None and (number not in wanted or decoded.is_corrupt)):
+            if number == HIDDEN or decoded.width * decoded.height > self._info.max_pixels:
+                continue
+            if wanted is not None and (number not in wanted or decoded.is_corrupt):
                 continue
             pictures.append(Picture(number, self._time(number), decoded, self._pixel_aspect()))
         return pictures
