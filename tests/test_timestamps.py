@@ -90,6 +90,11 @@ def test_frames_without_timestamps_follow_each_other_at_the_nominal_rate(tmp_pat
     assert info.times == pytest.approx([i * STEP for i in range(60)])
 
 
+def test_avi_whose_pictures_are_reordered_is_read_in_order(tmp_path):
+    info = assert_reads_everything(write(tmp_path / "a.avi", counter(), options={"bf": "3"}), list(range(60)))
+    assert info.times == pytest.approx([i * STEP for i in range(60)])
+
+
 def test_clock_starts_with_the_sound_where_it_comes_first(tmp_path):
     path = write(tmp_path / "a.mp4", counter())
 

@@ -155,12 +155,15 @@ def probe(path: Path | str, max_pixels: int = MAX_PIXELS) -> VideoInfo:
 def _list_packets(
     container: av.container.InputContainer, stream: av.VideoStream, path: Path | str
 ) -> list[PacketStamps]:
+    # AVI numbers pictures as they are decoded, and what PyAV gives for their display is a guess.
+    guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
     packets = []
     try:
         for packet in container.demux(stream):
             if packet.size:
                 hidden = packet.is_discard or _is_invisible(packet)
-                packets.append(PacketStamps(packet.pts, packet.dts, packet.is_keyframe, hidden))
+                pts = None if guessed else packet.pts
+                packets.append(PacketStamps(pts, packet.dts, packet.is_keyframe, hidden))
     except DEMUX_ERRORS as error:
         if not packets:
             raise VideoError(f"{path} is damaged from its start: {error}") from error
