@@ -245,8 +245,9 @@ class LateStreamContainer:
 
     def __init__(self, path):
         self._container = av.open(str(path))
-        self.streams = self._container.streams
-        self.start_time = 0
+
+    def __getattr__(self, name):
+        return getattr(self._container, name)
 
     def __enter__(self):
         return self
