@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from test_odd_videos import counter, numbers_in, write
 
+from deepfake_detector.faces import video_reader
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import Geometry, extract_faces
 from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
-from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
 
 GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)
 STEP = 0.04  # seconds
@@ -161,3 +162,10 @@ def test_file_that_was_cut_off_says_how_many_frames_it_lacks(tmp_path, real_clip
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     video = extract_faces(whole, GEOMETRY, CenterFace(0.5), 1)
     assert video.status == "partial" and "of the 40 frames that its header states" in video.reason
+
+
+def test_video_with_too_many_frames_is_refused_before_they_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(video_reader, "MAX_FRAMES", 50)
+    for name in ("a.mp4", "a.ts"):
+        with pytest.raises(VideoError, match="more than 50 frames; cut it into parts"):
+            probe(write(tmp_path / name, counter()))

@@ -12,7 +12,7 @@ RESTART = 0.5  # seconds by which decoding times run backwards where a clock res
 LONGEST_LEAD = 10.0  # seconds; a stream said to start even earlier than the pictures has another clock
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PacketStamps:
     """Of one packet: `pts` and `dts` in units of the stream's time base, and its flags."""
 

@@ -15,6 +15,7 @@ from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_ord
 
 MAX_SIDE = 16_384  # pixels; larger pictures are refused before decoding, since any upload could fill the memory
 MAX_PIXELS = 8192 * 4352  # of one picture: 8K and its spherical kind
+MAX_FRAMES = 2_000_000  # of one video: 22 hours at 25 frames a second
 ALIGNMENT = 64 * MAX_SIDE  # pixels by which the memory of a picture may exceed the picture
 DEFAULT_RATE = 25  # frames per second of a video that states none
 # What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
@@ -125,8 +126,8 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
 def probe(path: Path | str, max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """Read the times of all frames from the packets, without decoding. They are exact even where the header is wrong.
 
-    Raises VideoError as `open_video` does, if the stream holds no picture, and if its pictures have more than
-    `max_pixels` pixels.
+    Raises VideoError as `open_video` does, if the stream holds no picture or more than MAX_FRAMES of them, and if they
+    have more than `max_pixels` pixels.
     """
     with open_video(path) as container:
         stream = picture_stream(container)
@@ -164,6 +165,8 @@ def _list_packets(
                 hidden = packet.is_discard or _is_invisible(packet)
                 pts = None if guessed else packet.pts
                 packets.append(PacketStamps(pts, packet.dts, packet.is_keyframe, hidden))
+            if max(len(packets), stream.frames) > MAX_FRAMES:
+                raise VideoError(f"{path} has more than {MAX_FRAMES:,} frames; cut it into parts")
     except DEMUX_ERRORS as error:
         if not packets:
             raise VideoError(f"{path} is damaged from its start: {error}") from error
