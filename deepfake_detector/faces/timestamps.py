@@ -51,12 +51,13 @@ def display_order(
     shown = [packet for packet, is_hidden in zip(packets, hidden, strict=True) if not is_hidden]
     pts, dts = [packet.pts for packet in shown], [packet.dts for packet in shown]
     stamps = pts if None not in pts else dts
-    seconds = np.array([float(stamp * time_base) for stamp in stamps if stamp is not None])
+    seconds = np.array([stamp for stamp in stamps if stamp is not None], np.int64) * float(time_base)
     if len(seconds) < len(shown):
         first = float(next((stamp for stamp in pts + dts if stamp is not None), 0) * time_base)
         zero = _zero(first, start)
         return DisplayOrder(tuple((first - zero + step * np.arange(len(shown))).tolist()), (), (-zero,))
-    parts = _clock_parts(packets, time_base)[~hidden]
+    least_restart = RESTART / float(time_base)
+    parts = _clock_parts(packets, least_restart)[~hidden]
     offsets = [-_zero(float(seconds[parts == parts[0]].min()), start)]
     for part in range(1, parts.max() + 1):
         end = (seconds + np.take(offsets, parts.clip(0, part - 1)))[parts < part].max() + step
@@ -64,7 +65,7 @@ def display_order(
     order = np.lexsort((seconds, parts))
     times = _spread_evenly((seconds + np.take(offsets, parts))[order], step)
     numbers: tuple[int, ...] = ()
-    if stamps is pts and len(set(zip(parts, pts, strict=True))) == len(pts) and _rises_in_parts(packets, time_base):
+    if stamps is pts and len(set(zip(parts, pts, strict=True))) == len(pts) and _rises_in_parts(packets, least_restart):
         number = np.full(len(packets), HIDDEN)
         number[np.flatnonzero(~hidden)[order]] = np.arange(len(shown))
         numbers = tuple(number.tolist())
@@ -94,20 +95,19 @@ def _zero(first: float, start: Fraction | None) -> float:
     return float(start) if start is not None and first - LONGEST_LEAD <= start <= first else first
 
 
-def _clock_parts(packets: Sequence[PacketStamps], time_base: Fraction) -> np.ndarray:
-    """For each packet how often the clock restarted before it: int (packets,)."""
+def _clock_parts(packets: Sequence[PacketStamps], least_restart: float) -> np.ndarray:
+    """For each packet how often decoding times ran back by more than `least_restart` before it: int (packets,)."""
     restarts, latest = [], None
     for packet in packets:
-        runs_back = latest is not None and packet.dts is not None and (latest - packet.dts) * time_base > RESTART
-        restarts.append(runs_back)
+        restarts.append(latest is not None and packet.dts is not None and latest - packet.dts > least_restart)
         latest = latest if packet.dts is None else packet.dts
     return np.cumsum(restarts)
 
 
-def _rises_in_parts(packets: Sequence[PacketStamps], time_base: Fraction) -> bool:
+def _rises_in_parts(packets: Sequence[PacketStamps], least_restart: float) -> bool:
     """Whether decoding times never run backwards but where the clock restarts."""
     known = [packet.dts for packet in packets if packet.dts is not None]
-    return not any(0 < (a - b) * time_base <= RESTART for a, b in pairwise(known))
+    return not any(0 < a - b <= least_restart for a, b in pairwise(known))
 
 
 def _spread_evenly(times: np.ndarray, step: float) -> np.ndarray:
