@@ -82,7 +82,7 @@ def _read_list(path: Path) -> list[str]:
 
 def _find_in_folder(folder: Path, output: Path | None) -> tuple[list[str], Counter[str]]:
     """As `find_videos`, for one folder. `output` is searched if it is the folder itself."""
-    skip = output.resolve() if output and output.resolve() != folder.resolve() else None
+    skip = output if output and output.resolve() != folder.resolve() else None
     files, unreadable = files_below(folder, skip)
     videos, others = split_by_suffix([str(path) for path in files])
     return videos + unreadable, others
@@ -91,20 +91,38 @@ def _find_in_folder(folder: Path, output: Path | None) -> tuple[list[str], Count
 def files_below(folder: Path, skip: Path | None = None) -> tuple[list[Path], list[str]]:
     """All files below `folder`, sorted, and the folders that cannot be searched. Links to folders are followed.
 
-    Each folder is searched once, `skip` (a resolved path) never.
+    Each folder is searched once, and `skip` never.
     """
     files: list[Path] = []
     unreadable: list[str] = []
-    visited = {str(skip)}
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=lambda e: unreadable.append(e.filename)):
-        real = os.path.realpath(parent)
-        if real in visited:  # by a link, perhaps one that leads back
-            folders.clear()
+    visited = {_identity(skip)} if skip and file_mode(str(skip)) else set()
+    open_folders = [str(folder)]  # `os.walk` fails on deep trees: it is recursive in Python 3.11
+    while open_folders:
+        parent = open_folders.pop()
+        try:
+            if _identity(parent) in visited:  # by a link, perhaps one that leads back
+                continue
+            visited.add(_identity(parent))
+            entries = sorted(os.scandir(parent), key=lambda entry: entry.name, reverse=True)
+        except OSError:
+            unreadable.append(parent)
             continue
-        visited.add(real)
-        folders.sort()
-        files += [Path(parent, name) for name in names]
+        open_folders += [entry.path for entry in entries if _is_folder(entry)]
+        files += [Path(entry.path) for entry in entries if not _is_folder(entry)]
     return sorted(files), sorted(unreadable)
+
+
+def _identity(folder: Path | str) -> tuple[int, int]:
+    """What is the same for all paths of one folder."""
+    status = Path(folder).stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def split_by_suffix(files: list[str]) -> tuple[list[str], Counter[str]]:

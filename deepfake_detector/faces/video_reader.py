@@ -1,6 +1,7 @@
 """Reading video with PyAV: what a file holds, and any of its frames."""
 
 import multiprocessing
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -22,15 +23,9 @@ DEFAULT_TIME_BASE = Fraction(1, 90_000)
 # What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
 FILE_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-# What FFmpeg opens as a video although it is none. A playlist would show files that it names instead of itself.
-PLAYLIST = "a playlist; give the video files that it names"
-NO_VIDEO_FORMATS = {
-    "concat": PLAYLIST,
-    "dash": PLAYLIST,
-    "hls": PLAYLIST,
-    "imf": PLAYLIST,
-    "tty": "a text, not a video",
-}
+PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat")
+PLAYLIST = "a playlist; give the video files that it names"  # shown would be other files than the one that was given
+NO_VIDEO_FORMATS = {"dash": PLAYLIST, "imf": PLAYLIST, "tty": "a text, not a video"}  # FFmpeg opens them as videos
 
 
 class VideoError(Exception):
@@ -100,7 +95,10 @@ def open_video(path: Path | str) -> av.container.InputContainer:
     """
     check_file(path)
     try:
-        options = {"protocol_whitelist": "file"}  # a playlist must not fetch anything
+        with Path(path).open("rb") as file:
+            if file.read(8).startswith(PLAYLIST_STARTS):
+                raise VideoError(f"{path} is {PLAYLIST}")
+        options = {"protocol_whitelist": "file", "pattern_type": "none"}  # nothing but this file
         container = av.open(ffmpeg_name(path), options=options, metadata_errors="replace")
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise VideoError(f"{path} is no video, or it is damaged or incomplete") from error
@@ -123,6 +121,8 @@ def check_file(path: Path | str) -> None:
         raise VideoError(f"{path} {problem}") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise VideoError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise VideoError(f"{path} is a folder that cannot be searched: permission denied")
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{path} is {FILE_KINDS.get(stat.S_IFMT(status.st_mode), 'a device')}, not a file")
     if not status.st_size:
@@ -139,7 +139,9 @@ def _check_content(container: av.container.InputContainer, path: Path | str) -> 
         raise VideoError(f"{path}: there is no video in it{found}")
     if not any(stream.codec_context for stream in videos):
         codec = _codec_name(container, videos[0])
-        raise VideoError(f"{path}: its video codec{codec and f' {codec!r}'} is not known; convert it, such as to H.264")
+        raise VideoError(
+            f"{path}: its video codec{codec and f' {codec!r}'} is not known; convert it to H.264, for example"
+        )
     stream = picture_stream(container)
     if max(stream.width, stream.height) > MAX_SIDE:
         raise VideoError(f"{path} is {stream.width}x{stream.height}; at most {MAX_SIDE} pixels a side are decoded")
