@@ -76,8 +76,9 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
             memory=settings.memory,
         )
         named = [(video_id, record) for (video_id, *_), record in zip(videos, records, strict=True)]
-        report = pd.DataFrame([{"video_id": video_id, **record["report"]} for video_id, record in named])
-        report["reason"] = report["reason"].map(printable)  # names of files may have bytes that are not UTF-8
+        rows = [{"video_id": video_id, **record["report"]} for video_id, record in named]
+        # A reason may name a file in bytes that are not UTF-8.
+        report = pd.DataFrame([{**row, "reason": printable(row["reason"])} for row in rows])
         write_index(index_path, [[video_id, *row] for video_id, record in named for row in record["index"]], geometry)
         report.to_csv(report_path, index=False, lineterminator="\n")
     return report

@@ -154,8 +154,8 @@ def _find_at_url(url: str) -> tuple[list[str], Counter[str]]:
         if Path(path).suffix.lower() in VIDEO_SUFFIXES or not system.isdir(path):
             return [url], Counter()
         files = sorted(system.find(path))
-    except (OSError, ValueError, ImportError):
-        return [url], Counter()  # reading it will fail with a message about the cause
+    except Exception:  # each file system raises its own kinds; reading it will fail with a message about the cause
+        return [url], Counter()
     videos, others = split_by_suffix(files)
     return [system.unstrip_protocol(file) for file in videos], others
 
