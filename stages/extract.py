@@ -21,7 +21,7 @@ from deepfake_detector.faces.batch_extraction import STATUSES, ArchiveFolderErro
 from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.detectors import FaceDetectorError, weights_hash
 from deepfake_detector.faces.extraction import Geometry, write_index
-from deepfake_detector.faces.sources import describe_others, find_videos, name_videos, printable
+from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
 from deepfake_detector.files import atomic_path
 from stages.params import Data, Extract, Params, fail, parse
 
@@ -97,8 +97,9 @@ def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, 
         ]
         return list(zip(labels["video_id"], labels["path"], originals, strict=True))
     videos, others = find_videos([data.videos])
-    if not videos or not Path(data.videos).exists():
-        fail(f"data.videos = {data.videos} holds no video")
+    if not videos or not file_mode(data.videos):
+        rest = f"; files there that are no videos by their suffix: {describe_others(others)}" if others else ""
+        fail(f"data.videos = {data.videos} holds no video{rest}")
     print(f"{len(videos)} videos in {data.videos}; no videos by their suffix: {describe_others(others)}")
     return [(video_id, path, "") for video_id, path in zip(name_videos(videos), videos, strict=True)]
 
