@@ -278,6 +278,20 @@ def test_unknown_codec_is_named(tmp_path, name, codec, old, new, words):
     assert av.logging.get_level() == level
 
 
+def test_video_stream_that_can_be_decoded_is_used_beside_one_that_cannot(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as out:
+        streams = [out.add_stream("libx264", rate=25) for _ in range(2)]
+        for stream, size in zip(streams, (320, 160), strict=True):
+            stream.width = stream.height = size
+            stream.pix_fmt = "yuv420p"
+        for stream in streams:
+            frame = av.VideoFrame.from_ndarray(np.zeros((stream.height, stream.width, 3), np.uint8), format="bgr24")
+            out.mux([*stream.encode(frame), *stream.encode(None)])
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_XYZ/MPEG4/AVC", 1))
+    assert probe(path).width == 160
+
+
 @pytest.fixture
 def jpeg():
     return cv2.imencode(".jpg", np.full((64, 64, 3), 255, np.uint8))[1].tobytes()
