@@ -37,13 +37,14 @@ from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.faces.sources import find_videos
 from deepfake_detector.faces.tracking import box_distance
 from deepfake_detector.faces.video_reader import Frame, probe, read_frames
+from deepfake_detector.files import ffmpeg_name
 
 FRAMES, SIZE, MARGIN, THRESHOLD = 16, 96, 0.3, 0.5  # as in params.yaml
 
 
 def decode_all(path: Path) -> None:
     """Decode every frame in order on one thread; convert none."""
-    with av.open(str(path)) as container:
+    with av.open(ffmpeg_name(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         for _ in container.decode(stream):
@@ -102,7 +103,7 @@ def repeat_clip(clip: Path, target: Path, duration: float) -> None:
     with av.open(str(target), "w") as out:
         end, stream = Fraction(0), None  # seconds that are written
         while end < duration:
-            with av.open(str(clip)) as source:
+            with av.open(ffmpeg_name(clip)) as source:
                 origin = source.streams.video[0]
                 stream = stream or out.add_stream_from_template(origin)
                 shift = None

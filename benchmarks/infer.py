@@ -32,6 +32,7 @@ from deepfake_detector.faces.detectors.onnx_session import open_session
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.video_reader import probe, read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
+from deepfake_detector.files import ffmpeg_name
 from deepfake_detector.inference.backends import Backend, OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx, largest_difference, quantize_onnx
 from deepfake_detector.inference.predict import predict_video
@@ -83,7 +84,7 @@ def make_clip(folder: Path) -> Path:
 
 
 def decode(path: Path, last: int) -> None:
-    with av.open(str(path)) as container:
+    with av.open(ffmpeg_name(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         for i, _ in enumerate(container.decode(video=0)):
             if i == last:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+MAX_FILE_NAME = 255  # bytes of a file name in the usual file systems
+PART_NAME_BYTES = 200  # of a file's name in that of its temporary file, which leaves space for a process number
+
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -16,7 +19,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name[:200]}.{os.getpid()}.part")
+    start = os.fsencode(path.name)[:PART_NAME_BYTES].decode(errors="ignore")
+    part = path.with_name(f"{start}.{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
@@ -28,3 +32,8 @@ def file_sha256(path: Path | str) -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def ffmpeg_name(path: Path | str) -> str:
+    """The name under which FFmpeg opens a file: an absolute path, since a relative one with a colon may be a URL."""
+    return str(Path(path).absolute())

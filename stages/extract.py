@@ -21,7 +21,7 @@ from deepfake_detector.faces.batch_extraction import STATUSES, ArchiveFolderErro
 from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.detectors import FaceDetectorError, weights_hash
 from deepfake_detector.faces.extraction import Geometry, write_index
-from deepfake_detector.faces.sources import find_videos, name_videos
+from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
 from deepfake_detector.files import atomic_path
 from stages.params import Data, Extract, Params, fail, parse
 
@@ -76,7 +76,9 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
             memory=settings.memory,
         )
         named = [(video_id, record) for (video_id, *_), record in zip(videos, records, strict=True)]
-        report = pd.DataFrame([{"video_id": video_id, **record["report"]} for video_id, record in named])
+        rows = [{"video_id": video_id, **record["report"]} for video_id, record in named]
+        # A reason may name a file in bytes that are not UTF-8.
+        report = pd.DataFrame([{**row, "reason": printable(row["reason"])} for row in rows])
         write_index(index_path, [[video_id, *row] for video_id, record in named for row in record["index"]], geometry)
         report.to_csv(report_path, index=False, lineterminator="\n")
     return report
@@ -95,9 +97,10 @@ def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, 
         ]
         return list(zip(labels["video_id"], labels["path"], originals, strict=True))
     videos, others = find_videos([data.videos])
-    if not videos or not Path(data.videos).exists():
-        fail(f"data.videos = {data.videos} holds no video")
-    print(f"{len(videos)} videos in {data.videos}; {others} other files left out")
+    if not videos or not file_mode(data.videos):
+        rest = f"; files there that are no videos by their suffix: {describe_others(others)}" if others else ""
+        fail(f"data.videos = {data.videos} holds no video{rest}")
+    print(f"{len(videos)} videos in {data.videos}; no videos by their suffix: {describe_others(others)}")
     return [(video_id, path, "") for video_id, path in zip(name_videos(videos), videos, strict=True)]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from deepfake_detector.faces.sources import find_videos, name_videos
+from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos
 from deepfake_detector.inference.batch_prediction import (
     TABLE_COLUMNS,
     Row,
@@ -60,20 +60,20 @@ def main() -> None:
     summary = ", ".join(f"{count} {verdict_text(verdict)}" for verdict, count in sorted(counts.items()))
     print(f"{summary}; see {output}")
     if others:
-        print(f"{others} files in folders do not have the suffix of a video and were left out.")
+        print(f"Files in folders that are no videos by their suffix: {describe_others(others)}")
     print(CAUTION)
     sys.exit(params.error_status if counts["error"] else 0)
 
 
-def choose_videos(params: Infer, output: Path) -> tuple[list[str], int]:
-    """The videos that infer.videos names, and how many other files are in its folders."""
+def choose_videos(params: Infer, output: Path) -> tuple[list[str], Counter[str]]:
+    """The videos that infer.videos names, and how many other files are in its folders, by suffix."""
     sources = [params.videos] if isinstance(params.videos, str) else list(params.videos)
     videos, others = find_videos(sources, output)
     if not videos:
-        rest = f"; {others} files there do not have the suffix of a video" if others else ""
+        rest = f"; files there that are no videos by their suffix: {describe_others(others)}" if others else ""
         fail(f"no video in {', '.join(sources)}{rest}")
     for video in videos:
-        if Path(video).exists() and Path(video).resolve().parent == output.resolve():
+        if file_mode(video) and Path(video).resolve().parent == output.resolve():
             fail(
                 f"infer.output = {params.output!r} holds {video}, which results might overwrite; choose another folder"
             )

@@ -263,6 +263,20 @@ def test_adapters_take_every_kind_of_video(tree):
     assert set(labels_of("folder", root)["method"]) == {"", *(suffix[1:] for suffix in VIDEO_SUFFIXES)}
 
 
+def test_adapters_count_files_that_are_no_videos_by_suffix(tree, capsys):
+    root = tree("real/a.mp4", "fake/b.DAV", "fake/c.JPG", "fake/d.jpg", "readme")
+    assert len(labels_of("folder", root)) == 2
+    assert "no videos by their suffix: 3 (2 .jpg, 1 without suffix)" in capsys.readouterr().out
+
+
+def test_csv_that_names_a_file_beyond_the_limits_of_names_lists_it_as_missing(tree, capsys):
+    root = tree("a.mp4")
+    (root / "mine.csv").write_text(f"video_id,filepath,label\na,a.mp4,real\nb,{'b' * 300}.mp4,fake\n")
+    assert len(labels_of("csv", root, "--table", root / "mine.csv")) == 2
+    assert "listed but missing: 1" in capsys.readouterr().out
+    assert "there is no such file" in error_of(capsys, "check", root, "--table", root / "mine.csv")
+
+
 def test_csv_with_other_column_names_keeps_further_columns(tree, capsys):
     root = tree("clips/a.mp4", "clips/b.mp4", "clips/extra.mp4")
     (root / "mine.csv").write_text(

@@ -132,7 +132,7 @@ def test_folder_is_extracted_without_labels(corpus, monkeypatch, capsys):
     run(monkeypatch, "--data.labels", "none")
     report = pd.read_csv(corpus / "extract_report.csv")
     assert set(report["video_id"]) == {path.stem for path in (corpus / "videos").glob("*.mp4")}
-    assert "1 other files left out" in capsys.readouterr().out
+    assert "no videos by their suffix: 1 (1 .txt)" in capsys.readouterr().out
 
 
 def test_timeout_of_one_video_is_reported_and_leaves_the_others_alone(corpus, monkeypatch):

@@ -100,7 +100,7 @@ def test_a_hundred_mixed_files_get_one_row_each_and_the_same_after_a_kill(
 ):
     folder, good = mixed
     assert run(monkeypatch, folder, "--checkpoint", exported, "--output", "out", *WITHOUT_PICTURES) == 3
-    assert "1 files in folders do not have the suffix of a video" in capsys.readouterr().out
+    assert "no videos by their suffix: 1 (1 .txt)" in capsys.readouterr().out
     table = rows(in_project / "out/predictions.csv")
     assert len(table) == 100 == len({row["video_id"].casefold() for row in table})
     by_kind = {}
@@ -191,7 +191,7 @@ def test_lists_globs_urls_and_what_is_missing(in_project, monkeypatch, exported,
 def test_a_list_may_name_files_in_any_bytes(tmp_path):
     name = b"caf\xe9.mp4"
     (tmp_path / "list.txt").write_bytes(b"# videos \xff\n \n" + name + b"\n#1.mp4\n")
-    assert find_videos([str(tmp_path / "list.txt")]) == ([os.fsdecode(name), "#1.mp4"], 0)
+    assert find_videos([str(tmp_path / "list.txt")]) == ([os.fsdecode(name), "#1.mp4"], {})
 
 
 def test_pictures_and_tables_are_the_same_whatever_the_number_of_processes(

@@ -155,7 +155,7 @@ def test_each_file_that_is_no_video_gets_a_plain_answer(browser, address, projec
     expect(working(page)).to_have_count(0, timeout=TIMEOUT)
     assert page.get_by_role("heading", level=3).count() == 3
     text = page.locator("body").inner_text()
-    assert "letter *to* [me].mp4 cannot be opened as a video: Invalid data" in text
+    assert "letter *to* [me].mp4 is no video, or it is damaged or incomplete" in text
     assert text.count("This file got no verdict.") == 2
     assert str(project) not in text and "Traceback" not in text
     page.close()

@@ -19,6 +19,7 @@ import pandas as pd
 from deepfake_detector.corpora.adapters import ADAPTERS
 from deepfake_detector.corpora.adapters.listing import SHOWN, CorpusError, Listing
 from deepfake_detector.corpora.labels import LabelsError, read_labels
+from deepfake_detector.faces.sources import describe_others
 from deepfake_detector.files import atomic_path
 
 
@@ -115,6 +116,7 @@ def print_remaining(listing: Listing, output: Path) -> None:
             path.write_text("\n".join(names) + "\n", encoding="utf-8")
             more = f", ...; all in {path}"
         print(f"{title}: {len(names)}" + (": " + ", ".join(names[:SHOWN]) if names else "") + more)
+    print(f"no videos by their suffix: {describe_others(listing.others)}")
     for note in listing.notes:
         print(f"note: {note}")
 

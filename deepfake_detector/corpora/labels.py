@@ -11,6 +11,7 @@ import pandas as pd
 
 from deepfake_detector.corpora import PARTITIONS
 from deepfake_detector.faces.extraction import INDEX_COLUMNS
+from deepfake_detector.faces.sources import is_file
 
 REQUIRED = ("video_id", "filepath", "label")
 LABELS = {"real": 0, "0": 0, "fake": 1, "1": 1}
@@ -155,7 +156,7 @@ def _path_problems(table: pd.DataFrame, videos: Path, unreadable: pd.Series) -> 
     for row in _rows(filepath.str.contains("..", regex=False)):
         text = filepath[row].replace("\\", "/")
         relative = not Path(text).is_absolute() and ".." in text.split("/") and path[row] != filepath[row]
-        if relative and not Path(path[row]).resolve().is_relative_to(root):
+        if relative and "\0" not in text and not Path(path[row]).resolve().is_relative_to(root):
             problems.append((row, f"filepath {filepath[row]!r} leaves the folder {videos}"))
     return problems
 
@@ -172,7 +173,7 @@ def _label_problems(table: pd.DataFrame) -> Problems:
 
 
 def _missing_files(table: pd.DataFrame) -> Problems:
-    missing = table["path"].map(lambda path: bool(path) and "://" not in path and not Path(path).is_file())
+    missing = table["path"].map(lambda path: bool(path) and "://" not in path and not is_file(path))
     return [(row, f"filepath {table['filepath'][row]!r}: there is no such file") for row in _rows(missing)]
 
 

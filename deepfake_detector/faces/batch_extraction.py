@@ -14,6 +14,7 @@ from typing import Any
 from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Geometry, Record, extract_video, failed_record
+from deepfake_detector.files import MAX_FILE_NAME
 from deepfake_detector.parallel_map import parallel_map
 
 STATUSES = ("ok", "partial", "no_face", "unreadable", "timeout", "crashed")
@@ -60,7 +61,7 @@ def extract_videos(
     """
     keys = cache.keys([(path, original) for _, path, original in videos])
     archives = [folder / f"{video_id}.zip" for video_id, *_ in videos]
-    records = [cache.get(key, archive) for key, archive in zip(keys, archives, strict=True)]
+    records = [refused(archive) or cache.get(key, archive) for key, archive in zip(keys, archives, strict=True)]
     missing = [i for i, record in enumerate(records) if record is None]
     first: dict[str | int, int] = {}  # of the videos with the same content, only the first is processed
     original = {i: first.setdefault(keys[i] or i, i) for i in missing}
@@ -81,6 +82,15 @@ def extract_videos(
         if original[i] != i and archives[original[i]].exists():
             shutil.copyfile(archives[original[i]], archives[i])
     return [record for record in records if record is not None]
+
+
+def refused(archive: Path) -> Record | None:
+    """The record of a video whose `archive` cannot have its name, since that is too long; None for others."""
+    too_long = len(os.fsencode(archive.name)) - MAX_FILE_NAME
+    if too_long <= 0:
+        return None
+    limit = MAX_FILE_NAME - len(os.fsencode(archive.suffix))
+    return failed_record("unreadable", f"its video_id has {limit + too_long} bytes and names a file: at most {limit}")
 
 
 def record_of(outcome: Any, timeout: float, memory: float) -> Record:

@@ -32,6 +32,7 @@ INDEX_COLUMNS = (
     + ["sharpness", "member", "original"]
 )
 COUNTS = ("frames_wanted", "frames_read", "faces", "faces_dropped", "faces_too_small", "people")
+SINGLE_PICTURE = "it is a single picture, not a video"
 GEOMETRY_KEY = b"geometry"  # of the Parquet metadata of a face index
 Record = dict[
     str, Any
@@ -97,7 +98,7 @@ class VideoFaces:
 
     Attributes:
         status: ok, partial (some frames do not decode), no_face or unreadable.
-        reason: what is wrong, in words; empty if nothing is.
+        reason: what is wrong, in words, or that it is a single picture; empty if nothing is.
         frames_wanted: number of frames to sample.
         frames_read: number of them that were decoded.
         faces_dropped: number of detections without support in another frame, or of people beyond the limit.
@@ -164,13 +165,14 @@ def extract_faces(
     faces, too_small = _faces_of(kept, frames), _faces_of(small, frames)
     dropped = unsupported + sum(len(track.detections) for track in tracks[len(kept) :])
     missing = _describe_missing_frames(info, len(frames), len(wanted))
+    picture = SINGLE_PICTURE if info.frames == 1 and not missing else ""
     if faces:
         status = "partial" if missing else "ok"
-        return VideoFaces(status, missing, len(wanted), len(frames), dropped, faces, too_small)
+        return VideoFaces(status, missing or picture, len(wanted), len(frames), dropped, faces, too_small)
     reason = "no face in more than one frame" if unsupported else "no face in any frame"
     if too_small:
         reason = f"all faces are too small: less than {geometry.min_eye_distance:g} pixels between the eyes"
-    reason = f"{reason}; {missing}" if missing else reason
+    reason = "; ".join(filter(None, [reason, missing, picture]))
     return VideoFaces("no_face", reason, len(wanted), len(frames), dropped, [], too_small)
 
 
@@ -287,7 +289,7 @@ def extract_video(task: tuple[str, str, str], geometry: Geometry, max_people: in
             video = extract_faces(path, geometry, detector, max_people)
             originals = _originals_of(video.faces, path, original, geometry)
     except VideoError as error:
-        return failed_record("unreadable", str(error))
+        return failed_record("unreadable", str(error).replace(source, Path(source).name))  # no path of this machine
     if video.faces:
         crops = [(face.member, face.data) for face in video.faces]
         crops += [(original_member(member), data) for member, data in originals.items()]

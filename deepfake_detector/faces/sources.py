@@ -3,23 +3,30 @@
 import glob
 import os
 import shutil
+import stat
 import tempfile
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deepfake_detector.faces.video_reader import VideoError
+from deepfake_detector.faces.video_reader import VideoError, check_file
 
+# Kinds that FFmpeg opens and that phones, cameras, recorders, editors or the web write.
 VIDEO_SUFFIXES = {
-    ".3g2", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
-    ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+    ".264", ".265", ".3g2", ".3gp", ".3gp2", ".3gpp", ".amv", ".asf", ".avi", ".dav", ".divx", ".dv", ".dvr-ms", ".evo",
+    ".f4v", ".flv", ".gif", ".gxf", ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2p", ".m2t", ".m2ts",
+    ".m2v", ".m4v", ".mj2", ".mjpeg", ".mjpg", ".mk3d", ".mkv", ".mod", ".mov", ".mp4", ".mp4v", ".mpe", ".mpeg",
+    ".mpeg4", ".mpg", ".mpv", ".mqv", ".mts", ".mxf", ".nsv", ".nut", ".obu", ".ogm", ".ogv", ".ogx", ".qt", ".rm",
+    ".rmvb", ".tod", ".trp", ".ts", ".vob", ".vro", ".webm", ".wmv", ".wtv", ".xvid", ".y4m",
 }  # fmt: skip
 MAX_NAME_BYTES = 180  # of a video_id; file systems allow 255, which leaves space for suffixes
+SHOWN_SUFFIXES = 10  # kinds of files that a summary names
 RESERVED_NAMES = {"predictions"}  # names of tables that stand beside the results of the videos
 
 
-def find_videos(inputs: list[str], output: Path | None = None) -> tuple[list[str], int]:
+def find_videos(inputs: list[str], output: Path | None = None) -> tuple[list[str], Counter[str]]:
     """List the videos that `inputs` stand for.
 
     An input is one of these, or an fsspec URL of one of them, except of a list:
@@ -31,25 +38,40 @@ def find_videos(inputs: list[str], output: Path | None = None) -> tuple[list[str
 
     Returns:
         Paths and URLs in the order of `inputs`, each once, and the number of files in folders that were left out
-        because of their suffix. An input that does not exist is returned as it is; reading it fails with a message.
+        because of their suffix, by suffix. An input that does not exist or cannot be searched is returned as it is;
+        reading it fails with a message.
     """
     videos: list[str] = []
-    others = 0
+    others: Counter[str] = Counter()
     for given in inputs:
-        if given.lower().endswith(".txt") and Path(given).is_file():
+        mode = file_mode(given)
+        left_out: Counter[str] = Counter()
+        if given.lower().endswith(".txt") and is_file(given) and os.access(given, os.R_OK):
             found, left_out = find_videos(_read_list(Path(given)), output)
         elif is_url(given):
             found, left_out = _find_at_url(given)
-        elif Path(given).is_dir():
+        elif stat.S_ISDIR(mode):
             found, left_out = _find_in_folder(Path(given), output)
-        elif glob.has_magic(given) and not Path(given).exists():
-            matches = sorted(path for path in glob.glob(given, recursive=True) if Path(path).is_file())  # noqa: PTH207 (not absolute)
-            found, left_out = matches or [given], 0
+        elif glob.has_magic(given) and not mode:
+            matches = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 (not absolute)
+            found = [path for path in matches if not stat.S_ISDIR(file_mode(path))] or [given]
         else:
-            found, left_out = [given], 0
+            found = [given]
         videos += found
         others += left_out
     return list(dict.fromkeys(videos)), others
+
+
+def file_mode(path: str) -> int:
+    """`st_mode` of a path; 0 if there is none, or none can be, such as of a name that is too long."""
+    try:
+        return Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def is_file(path: str) -> bool:
+    return stat.S_ISREG(file_mode(path))
 
 
 def _read_list(path: Path) -> list[str]:
@@ -58,31 +80,84 @@ def _read_list(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith("# ") and not line.lower().endswith(".txt")]
 
 
-def _find_in_folder(folder: Path, output: Path | None) -> tuple[list[str], int]:
+def _find_in_folder(folder: Path, output: Path | None) -> tuple[list[str], Counter[str]]:
     """As `find_videos`, for one folder. `output` is searched if it is the folder itself."""
-    skip = output.resolve() if output else None
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    if skip and skip != folder.resolve():
-        files = [path for path in files if not path.resolve().is_relative_to(skip)]
-    videos = [str(path) for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-    return videos, len(files) - len(videos)
+    skip = output if output and output.resolve() != folder.resolve() else None
+    files, unreadable = files_below(folder, skip)
+    videos, others = split_by_suffix([str(path) for path in files])
+    return videos + unreadable, others
 
 
-def _find_at_url(url: str) -> tuple[list[str], int]:
+def files_below(folder: Path, skip: Path | None = None) -> tuple[list[Path], list[str]]:
+    """All files below `folder`, sorted, and the folders that cannot be searched. Links to folders are followed.
+
+    Each folder is searched once, and `skip` never.
+    """
+    files: list[Path] = []
+    unreadable: list[str] = []
+    visited = {_identity(skip)} if skip and file_mode(str(skip)) else set()
+    open_folders = [str(folder)]  # `os.walk` fails on deep trees: it is recursive in Python 3.11
+    while open_folders:
+        parent = open_folders.pop()
+        try:
+            if _identity(parent) in visited:  # by a link, perhaps one that leads back
+                continue
+            visited.add(_identity(parent))
+            entries = sorted(os.scandir(parent), key=lambda entry: entry.name, reverse=True)
+        except OSError:
+            unreadable.append(parent)
+            continue
+        open_folders += [entry.path for entry in entries if _is_folder(entry)]
+        files += [Path(entry.path) for entry in entries if not _is_folder(entry)]
+    return sorted(files), sorted(unreadable)
+
+
+def _identity(folder: Path | str) -> tuple[int, int]:
+    """What is the same for all paths of one folder."""
+    status = Path(folder).stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def split_by_suffix(files: list[str]) -> tuple[list[str], Counter[str]]:
+    """Those of `files` that are videos by their suffix, and the number of others by suffix, in lower case."""
+    videos = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES]
+    others = (Path(file).suffix.lower() for file in files)
+    return videos, Counter(suffix for suffix in others if suffix not in VIDEO_SUFFIXES)
+
+
+def describe_others(others: Counter[str]) -> str:
+    """Such as "12 (10 .jpg, 2 .txt)", the most frequent first."""
+    if not others:
+        return "0"
+    kinds = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{count} {printable(suffix) or 'without suffix'}" for suffix, count in kinds[:SHOWN_SUFFIXES]]
+    if more := sum(count for _, count in kinds[SHOWN_SUFFIXES:]):
+        shown.append(f"{more} of other kinds")
+    return f"{others.total()} ({', '.join(shown)})"
+
+
+def _find_at_url(url: str) -> tuple[list[str], Counter[str]]:
     """As `find_videos`, for one URL."""
     import fsspec
 
     try:
         system, path = fsspec.url_to_fs(url)
         if glob.has_magic(path):
-            return [system.unstrip_protocol(match) for match in sorted(system.glob(path))] or [url], 0
+            return [system.unstrip_protocol(match) for match in sorted(system.glob(path))] or [url], Counter()
         if Path(path).suffix.lower() in VIDEO_SUFFIXES or not system.isdir(path):
-            return [url], 0
+            return [url], Counter()
         files = sorted(system.find(path))
-    except (OSError, ValueError, ImportError):
-        return [url], 0  # reading it will fail with a message about the cause
-    videos = [system.unstrip_protocol(file) for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES]
-    return videos, len(files) - len(videos)
+    except Exception:  # each file system raises its own kinds; reading it will fail with a message about the cause
+        return [url], Counter()
+    videos, others = split_by_suffix(files)
+    return [system.unstrip_protocol(file) for file in videos], others
 
 
 def is_url(text: str) -> bool:
@@ -117,9 +192,10 @@ def printable(path: str) -> str:
 def local_file(source: str) -> Iterator[Path]:
     """A local path of `source`: the path itself, or for a URL a copy that is deleted when the context ends.
 
-    Raises VideoError if the URL cannot be fetched.
+    Raises VideoError if the URL cannot be fetched, and if the path is no file with content.
     """
     if not is_url(source):
+        check_file(source)
         yield Path(source)
         return
     import fsspec

@@ -1,6 +1,9 @@
 """Reading video with PyAV: what a file holds, and any of its frames."""
 
 import multiprocessing
+import os
+import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -8,18 +11,25 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from deepfake_detector.faces.pixels import to_bgr
 from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
+from deepfake_detector.files import ffmpeg_name
 
 MAX_SIDE = 16_384  # pixels; larger pictures are refused before decoding, since any upload could fill the memory
 MAX_PIXELS = 8192 * 4352  # of one picture: 8K and its spherical kind
 MAX_FRAMES = 2_000_000  # of one video: 22 hours at 25 frames a second
+MAX_STREAMS = 64  # whose first pictures are decoded within limits when a file is opened
 ALIGNMENT = 64 * MAX_SIDE  # pixels by which the memory of a picture may exceed the picture
 DEFAULT_RATE = 25  # frames per second of a video that states none
 # What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
+FILE_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat")
+PLAYLIST = "a playlist; give the video files that it names"  # shown would be other files than the one that was given
+NO_VIDEO_FORMATS = {"dash": PLAYLIST, "imf": PLAYLIST, "tty": "a text, not a video"}  # FFmpeg opens them as videos
 
 
 class VideoError(Exception):
@@ -99,28 +109,92 @@ class VideoInfo:
 def open_video(path: Path | str) -> av.container.InputContainer:
     """Open a video for reading.
 
-    Raises VideoError if the file is missing, empty or no video, or if its picture is larger than MAX_SIDE.
+    Raises VideoError if the file is missing, empty or no video, if no decoder is known for its codec, or if its picture
+    is larger than MAX_SIDE.
     """
+    check_file(path)
     try:
-        options = {"protocol_whitelist": "file"}  # a playlist must not fetch anything
-        container = av.open(str(path), options=options, metadata_errors="replace")
+        with Path(path).open("rb") as file:
+            if file.read(8).startswith(PLAYLIST_STARTS):
+                raise VideoError(f"{path} is {PLAYLIST}")
+        options = {"protocol_whitelist": "file", "pattern_type": "none"}  # nothing but this file
+        limits: list[dict[str, str]] = [{"max_pixels": str(MAX_PIXELS + ALIGNMENT)}] * MAX_STREAMS
+        container = av.open(ffmpeg_name(path), options=options, stream_options=limits, metadata_errors="replace")
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
+        raise VideoError(f"{path} is no video, or it is damaged or incomplete") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{path} cannot be opened as a video: {getattr(error, 'strerror', None) or error}") from error
-    if not container.streams.video:
+    try:
+        _check_content(container, path)
+    except VideoError:
         container.close()
-        raise VideoError(f"{path} has no video stream")
-    stream = picture_stream(container)
-    if max(stream.width, stream.height) > MAX_SIDE:
-        size = f"{stream.width}x{stream.height}"
-        container.close()
-        raise VideoError(f"{path} is {size}; at most {MAX_SIDE} pixels a side are decoded")
+        raise
     return container
 
 
+def check_file(path: Path | str) -> None:
+    """Raise VideoError unless `path` is a file with content: a pipe or a device may never end."""
+    try:
+        status = Path(path).stat()
+    except FileNotFoundError as error:
+        problem = "is a link to a file that does not exist" if Path(path).is_symlink() else "does not exist"
+        raise VideoError(f"{path} {problem}") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise VideoError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(status.st_mode) and not os.access(path, os.R_OK | os.X_OK):
+        raise VideoError(f"{path} is a folder that cannot be searched: permission denied")
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError(f"{path} is {FILE_KINDS.get(stat.S_IFMT(status.st_mode), 'a device')}, not a file")
+    if not status.st_size:
+        raise VideoError(f"{path} is empty")
+
+
+def _check_content(container: av.container.InputContainer, path: Path | str) -> None:
+    """Raise VideoError unless the container has a video of a known codec that is not too large."""
+    if container.format.name in NO_VIDEO_FORMATS:
+        raise VideoError(f"{path} is {NO_VIDEO_FORMATS[container.format.name]}")
+    videos = _videos(container)
+    if not videos:
+        found = ", only a cover picture" if container.streams.video else ", only sound" * bool(container.streams.audio)
+        raise VideoError(f"{path}: there is no video in it{found}")
+    if not any(stream.codec_context for stream in videos):
+        codec = _codec_name(container, videos[0])
+        raise VideoError(
+            f"{path}: its video codec{codec and f' {codec!r}'} is not known; convert it to H.264, for example"
+        )
+    stream = picture_stream(container)
+    if max(stream.width, stream.height) > MAX_SIDE:
+        raise VideoError(f"{path} is {stream.width}x{stream.height}; at most {MAX_SIDE} pixels a side are decoded")
+
+
+def _videos(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """The video streams without pictures that only illustrate the file, as the cover of an album does."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+def _codec_name(container: av.container.InputContainer, stream: av.VideoStream) -> str:
+    """The name or the code of a codec without a decoder; empty if the file states none.
+
+    PyAV tells it only in the description that FFmpeg logs.
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        description = container.dumps_format()  # type: ignore[attr-defined]  # the stubs lack it
+    finally:
+        av.logging.set_level(level)
+    match = re.search(rf"Stream #0:{stream.index}\b.*?: Video: (\w+)(?:.*?\(([^()]+?) */ 0x[0-9A-F]+\))?", description)
+    if not match:
+        return ""
+    name, code = match.groups()
+    return (code or "") if name == "none" else name
+
+
 def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """The video stream that a player shows: mostly the first one, but not a cover picture beside a video."""
-    stream = container.streams.best("video")
-    return stream if isinstance(stream, av.VideoStream) else container.streams.video[0]
+    """The video stream that a player shows: mostly the first one, but no cover picture, and one that can be decoded."""
+    playable = [stream for stream in _videos(container) if stream.codec_context]
+    best = container.streams.best("video")
+    return best if isinstance(best, av.VideoStream) and best in playable else playable[0]
 
 
 def probe(path: Path | str, max_pixels: int = MAX_PIXELS) -> VideoInfo:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from deepfake_detector.faces.video_reader import DEMUX_ERRORS, open_video, picture_stream
+from deepfake_detector.files import ffmpeg_name
 
 TIME_BASE = Fraction(1, 90_000)
 MP4_AUDIO_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -41,7 +42,7 @@ class VideoWriter:
         """
         width, height = size
         self._padding = (height % 2, width % 2)
-        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        self._container = av.open(ffmpeg_name(path), "w", format="mp4", options={"movflags": "+faststart"})
         self._stream = self._container.add_stream("libx264", rate=rate)
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt = "yuv420p"

@@ -11,7 +11,6 @@ from pathlib import Path
 from deepfake_detector.corpora.adapters.listing import (
     CorpusError,
     Listing,
-    list_videos,
     read_lines,
     unexpected_folder,
 )
@@ -26,7 +25,7 @@ def read(root: Path) -> Listing:
     """Rows of the real videos, then of the fakes. Raises CorpusError."""
     listing = Listing()
     test_labels = _test_list(root)
-    for path in list_videos(root):
+    for path in listing.list_videos(root):
         match = SCHEME.fullmatch(path)
         if not match:
             listing.unlisted.append(path)

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from deepfake_detector.corpora import PARTITIONS
-from deepfake_detector.corpora.adapters.listing import Listing, list_videos, read_lines, unexpected_folder
+from deepfake_detector.corpora.adapters.listing import Listing, read_lines, unexpected_folder
 
 TITLE = "DeeperForensics-1.0"
 FAKE = re.compile(r"manipulated_videos/(end_to_end|reenact_postprocess)(?:_(\w+))?/((\d{3})_([MW]\d{3}))\.mp4")
@@ -27,7 +27,7 @@ def read(root: Path) -> Listing:
     actor_subsets: dict[str, set[str]] = {}
     for name, side in subset.items():
         actor_subsets.setdefault(Path(name).stem.split("_")[-1], set()).add(side)
-    for path in list_videos(root):
+    for path in listing.list_videos(root):
         if match := FAKE.fullmatch(path):
             fakes.append(_fake_row(path, match, subset))
         elif match := SOURCE.fullmatch(path):

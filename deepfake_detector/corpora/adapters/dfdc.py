@@ -13,7 +13,6 @@ from typing import Any
 from deepfake_detector.corpora.adapters.listing import (
     CorpusError,
     Listing,
-    list_videos,
     read_json,
     unexpected_folder,
 )
@@ -26,7 +25,7 @@ SUBSETS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 def read(root: Path) -> Listing:
     """Rows in the order of the metadata files. Raises CorpusError."""
     listing = Listing()
-    present = set(list_videos(root))
+    present = set(listing.list_videos(root))
     lists = sorted(path for depth in ("", "*/", "*/*/") for path in root.glob(f"{depth}metadata.json"))
     preview = root / "dataset.json"
     for path in [preview] if preview.is_file() else lists:

@@ -17,7 +17,6 @@ from deepfake_detector.corpora.adapters.listing import (
     CorpusError,
     Listing,
     first_file,
-    list_videos,
     read_json,
     unexpected_folder,
 )
@@ -38,7 +37,7 @@ def read(root: Path) -> Listing:
     listing = Listing()
     fakes = []
     masks = 0
-    for path in list_videos(root):
+    for path in listing.list_videos(root):
         original, fake = ORIGINAL.fullmatch(path), FAKE.fullmatch(path)
         if original and original[2] in QUALITIES:
             listing.rows.append(_original_row(original, subset, upload))

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from deepfake_detector.corpora.adapters.listing import Listing, list_videos, unexpected_folder
+from deepfake_detector.corpora.adapters.listing import Listing, unexpected_folder
 
 TITLE = "a folder of real/ and fake/ videos"
 
@@ -11,7 +11,7 @@ TITLE = "a folder of real/ and fake/ videos"
 def read(root: Path) -> Listing:
     """Rows of the real videos, then of the fakes. Raises CorpusError."""
     listing = Listing()
-    for path in list_videos(root):
+    for path in listing.list_videos(root):
         top, *inner = path.split("/")
         if top.lower() not in ("real", "fake") or not inner:
             listing.unlisted.append(path)

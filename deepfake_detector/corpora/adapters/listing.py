@@ -1,7 +1,7 @@
 """What an adapter returns: rows of the labels CSV, and the files that belong to no row."""
 
 import json
-import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deepfake_detector.corpora.labels import REQUIRED
-from deepfake_detector.faces.sources import VIDEO_SUFFIXES
+from deepfake_detector.faces.sources import files_below, split_by_suffix
 
 OPTIONAL = ("identity", "donor", "source_video", "method", "quality", "subset", "upload")
 LABEL_COLUMNS = (*REQUIRED, *OPTIONAL)
@@ -29,13 +29,26 @@ class Listing:
         rows: column -> text; absent columns are empty.
         missing: files that an official list or the metadata name and that are not there.
         unlisted: videos that are there and that no list or naming scheme explains.
+        others: the number of files that are no videos, by suffix.
         notes: further remarks for the user.
     """
 
     rows: list[dict[str, str]] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+
+    def list_videos(self, root: Path) -> list[str]:
+        """Paths of all videos below `root`, relative to it, with forward slashes, sorted; count all other files.
+
+        Raises CorpusError if a folder cannot be searched.
+        """
+        files, unreadable = files_below(root)
+        if unreadable and root.is_dir():
+            raise CorpusError(f"{unreadable[0]} cannot be searched; make it readable, or remove it from {root}")
+        videos, self.others = split_by_suffix([path.relative_to(root).as_posix() for path in files])
+        return sorted(videos)
 
     def table(self) -> pd.DataFrame:
         """The rows as text: the columns of LABEL_COLUMNS, then all others, without optional columns that are empty."""
@@ -44,21 +57,6 @@ class Listing:
             name for name in table if name not in LABEL_COLUMNS
         ]
         return table[[name for name in names if name not in OPTIONAL or (table[name] != "").any()]]
-
-
-def list_videos(root: Path) -> list[str]:
-    """Paths of all videos below `root`, relative to it, with forward slashes, sorted. Links to folders are followed."""
-    found = []
-    visited = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = Path(folder).resolve()
-        if real in visited:
-            folders.clear()  # a link that leads back
-            continue
-        visited.add(real)
-        paths = (Path(folder, name) for name in files)
-        found += [path.relative_to(root).as_posix() for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-    return sorted(found)
 
 
 def unexpected_folder(root: Path, corpus: str, expected: str) -> CorpusError:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepfake_detector.corpora.adapters.listing import LABEL_COLUMNS, CorpusError, Listing, list_videos
+from deepfake_detector.corpora.adapters.listing import LABEL_COLUMNS, CorpusError, Listing
+from deepfake_detector.faces.sources import is_file
 
 TITLE = "any table, with --columns and --labels"
 
@@ -30,12 +31,13 @@ def read(root: Path, path: Path, columns: dict[str, str], words: dict[str, str])
     table["label"] = [words.get(word.strip().lower(), word) for word in table["label"]]
     names = [name.replace("\\", "/") for name in table["filepath"]]
     listing = Listing(rows=table.to_dict("records"))
-    listing.missing = [name for name in names if "://" not in name and not (root / name).is_file()]
+    listing.missing = [name for name in names if "://" not in name and not is_file(str(root / name))]
     if len(listing.missing) == len(table):
         examples = ", ".join(listing.missing[:3])
         raise CorpusError(f"{root} has none of the {len(table)} files that {path} names: {examples}")
     listed = {name.removeprefix("./") for name in names}
-    listing.unlisted = [name for name in list_videos(root) if name not in listed and str(root / name) not in listed]
+    videos = listing.list_videos(root)
+    listing.unlisted = [name for name in videos if name not in listed and str(root / name) not in listed]
     return listing
 
 

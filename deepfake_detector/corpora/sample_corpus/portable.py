@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from deepfake_detector.files import ffmpeg_name
+
 # For the processes that render clips. OpenCV, its Intel library and NumPy choose code by the processor, and that code
 # rounds differently. All read this when they are imported, so a process needs it from its start.
 ENVIRONMENT = {
@@ -37,7 +39,7 @@ def portable_workers() -> Iterator[None]:
 
 def write_gray_video(path: Path, frames: Iterable[np.ndarray], rate: int, quantiser: int) -> None:
     """Write frames, uint8 gray (height, width) with even sides, as H.264 at `rate` frames per second."""
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+    with av.open(ffmpeg_name(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.options = {"qp": str(quantiser), "preset": "veryfast", "x264-params": X264}
         stream.pix_fmt = "yuv420p"
