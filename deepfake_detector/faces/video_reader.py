@@ -21,7 +21,6 @@ from deepfake_detector.files import ffmpeg_name
 MAX_SIDE = 16_384  # pixels; larger pictures are refused before decoding, since any upload could fill the memory
 MAX_PIXELS = 8192 * 4352  # of one picture: 8K and its spherical kind
 MAX_FRAMES = 2_000_000  # of one video: 22 hours at 25 frames a second
-MAX_STREAMS = 64  # whose first pictures are decoded within limits when a file is opened
 ALIGNMENT = 64 * MAX_SIDE  # pixels by which the memory of a picture may exceed the picture
 DEFAULT_RATE = 25  # frames per second of a video that states none
 # What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
@@ -118,8 +117,7 @@ def open_video(path: Path | str) -> av.container.InputContainer:
             if file.read(8).startswith(PLAYLIST_STARTS):
                 raise VideoError(f"{path} is {PLAYLIST}")
         options = {"protocol_whitelist": "file", "pattern_type": "none"}  # nothing but this file
-        limits: list[dict[str, str]] = [{"max_pixels": str(MAX_PIXELS + ALIGNMENT)}] * MAX_STREAMS
-        container = av.open(ffmpeg_name(path), options=options, stream_options=limits, metadata_errors="replace")
+        container = av.open(ffmpeg_name(path), options=options, metadata_errors="replace")
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise VideoError(f"{path} is no video, or it is damaged or incomplete") from error
     except (av.FFmpegError, OSError, ValueError) as error:
