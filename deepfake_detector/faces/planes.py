@@ -44,7 +44,7 @@ def resize(image: YuvImage, width: int, height: int) -> YuvImage:
 
 
 def letterbox(image: YuvImage, width: int, height: int) -> tuple[YuvImage, float, np.ndarray]:
-    """Scale to fit into `width` x `height` pixels, both even, with black bars around it.
+    """Scale to fit into `width` x `height` pixels, both even, with black bars around it unless they would be thin.
 
     Returns:
         The image, its scale, and the x and y of its upper left corner: int (2,).
@@ -52,7 +52,10 @@ def letterbox(image: YuvImage, width: int, height: int) -> tuple[YuvImage, float
     if image.y.shape == (height, width):
         return image, 1.0, np.zeros(2, int)
     scale = min(width / image.y.shape[1], height / image.y.shape[0])
-    small = resize(image, min(width, round(image.y.shape[1] * scale)), min(height, round(image.y.shape[0] * scale)))
+    fitted = (round(side * scale) for side in image.y.shape[::-1])
+    small = resize(
+        image, *(full if full - side < 4 else side for full, side in zip((width, height), fitted, strict=True))
+    )
     corner = np.array([width - small.y.shape[1], height - small.y.shape[0]]) // 4 * 2
     framed = blank(width, height, image.is_bt709)
     paste(framed, small, int(corner[0]), int(corner[1]))
