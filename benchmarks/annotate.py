@@ -8,6 +8,7 @@ else the machine does.
 """
 
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def main() -> None:
             folder = Path(name)
             clip, target = make_clip(folder, (width, height)), folder / "out.mp4"
             prediction, info = predict(clip), probe(clip)
-            tasks = {
+            tasks: dict[str, Callable[[], object]] = {
                 "floor: decode and encode": partial(reencode, clip, target),
                 "find the faces between scored frames": partial(track_boxes, clip, info, prediction, DETECTOR),
                 "**annotated video**": partial(annotate_video, clip, target, prediction, CALIBRATION, DETECTOR),
