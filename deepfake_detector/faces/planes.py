@@ -43,23 +43,24 @@ def resize(image: YuvImage, width: int, height: int) -> YuvImage:
     return YuvImage(y, u, v, image.is_bt709)
 
 
-def letterbox(image: YuvImage, width: int, height: int) -> tuple[YuvImage, float, np.ndarray]:
+def letterbox(image: YuvImage, width: int, height: int) -> tuple[YuvImage, np.ndarray, np.ndarray]:
     """Scale to fit into `width` x `height` pixels, both even, with black bars around it unless they would be thin.
 
     Returns:
-        The image, its scale, and the x and y of its upper left corner: int (2,).
+        The image, the width and height to which it was scaled, and the x and y of its upper left corner: int (2,).
     """
     if image.y.shape == (height, width):
-        return image, 1.0, np.zeros(2, int)
+        return image, np.array([width, height]), np.zeros(2, int)
     scale = min(width / image.y.shape[1], height / image.y.shape[0])
     fitted = (round(side * scale) for side in image.y.shape[::-1])
     small = resize(
         image, *(full if full - side < 4 else side for full, side in zip((width, height), fitted, strict=True))
     )
-    corner = np.array([width - small.y.shape[1], height - small.y.shape[0]]) // 4 * 2
+    placed = np.array(small.y.shape[::-1])
+    corner = (np.array([width, height]) - placed) // 4 * 2
     framed = blank(width, height, image.is_bt709)
     paste(framed, small, int(corner[0]), int(corner[1]))
-    return framed, scale, corner
+    return framed, placed, corner
 
 
 def blank(width: int, height: int, is_bt709: bool) -> YuvImage:

@@ -94,8 +94,8 @@ class _Painter:
 
     def paint(self, picture: Picture) -> YuvImage:
         planes = with_matrix(self._planes(picture), self._is_bt709)
-        image, scale, corner = letterbox(planes, self._width, self._height)
-        scale *= min(1.0, self._side / _longer_side(picture))
+        image, placed, corner = letterbox(planes, self._width, self._height)
+        scale = placed.max() / _longer_side(picture)
         for person in reversed(self._prediction.people):  # the most suspicious person is drawn last, on top
             track = self._tracks[person.track]
             if track.visible_at(picture.time):
