@@ -132,7 +132,12 @@ class FrameDetections:
 
 
 def extract_faces(
-    path: Path | str, geometry: Geometry, detector: FaceDetector, max_people: int | str, least_fps: float | None = None
+    path: Path | str,
+    geometry: Geometry,
+    detector: FaceDetector,
+    max_people: int | str,
+    least_fps: float | None = None,
+    info: VideoInfo | None = None,
 ) -> VideoFaces:
     """Extract the faces of the most prominent people of a video.
 
@@ -144,10 +149,11 @@ def extract_faces(
         detector: the face detector.
         max_people: number of people; "all" for everybody.
         least_fps: frames of each second to sample if that is more than the geometry gives.
+        info: from `probe`, which is called without it.
     """
     wanted: list[int] = []
     try:
-        info = probe(path)
+        info = info or probe(path)
         wanted = choose_frames(info, geometry.frames, geometry.fps)
         if least_fps:
             wanted = max(wanted, choose_frames(info, geometry.frames, least_fps), key=len)
