@@ -10,6 +10,7 @@ from av.filter import Graph
 
 from deepfake_detector.faces.timestamps import RESTART
 from deepfake_detector.faces.video_reader import VideoInfo, open_video
+from deepfake_detector.files import ffmpeg_name
 
 RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)  # Hz that AAC takes
 LAYOUTS = {1: "mono", 2: "stereo"}  # by number of channels; others are mixed down
@@ -93,7 +94,7 @@ def _decode(source: Path | str, track: int, pan: str = "") -> Iterator[av.AudioF
     """
     graph = Graph()
     options = "protocol_whitelist=file"  # a playlist must not fetch anything
-    filters = [graph.add("amovie", filename=str(source), stream_index=str(track), format_opts=options)]
+    filters = [graph.add("amovie", filename=ffmpeg_name(source), stream_index=str(track), format_opts=options)]
     if pan:
         filters.append(graph.add("pan", pan))
     layouts, rates = "|".join(LAYOUTS.values()), "|".join(map(str, RATES))
