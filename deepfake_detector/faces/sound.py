@@ -9,7 +9,7 @@ import numpy as np
 from av.filter import Graph
 
 from deepfake_detector.faces.timestamps import RESTART
-from deepfake_detector.faces.video_reader import VideoInfo, open_video
+from deepfake_detector.faces.video_reader import VideoInfo, open_video, until_damage
 from deepfake_detector.files import ffmpeg_name
 
 RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)  # Hz that AAC takes
@@ -79,14 +79,44 @@ def _decodings(source: Path | str) -> Iterator[Iterator[av.AudioFrame]]:
     """For each sound track that has a decoder the ways to decode it: mixed down, and its first channel alone."""
     with open_video(source) as container:
         # PyAV frees an unusual channel layout twice if it is but looked at, so nothing here asks for one.
-        tracks = [stream.index for stream in container.streams.audio if stream.codec_context]
-    for track in tracks:
-        yield _decode(source, track)
-        yield _decode(source, track, "mono|c0=c0")  # an ambisonic sound cannot be mixed; its first channel is the whole
+        tracks = [
+            (stream.index, stream.codec_context.channels) for stream in container.streams.audio if stream.codec_context
+        ]
+    for track, channels in tracks:
+        if channels in LAYOUTS:
+            yield _decode(source, track, LAYOUTS[channels])
+        yield _mix_down(source, track)
+        yield _mix_down(
+            source, track, "mono|c0=c0"
+        )  # an ambisonic sound cannot be mixed; its first channel is the whole
 
 
-def _decode(source: Path | str, track: int, pan: str = "") -> Iterator[av.AudioFrame]:
-    """Samples in s16p, mono or stereo, at one of RATES, with the timestamps of the file.
+def _decode(source: Path | str, track: int, layout: str) -> Iterator[av.AudioFrame]:
+    """Samples of a sound in mono or stereo, in s16p at one of RATES, with the timestamps of the file.
+
+    Damaged packets are left out.
+    """
+    with open_video(source) as container:
+        stream = container.streams[track]
+        assert isinstance(stream, av.AudioStream)
+        rate = min(RATES, key=lambda rate: abs(rate - stream.rate))
+        resampler = av.AudioResampler("s16p", layout, rate)
+        for packet in until_damage(container.demux(stream)):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                continue
+            for frame in frames:
+                try:
+                    yield from resampler.resample(frame)
+                except ValueError:  # another format than before
+                    resampler = av.AudioResampler("s16p", layout, rate)
+                    yield from resampler.resample(frame)
+    yield from resampler.resample(None)
+
+
+def _mix_down(source: Path | str, track: int, pan: str = "") -> Iterator[av.AudioFrame]:
+    """Samples of a sound with any number of channels, otherwise like `_decode`.
 
     libavfilter reads and decodes the file: PyAV cannot decode unusual channel layouts safely.
 
