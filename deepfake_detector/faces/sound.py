@@ -14,6 +14,8 @@ from deepfake_detector.files import ffmpeg_name
 
 RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)  # Hz that AAC takes
 LAYOUTS = {1: "mono", 2: "stereo"}  # by number of channels; others are mixed down
+STEREO_CODECS = ("mp1", "mp2", "mp3")  # hold at most two channels; libavfilter takes their samples for another format
+MAX_FAULTS = 1000  # damaged packets in a row after which a sound is given up
 TOLERANCE = 0.03  # seconds by which timestamps may differ from the count of samples: many are rounded
 LONGEST_TAIL = 60.0  # seconds of sound that are kept after the last picture
 STEP = 1 << 15  # samples of silence that are made at a time
@@ -80,19 +82,19 @@ def _decodings(source: Path | str) -> Iterator[Iterator[av.AudioFrame]]:
     with open_video(source) as container:
         # PyAV frees an unusual channel layout twice if it is but looked at, so nothing here asks for one.
         tracks = [
-            (stream.index, stream.codec_context.channels) for stream in container.streams.audio if stream.codec_context
+            (stream.index, stream.codec_context.name) for stream in container.streams.audio if stream.codec_context
         ]
-    for track, channels in tracks:
-        if channels in LAYOUTS:
-            yield _decode(source, track, LAYOUTS[channels])
+    for track, codec in tracks:
+        if codec in STEREO_CODECS:
+            yield _decode(source, track)
         yield _mix_down(source, track)
         yield _mix_down(
             source, track, "mono|c0=c0"
         )  # an ambisonic sound cannot be mixed; its first channel is the whole
 
 
-def _decode(source: Path | str, track: int, layout: str) -> Iterator[av.AudioFrame]:
-    """Samples of a sound in mono or stereo, in s16p at one of RATES, with the timestamps of the file.
+def _decode(source: Path | str, track: int) -> Iterator[av.AudioFrame]:
+    """Samples of a sound of one of STEREO_CODECS in stereo, in s16p at one of RATES, with the timestamps of the file.
 
     Damaged packets are left out.
     """
@@ -100,7 +102,7 @@ def _decode(source: Path | str, track: int, layout: str) -> Iterator[av.AudioFra
         stream = container.streams[track]
         assert isinstance(stream, av.AudioStream)
         rate = min(RATES, key=lambda rate: abs(rate - stream.rate))
-        resampler = av.AudioResampler("s16p", layout, rate)
+        resampler = av.AudioResampler("s16p", "stereo", rate)
         for packet in until_damage(container.demux(stream)):
             try:
                 frames = packet.decode()
@@ -110,7 +112,7 @@ def _decode(source: Path | str, track: int, layout: str) -> Iterator[av.AudioFra
                 try:
                     yield from resampler.resample(frame)
                 except ValueError:  # another format than before
-                    resampler = av.AudioResampler("s16p", layout, rate)
+                    resampler = av.AudioResampler("s16p", "stereo", rate)
                     yield from resampler.resample(frame)
     yield from resampler.resample(None)
 
@@ -130,14 +132,19 @@ def _mix_down(source: Path | str, track: int, pan: str = "") -> Iterator[av.Audi
     layouts, rates = "|".join(LAYOUTS.values()), "|".join(map(str, RATES))
     filters.append(graph.add("aformat", sample_fmts="s16p", channel_layouts=layouts, sample_rates=rates))
     graph.link_nodes(*filters, graph.add("abuffersink")).configure()
+    faults = 0
     while True:
         try:
             frame = graph.pull()
         except av.EOFError:
             return
-        except av.error.InvalidDataError:
-            continue  # a damaged packet
+        except av.FFmpegError:
+            faults += 1  # a damaged packet
+            if faults > MAX_FAULTS:
+                raise
+            continue
         assert isinstance(frame, av.AudioFrame)
+        faults = 0
         yield frame
 
 
