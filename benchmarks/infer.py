@@ -118,7 +118,6 @@ def time_parts(clip: Path, folder: Path, exported: Path) -> None:
 
     row("**whole prediction, no pictures**", "none", False)
     row("with timeline", "none", True, runs=2)
-    row("with timeline and annotated video", "boxes", True, runs=1)
 
 
 def time_cold_start(clip: Path, folder: Path, exported: Path) -> None:

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from av.video.reformatter import Colorspace
 
 from deepfake_detector.corpora.sample_corpus import SampleClip, write_clip
 from deepfake_detector.evaluation.aggregation import aggregate_videos
@@ -174,3 +176,50 @@ def test_timeline_has_one_size_with_and_without_faces(prediction, two_people, fa
         draw_timeline(tmp_path / f"{name}.png", probe(clip), what, CALIBRATION)
         sizes.append(cv2.imread(str(tmp_path / f"{name}.png")).shape)
     assert sizes[0] == sizes[1] and min(sizes[0][:2]) > 500
+
+
+def write_stream(path, images, size):
+    """A transport stream of `size` (width, height) in BT.709, with its tags."""
+    with av.open(str(path), "w", format="mpegts") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "0", "crf": "10"})
+        stream.width, stream.height = size
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
+        for i, image in enumerate(images):
+            picture = av.VideoFrame.from_ndarray(cv2.resize(image, size), "bgr24")
+            picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            picture.pts, picture.time_base = i, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_annotated_video_has_the_colours_of_the_source(prediction, tmp_path):
+    source = write_stream(tmp_path / "a.ts", [np.full((96, 96, 3), (40, 60, 200), np.uint8)] * 25, (320, 240))
+    annotate_video(source, tmp_path / "out.mp4", replace(prediction, people=[]), CALIBRATION)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].codec_context.colorspace == Colorspace.ITU709
+    colors = [
+        next(read_frames(path)).image[20:200, 20:300].mean(axis=(0, 1)) for path in (source, tmp_path / "out.mp4")
+    ]
+    assert colors[1] == pytest.approx(colors[0], abs=1.5)
+
+
+def test_pictures_that_change_their_size_are_fitted_to_the_first(real_clip, prediction, tmp_path):
+    images = [frame.image for frame in read_frames(real_clip, list(range(25)))]
+    source = tmp_path / "a.ts"
+    parts = [write_stream(tmp_path / f"{size[0]}.ts", images, size) for size in ((288, 288), (320, 160))]
+    source.write_bytes(b"".join(path.read_bytes() for path in parts))
+    annotate_video(source, tmp_path / "out.mp4", replace(prediction, people=[]), CALIBRATION)
+    frames = list(read_frames(tmp_path / "out.mp4"))
+    assert len(frames) == 50 and {frame.image.shape for frame in frames} == {frames[0].image.shape}
+    assert frames[-1].image[:60].max() < 25  # a bar
+    shown = cv2.resize(images[24], (288, 144)).astype(int)
+    assert np.abs(frames[-1].image[72:216] - shown).mean() < 6
+
+
+def test_many_pixels_a_second_are_drawn_smaller(two_people, prediction, tmp_path, monkeypatch):
+    monkeypatch.setattr("deepfake_detector.inference.overlay.PIXELS_PER_SECOND", 288 * 144 * 25)
+    annotate_video(two_people, tmp_path / "out.mp4", prediction, CALIBRATION)
+    before, after = probe(two_people), probe(tmp_path / "out.mp4")
+    assert after.width == 288 and after.times == pytest.approx(before.times, abs=2e-3)
