@@ -11,7 +11,7 @@ from deepfake_detector.faces.detectors import FaceDetector
 from deepfake_detector.faces.pixels import fit
 from deepfake_detector.faces.video_reader import probe, read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
-from deepfake_detector.inference.box_tracks import track_boxes, track_scored_faces
+from deepfake_detector.inference.box_tracks import track_boxes
 from deepfake_detector.inference.face_marks import Heatmaps, draw_box, draw_heat
 from deepfake_detector.inference.prediction import Prediction
 from deepfake_detector.inference.timeline_strip import TimelineStrip
@@ -40,25 +40,23 @@ def annotate_video(
         VideoError: if `source` cannot be read.
     """
     info = probe(source)
-    tracks = {person.track: track_scored_faces(person) for person in prediction.people}
-    if detector:
-        tracks = track_boxes(source, info, prediction, detector)
+    tracks = track_boxes(source, info, prediction, detector)
     with ExitStack() as stack:
         writer = None
         for frame in read_frames(source):
-            image, scale = fit(frame.image, MAX_SIDE)
+            image, _ = fit(frame.image, MAX_SIDE)
             if writer is None:
                 strip = TimelineStrip(image.shape[1], info, prediction, calibration)
                 size = (image.shape[1], image.shape[0] + strip.height)
                 sound = source if info.has_audio else None
                 writer = stack.enter_context(VideoWriter(target, info.rate, size, sound_from=sound))
             for person in reversed(prediction.people):  # the most suspicious person is drawn last, on top
-                track = tracks[person.track]
-                if track.visible_at(frame.time):
-                    face = track.at(frame.time)
-                    if heatmaps:
-                        draw_heat(image, person, heatmaps, frame.time, face.landmarks * scale)
-                    box = face.box * np.tile(scale, 2)
-                    draw_box(image, person, frame.time, box, calibration, name_person=len(prediction.people) > 1)
+                for track in tracks[person.track]:
+                    if track.visible_at(frame.time):
+                        face = track.at(frame.time, (image.shape[1], image.shape[0]))
+                        if heatmaps:
+                            draw_heat(image, person, heatmaps, frame.time, face.landmarks)
+                        name_person = len(prediction.people) > 1
+                        draw_box(image, person, frame.time, face.box, calibration, name_person=name_person)
             writer.write(np.vstack([image, strip.at(frame.time)]), frame.time)
             progress(min(1.0, frame.number / info.frames))
