@@ -45,9 +45,10 @@ def number_shots(path: Path | str, info: VideoInfo, frames: Sequence[FrameDetect
             runs.append(range(i - 1, i + 1))
     earlier = _earlier_frames_of_shot(path, info, numbers, runs)
     changed = _positions_after_changes(path, info, frames, far)
+    changed |= set(unclear) - set(earlier)
     shots = [0] * len(frames)
     for i in range(1, len(frames)):
-        same = earlier.get(i) if i in unclear else None if i in changed else i - 1
+        same = None if i in changed else earlier.get(i, i - 1)
         shots[i] = i if same is None else shots[same]
     return shots
 
