@@ -118,7 +118,7 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, tim
             table.writerow(row)
             file.flush()
             text = verdict_text(record["verdict"], record["probability"], record["threshold"])
-            tqdm.write(f"{record['filepath']}: {text}")
+            tqdm.write("; ".join(filter(None, [f"{record['filepath']}: {text}", record["message"]])))
     ordered = [rows[i] for i in range(len(tasks))]
     write_tables(ordered, tasks[0].settings.record(), output)
     delete_partial_files(tasks, output)

