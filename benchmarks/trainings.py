@@ -20,9 +20,9 @@ Result = TypeVar("Result")
 INPUTS = ("videos", "labels", "faces", "index", "extract_report")  # of data.*: what the stages before a split made
 
 
-def read_params(overrides: dict[str, Any], folder: Path = Path()) -> Tree:
-    """`folder`/params.yaml with `overrides`, whose keys name the section and the param."""
-    params = copy.deepcopy(yaml.safe_load((folder / "params.yaml").read_text()))
+def read_params(overrides: dict[str, Any], params: Tree | None = None) -> Tree:
+    """A copy of `params`, or else of params.yaml, with `overrides`, whose keys name the section and the param."""
+    params = copy.deepcopy(params or yaml.safe_load(Path("params.yaml").read_text()))
     for key, value in overrides.items():
         *sections, name = key.split(".")
         reduce(getitem, sections, params)[name] = value
@@ -61,7 +61,8 @@ def on_each_core(function: Callable[[Cell], Result], cells: Iterable[Cell]) -> d
 
 def read_test_videos(folder: Path) -> pd.DataFrame:
     """`video_id,label,logit,probability,group` of the scored test videos of an evaluation in `folder`."""
-    videos = pd.read_csv(folder / "data/predictions.csv", dtype={"video_id": str})
-    splits = pd.read_csv(folder / "data/splits.csv", dtype={"video_id": str})[["video_id", "group"]]
-    videos = videos[(videos["partition"] == "test") & videos["logit"].notna()]
-    return videos.merge(splits, on="video_id")[["video_id", "label", "logit", "probability", "group"]]
+    data = yaml.safe_load((folder / "params.yaml").read_text())["data"]
+    videos = pd.read_csv(folder / data["predictions"], dtype={"video_id": str})
+    splits = pd.read_csv(folder / data["splits"], dtype={"video_id": str})
+    videos = videos[(videos["partition"] == "test") & videos["logit"].notna()].merge(splits, on="video_id")
+    return videos[["video_id", "label", "logit", "probability", "group"]]
