@@ -3,9 +3,10 @@
     python -m benchmarks.recipe WORK
     python -m benchmarks.recipe WORK --folds 0 1 --recipes full unpaired
 
-Uses the faces in the workspace (dvc repro extract). The people are split into two halves, and a fold trains on one and
-tests on the other: of the five folds of params.yaml, four test sets are ranked without an error, whatever the recipe.
-What is in WORK already is not made again. Writes docs/recipe.md.
+Uses the faces in the workspace (dvc repro extract). The default recipe ranks nearly all test videos of the sample
+corpus rightly, so that little could be lost. The task here is harder: the people are split into two halves, and a fold
+trains on one and tests on the other, for one epoch in batches of 16. What is in WORK already is not made again. Writes
+docs/recipe.md.
 """
 
 import argparse
@@ -54,7 +55,7 @@ TITLES = {
     "plain": "without all of these",
 }
 SEEDS = (1, 2, 3)
-HALVES = {"split.folds": 2, "split.val_fraction": 0.2}
+HARDER = {"split.folds": 2, "split.val_fraction": 0.2, "train.epochs": 1, "train.batch_size": 16}
 OUTPUT = Path("docs/recipe.md")
 
 Cell = tuple[str, int, int]  # recipe, seed, fold
@@ -63,7 +64,7 @@ Cell = tuple[str, int, int]  # recipe, seed, fold
 def split_people(work: Path, fold: int) -> Tree:
     """Split the people as fold `fold` does; the params that use it."""
     folder = work / f"split-{fold}"
-    params = with_inputs_of(read_params(QUICK | HALVES | {"split.fold": fold}), Path())
+    params = with_inputs_of(read_params(QUICK | HARDER | {"split.fold": fold}), Path())
     run_stages(folder, params, "split")
     made = {key: str((folder / params["data"][key]).resolve()) for key in ("splits", "split_report")}
     return params | {"data": params["data"] | made}
