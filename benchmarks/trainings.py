@@ -17,6 +17,7 @@ import yaml
 Tree = dict[str, dict[str, Any]]  # params.yaml: section to key to value
 Cell = TypeVar("Cell")
 Result = TypeVar("Result")
+PROJECT = Path(__file__).parent.parent
 INPUTS = ("videos", "labels", "faces", "index", "extract_report")  # of data.*: what the stages before a split made
 
 
@@ -46,9 +47,9 @@ def run_stages(folder: Path, params: Tree, *stages: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     finished.unlink(missing_ok=True)  # what is killed half-way leaves no result of other params
     used.write_text(text)
-    env = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     for stage in stages:
-        subprocess.run([sys.executable, "-m", *f"stages.{stage}".split()], check=True, cwd=folder, env=env)
+        subprocess.run([sys.executable, "-m", f"stages.{stage}"], check=True, cwd=folder, env=env)
     finished.write_text(text)
 
 

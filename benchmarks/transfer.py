@@ -21,20 +21,20 @@ from benchmarks.trainings import Tree, on_each_core, read_params, run_stages
 
 def prepare(work: Path, corpora: dict[str, dict[str, str]]) -> dict[str, Tree]:
     """Extract and split every corpus in `work`; for each the params that train on it and test on all others."""
+    folder = (work / "corpora").resolve()
     for corpus in corpora.values():
         corpus |= {part: str(Path(corpus[part]).resolve()) for part in ("videos", "labels")}
-    shared = read_params({"evaluate.corpora": corpora, "data.corpora": str((work / "corpora").resolve())})
-    run_stages(work / "extraction", shared, *(f"extract --corpus {name}" for name in corpora))
     prepared = {}
-    for name in corpora:
-        faces, folder = work.resolve() / "corpora" / name, work.resolve() / f"split-{name}"
-        own: dict[str, Any] = {f"data.{part}": corpora[name][part] for part in ("videos", "labels")}
-        own |= {"data.faces": str(faces / "faces"), "data.index": str(faces / "faces.parquet")}
-        own |= {"data.extract_report": str(faces / "extract_report.csv")}
-        own |= {"data.splits": str(folder / "splits.csv"), "data.split_report": str(folder / "split_report")}
-        own |= {"evaluate.corpora": {other: corpus for other, corpus in corpora.items() if other != name}}
-        prepared[name] = read_params(own, shared)
-        run_stages(folder, prepared[name], "split")
+    for name, corpus in corpora.items():
+        made = {"faces": "faces", "index": "faces.parquet", "extract_report": "extract_report.csv"}
+        made |= {"splits": "splits.csv", "split_report": "split_report"}
+        places = {key: str(folder / name / place) for key, place in made.items()} | {"corpora": str(folder)}
+        places |= {part: corpus[part] for part in ("videos", "labels")}
+        others = {other: corpora[other] for other in corpora if other != name}
+        prepared[name] = read_params(
+            {f"data.{key}": place for key, place in places.items()} | {"evaluate.corpora": others}
+        )
+        run_stages(folder / name, prepared[name], "extract", "split")
     return prepared
 
 

@@ -27,8 +27,8 @@ def stages_run(in_project, monkeypatch):
 def test_stages_run_once_with_the_same_params_and_again_with_others(stages_run, tmp_path):
     params = read_params({"train.seed": 5, "train.manipulations.blend": 0.1})
     for _ in range(2):
-        run_stages(tmp_path / "a", params, "train", "extract --corpus b")
-    assert [run[1:] for run in stages_run] == [("stages.train",), ("stages.extract", "--corpus", "b")]
+        run_stages(tmp_path / "a", params, "train", "evaluate")
+    assert stages_run == [(str(tmp_path / "a"), f"stages.{name}") for name in ("train", "evaluate")]
     written = yaml.safe_load((tmp_path / "a/params.yaml").read_text())["train"]
     assert written["seed"] == 5 and written["manipulations"]["blend"] == 0.1
     run_stages(tmp_path / "a", read_params({"train.seed": 6}, params), "train")
