@@ -78,7 +78,18 @@ class RevisionScores:
 
 def read_test_scores(revisions: str, files: Files) -> RevisionScores:
     """The scores of a revision, or of several trainings joined by plus signs. Raises CompareError."""
-    tables = [_read_training(training, files) for training in revisions.split("+")]
+    try:
+        trainings = [training.split(",") for training in revisions.split("+")]
+        return join_trainings([join_folds([_read_revision(fold, files) for fold in folds]) for folds in trainings])
+    except ValueError as error:
+        raise CompareError(f"{revisions}: {error}") from error
+
+
+def join_trainings(tables: list[pd.DataFrame]) -> RevisionScores:
+    """The scores of trainings with different seeds, `video_id,label,score,group` each, as those of one revision.
+
+    Raises ValueError if they scored different videos.
+    """
     aucs = [roc_auc(table["label"], table["score"]) for table in tables]
     if len(tables) == 1:
         return RevisionScores(tables[0], aucs)
@@ -87,19 +98,21 @@ def read_test_scores(revisions: str, files: Files) -> RevisionScores:
         label=("label", "first"), score=("score", "mean"), group=("group", "first"), trainings=("score", "size")
     )
     if (means["trainings"] < len(tables)).any():
-        raise CompareError(f"{revisions}: not all of these trainings scored the same test videos")
+        raise ValueError("not all of these trainings scored the same test videos")
     return RevisionScores(means.drop(columns="trainings"), aucs)
 
 
-def _read_training(revisions: str, files: Files) -> pd.DataFrame:
-    """The scores of one training, or of several folds joined by commas."""
-    tables = [_read_revision(revision, files) for revision in revisions.split(",")]
+def join_folds(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """The scores of the detectors of several folds, `video_id,label,score,group` each, ranked within each fold.
+
+    Raises ValueError if a video is in two of them.
+    """
     if len(tables) > 1:
         tables = [table.assign(score=table["score"].rank(pct=True)) for table in tables]
     table = pd.concat(tables, ignore_index=True)
     repeated = table["video_id"][table["video_id"].duplicated()]
     if len(repeated):
-        raise CompareError(f"{revisions}: video {repeated.iloc[0]} is in two test sets; join only folds of one split")
+        raise ValueError(f"video {repeated.iloc[0]} is in two test sets; join only folds of one split")
     return table
 
 

@@ -246,6 +246,15 @@ class Train(Section):
     epochs: PositiveInt = Field(description="passes over the training faces")
     batch_size: int = Field(ge=2, multiple_of=2, description="faces in a batch; half of them are fake")
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
+    layer_decay: float = Field(
+        gt=0,
+        le=1,
+        description="learning rate of each layer, as a share of that of the next; below 1 for good start weights",
+    )
+    trainable: Count | Literal["all", "norm"] = Field(
+        description="what learns beside the classifier: all; norm: norm layers and biases; or a number of last stages "
+        "of the backbone"
+    )
     weight_decay: float = Field(ge=0, description="weight decay of AdamW; norms and biases have none")
     max_people: MaxPeople = Field(description="people of each video to learn from, the most prominent first; or all")
     warmup_fraction: Share = Field(

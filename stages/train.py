@@ -33,6 +33,7 @@ from deepfake_detector.training.dataset import FaceDataset, make_loader
 from deepfake_detector.training.device import computes_in_bfloat16, make_deterministic
 from deepfake_detector.training.distributed import DistributedContext, init_process_group
 from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
+from deepfake_detector.training.pair_pictures import pair_pictures
 from deepfake_detector.training.samplers import PairedBatchSampler, add_originals
 from deepfake_detector.training.temporal_heads import fit_temporal_head
 from deepfake_detector.training.trainer import EpochMetrics, Schedule, TrainingState, fit
@@ -49,6 +50,7 @@ SAMPLE = (
     "trained on the sample corpus: grey photographs of 40 people, with faces swapped by three simple methods. It flags "
     "genuine recordings of other kinds. Use it to try things out, never to judge a real video"
 )
+PAIRS_SHOWN = 8  # as pictures in TensorBoard
 LIBRARIES = ("av", "numpy", "opencv-python", "timm", "torch")
 
 
@@ -117,7 +119,8 @@ def train(
     )
     schedule = Schedule(**{name: getattr(settings, name) for name in Schedule.__dataclass_fields__})
     fingerprint = training_fingerprint(params, geometry, context)
-    with epoch_logger(params, context, fingerprint[:8]) as report:
+    pictures = pair_pictures(model, dataset, next(iter(sampler))[: 2 * PAIRS_SHOWN])
+    with epoch_logger(params, context, fingerprint[:8], pictures) as report:
         return fit(
             model,
             (settings.ranking_weight, settings.localization_weight),
@@ -157,9 +160,12 @@ def shaping_params(params: Params) -> dict[str, dict[str, object]]:
 
 @contextmanager
 def epoch_logger(
-    params: Params, context: DistributedContext, name: str
+    params: Params, context: DistributedContext, name: str, pictures: torch.Tensor
 ) -> Iterator[Callable[[int, EpochMetrics], None]]:
-    """What the main process calls after each epoch: it writes the learning curves and prints a line."""
+    """What the main process calls after each epoch: it writes the learning curves and prints a line.
+
+    `pictures`: of training pairs, uint8 RGB (n, 3, height, width), for TensorBoard.
+    """
     if not context.is_main:
         yield lambda epoch, scores: None
         return
@@ -168,13 +174,15 @@ def epoch_logger(
         Live(str(folder), dvcyaml=False, save_dvc_exp=False) as live,
         SummaryWriter(f"{params.train.logs}/{name}", purge_step=0) as board,
     ):
+        board.add_images("pairs: fake, original, localization target", pictures)
 
         def report(epoch: int, scores: EpochMetrics) -> None:
             for key, value in scores.items():
                 live.log_metric(key, value)
                 board.add_scalar(key, value, epoch)
             live.next_step()
-            print(f"epoch {epoch + 1}: " + ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
+            shown = (f"{key} {value:.4f}" for key, value in scores.items() if key == "loss" or key.startswith("val_"))
+            print(f"epoch {epoch + 1}: " + ", ".join(shown))
 
         yield report
 
