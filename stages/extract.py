@@ -12,6 +12,7 @@ end, all or none: exit status 2 leaves them as they were, such as if more videos
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
     if weights := weights_hash(geometry.detector_weights):
         print(f"{geometry.detector_weights}: SHA-256 {weights}")
+    refuse_nesting(settings, data)
     videos = list_videos(data, subset, further)
     cache_folder = Path(settings.cache) if settings.cache else None
     cache = FaceCache(cache_folder, geometry, settings.max_people, read_all=settings.cache_check == "content")
@@ -89,6 +91,16 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
         report.to_csv(report_path, index=False, lineterminator="\n")
         refuse_failures(report, settings.max_failed, Path(data.extract_report))
     return report
+
+
+def refuse_nesting(settings: Extract, data: Data) -> None:
+    """End the program if something else is to lie in the folder of faces, which is replaced as a whole."""
+    paths = {f"data.{key}": getattr(data, key) for key in ("index", "extract_report", "metrics")}
+    for key, path in (paths | {"extract.cache": settings.cache}).items():
+        if path and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(data.faces)):
+            fail(
+                f"{key} = {path} lies in data.faces = {data.faces}, which is for archives only; give a place beside it"
+            )
 
 
 def indexed_videos(index: str) -> set[str]:

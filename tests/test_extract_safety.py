@@ -230,6 +230,12 @@ def test_full_disk_is_one_sentence_and_the_next_run_continues(corpus, monkeypatc
     assert given == [4, 2] and outputs(corpus) == before
 
 
+@pytest.mark.parametrize("option", ["--data.index", "--cache"])
+def test_nothing_else_may_lie_in_the_folder_of_faces(corpus, monkeypatch, capsys, option):
+    assert "lies in data.faces = out" in run_to_error(monkeypatch, capsys, option, "out/inside")
+    assert not (corpus / "out").exists()
+
+
 def start(folder, stage, *arguments):
     """A stage in a process group of its own, as a terminal starts it; its messages go to `said.txt`."""
     with (folder / "said.txt").open("w") as said:
