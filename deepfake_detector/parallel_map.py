@@ -62,19 +62,27 @@ def parallel_map(
 def _interrupts_held() -> Iterator[None]:
     """Ctrl-C waits for the end of the block, and never reaches processes that start in it or from threads of it.
 
-    A worker that is still importing would end with a traceback of its own.
+    A worker that is still importing would end with a traceback of its own, and so would one whose start is cut off.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    from multiprocessing import resource_tracker
+    held: list[int] = []
+    handler = None
+    if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    can_block = hasattr(signal, "pthread_sigmask")  # Windows has no such call
+    if can_block:
+        from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # when it starts by itself, it lets signals through again
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        resource_tracker.ensure_running()  # when it starts by itself, it lets signals through again
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if handler:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _stop(pool: ProcessPool) -> None:

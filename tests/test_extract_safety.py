@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from deepfake_detector.faces import batch_extraction
 from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.archive_folder import LOCK, PREVIOUS, ArchiveFolderError, replaced_folder
-from deepfake_detector.parallel_map import parallel_map
+from deepfake_detector.parallel_map import _interrupts_held, parallel_map
 from stages import extract
 
 ROOT = Path(__file__).parent.parent
@@ -234,6 +235,20 @@ def test_full_disk_is_one_sentence_and_the_next_run_continues(corpus, monkeypatc
 def test_nothing_else_may_lie_in_the_folder_of_faces(corpus, monkeypatch, capsys, option):
     assert "lies in data.faces = out" in run_to_error(monkeypatch, capsys, option, "out/inside")
     assert not (corpus / "out").exists()
+
+
+def test_interrupt_waits_until_the_workers_are_started():
+    """Any thread may receive the signal."""
+    event, reached = threading.Event(), []
+    other = threading.Thread(target=event.wait)
+    other.start()
+    with pytest.raises(KeyboardInterrupt), _interrupts_held():
+        signal.pthread_kill(other.ident, signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        event.set()
+        other.join()
+        reached.append("the end of the block")
+    assert reached
 
 
 def start(folder, stage, *arguments):
