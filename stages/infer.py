@@ -53,9 +53,6 @@ def main() -> None:
         fail(str(error))
     except OSError as error:
         fail(f"results cannot be written: {error}")
-    except KeyboardInterrupt:
-        print("\nInterrupted; the same command resumes the run.", file=sys.stderr)
-        sys.exit(130)
     counts = Counter(row["verdict"] for row in rows)
     summary = ", ".join(f"{count} {verdict_text(verdict)}" for verdict, count in sorted(counts.items()))
     print(f"{summary}; see {output}")

@@ -180,6 +180,14 @@ class Extract(Section):
     cache: Annotated[str | Literal[False], BeforeValidator(_false)] = Field(
         description="folder that keeps the faces of every video, so that no video is extracted twice; false: no cache"
     )
+    cache_check: Literal["mtime", "content"] = Field(
+        description="how a video in the cache is recognised; mtime: path, size and times of modification are those of "
+        "a video read before (fast; blind to other content with all these the same); content: every video is read"
+    )
+    max_failed: Share = Field(
+        description="share of the videos that may be unreadable, time out or crash; beyond it the stage fails and "
+        "leaves its outputs as they were; 1: all"
+    )
 
 
 class Split(Section):

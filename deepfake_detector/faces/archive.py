@@ -3,6 +3,7 @@
 Any zip tool opens them, and data versioning handles one file per video.
 """
 
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -17,6 +18,7 @@ from deepfake_detector.files import atomic_path
 if TYPE_CHECKING:
     import pandas as pd
 
+MEMBER_NAME = re.compile(r"\d{3,}_\d{6,}(_original)?\.(jpg|png)")  # track and frame; see Face.member, original_member
 JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
