@@ -34,6 +34,7 @@ from scipy import stats
 from deepfake_detector.evaluation.intervals import Number, format_interval, interval, summarise
 from deepfake_detector.evaluation.metrics import roc_auc
 from deepfake_detector.evaluation.significance import paired_auc_difference, permutation_test
+from deepfake_detector.foreign_text import terminal_lines
 
 MIN_TRAININGS = 3  # of each side, below which a difference may be one of these trainings only
 MIN_GROUPS = 6  # with fewer groups no p-value can be below 5 %: with 5, the lowest is 2 / 2^5 = 0.0625
@@ -165,7 +166,7 @@ def main() -> None:
     try:
         tables = [read_test_scores(revision, files) for revision in revisions]
     except CompareError as error:
-        parser.error(str(error))
+        parser.error(terminal_lines(str(error)))
     summaries = [auc_summary(scores.table, args.draws, args.seed) for scores in tables]
     width = max(map(len, revisions))
     for revision, summary in zip(revisions, summaries, strict=True):

@@ -36,7 +36,7 @@ from deepfake_detector.training.checkpoint import load_detector
 from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
 from deepfake_detector.training.device import pick_device
 from deepfake_detector.training.scoring import batch_crops, predict_logits
-from stages.params import Corpus, Data, Params, fail, parse
+from stages.params import Corpus, Data, Params, fail, parse, say
 
 
 def open_detector(checkpoint: str, batch_size: int) -> tuple[ScoreCrops, DetectorConfig]:
@@ -119,7 +119,7 @@ def warn_of_leakage(config: DetectorConfig, name: str, videos: pd.DataFrame) -> 
     shown = [f"{len(tokens)} by {kind} ({', '.join(tokens[:10])})" for kind, tokens in found.items() if tokens]
     if shown:
         reason = f"it was trained on what this corpus shows: {'; '.join(shown)}"
-        print(f"WARNING: the metrics of the detector on corpus {name} are too good, because {reason}")
+        say(f"WARNING: the metrics of the detector on corpus {name} are too good, because {reason}")
 
 
 def measure(
@@ -172,11 +172,11 @@ def write_reports(
 def print_summary(results: Results, reports: str) -> None:
     test, coverage = results["levels"]["test"]["video"], results["coverage"]["test"]
     unscored = ", ".join(f"{count} {status}" for status, count in coverage["unscored"].items())
-    print(f"test: {test['n']} of {coverage['videos']} videos scored" + (f" ({unscored})" if unscored else ""), end="")
-    print(f", {test['groups']} groups of people" + (" (small sample: read the intervals)" if test["small"] else ""))
+    say(f"test: {test['n']} of {coverage['videos']} videos scored" + (f" ({unscored})" if unscored else ""), end="")
+    say(f", {test['groups']} groups of people" + (" (small sample: read the intervals)" if test["small"] else ""))
     for name in ("auc", "accuracy", "eer", "ece"):
-        print(f"  video {name} {format_interval(test, name)}")
-    print(f"see {reports}/evaluation.html and {reports}/model_card.md")
+        say(f"  video {name} {format_interval(test, name)}")
+    say(f"see {reports}/evaluation.html and {reports}/model_card.md")
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import TOLERANCE, export_onnx, largest_difference, quantize_onnx
 from deepfake_detector.training.batching import track_ids
 from deepfake_detector.training.detector_config import CheckpointError
-from stages.params import Data, Export, fail, parse
+from stages.params import Data, Export, fail, parse, say
 
 NOISE_CROPS = 16  # they reach activations that no photograph reaches
 
@@ -54,14 +54,14 @@ def main() -> None:
         if faces is not None:
             quantize_onnx(exact, part, training_crops(faces, params.data, settings.crops))
             print_auc_change(exact, part, faces, Path(params.data.faces))
-    print(f"wrote {output}")
+    say(f"wrote {output}")
 
 
 def check_agreement(backend: TorchBackend, exported: OnnxBackend, settings: Export) -> None:
     """End the program if the exported network gives other probabilities than the checkpoint."""
     crops, people = comparison_crops(backend.config.geometry, settings.crops)
     difference = largest_difference(backend, exported, crops, people)
-    print(f"largest difference of probabilities on {len(crops)} crops: {difference:.1e}, allowed {TOLERANCE:.0e}")
+    say(f"largest difference of probabilities on {len(crops)} crops: {difference:.1e}, allowed {TOLERANCE:.0e}")
     if not difference <= TOLERANCE:  # also true for nan
         fail(f"the ONNX network of {settings.checkpoint} differs from PyTorch; use the checkpoint itself")
 
@@ -107,7 +107,7 @@ def print_auc_change(exact: Path, quantized: Path, faces: pd.DataFrame, folder: 
     """Print what INT8 costs in AUC on the validation videos."""
     validation = faces[faces["partition"] == "val"].reset_index(drop=True)
     if validation["label"].nunique() < 2:
-        print("no validation videos of both labels: what INT8 costs in AUC is not known")
+        say("no validation videos of both labels: what INT8 costs in AUC is not known")
         return
     crops = list(read_table_crops(validation, folder))
     people = track_ids(validation)
@@ -115,7 +115,7 @@ def print_auc_change(exact: Path, quantized: Path, faces: pd.DataFrame, folder: 
         video_and_frame_auc(validation, OnnxBackend(path, "cpu").score(crops, people)) for path in (exact, quantized)
     )
     for level, a, b in zip(("video", "face"), before, after, strict=True):
-        print(f"validation {level} AUC {a:.4f} in float32, {b:.4f} in INT8: difference {b - a:+.4f}")
+        say(f"validation {level} AUC {a:.4f} in float32, {b:.4f} in INT8: difference {b - a:+.4f}")
 
 
 def video_and_frame_auc(faces: pd.DataFrame, logits: np.ndarray) -> tuple[float, float]:

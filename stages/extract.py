@@ -23,7 +23,8 @@ from deepfake_detector.faces.detectors import FaceDetectorError, weights_hash
 from deepfake_detector.faces.extraction import Geometry, write_index
 from deepfake_detector.faces.sources import find_videos, name_videos
 from deepfake_detector.files import atomic_path
-from stages.params import Data, Extract, Params, fail, parse
+from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
+from stages.params import Data, Extract, Params, fail, parse, say
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
     """Write faces, index and report, all of them or none; return the report."""
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
     if weights := weights_hash(geometry.detector_weights):
-        print(f"{geometry.detector_weights}: SHA-256 {weights}")
+        say(f"{geometry.detector_weights}: SHA-256 {weights}")
     videos = list_videos(data, subset, further)
     cache = FaceCache(Path(settings.cache) if settings.cache else None, geometry, settings.max_people)
     with (
@@ -78,7 +79,8 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
         named = [(video_id, record) for (video_id, *_), record in zip(videos, records, strict=True)]
         report = pd.DataFrame([{"video_id": video_id, **record["report"]} for video_id, record in named])
         write_index(index_path, [[video_id, *row] for video_id, record in named for row in record["index"]], geometry)
-        report.to_csv(report_path, index=False, lineterminator="\n")
+        shown = report.assign(reason=report["reason"].map(spreadsheet_cell))
+        shown.to_csv(report_path, index=False, lineterminator="\n")
     return report
 
 
@@ -97,7 +99,7 @@ def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, 
     videos, others = find_videos([data.videos])
     if not videos or not Path(data.videos).exists():
         fail(f"data.videos = {data.videos} holds no video")
-    print(f"{len(videos)} videos in {data.videos}; {others} other files left out")
+    say(f"{len(videos)} videos in {data.videos}; {others} other files left out")
     return [(video_id, path, "") for video_id, path in zip(name_videos(videos), videos, strict=True)]
 
 
@@ -113,9 +115,9 @@ def write_metrics(report: pd.DataFrame, folder: Path) -> None:
     metrics = {"videos": len(report), **statuses, **totals}
     with atomic_path(folder / "extract.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n")
-    print(", ".join(f"{key} {value}" for key, value in metrics.items()))
+    say(", ".join(f"{key} {value}" for key, value in metrics.items()))
     for row in report[report["status"] != "ok"].head(20).itertuples():
-        print(f"  {row.status}: {row.video_id}: {row.reason}")
+        say(terminal_text(f"  {row.status}: {row.video_id}: {row.reason}"))
 
 
 if __name__ == "__main__":

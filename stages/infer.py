@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from deepfake_detector.faces.sources import find_videos, name_videos
+from deepfake_detector.foreign_text import terminal_text
 from deepfake_detector.inference.batch_prediction import (
     TABLE_COLUMNS,
     Row,
@@ -38,7 +39,7 @@ from deepfake_detector.inference.prediction_task import (
     verdict_text,
 )
 from deepfake_detector.training.detector_config import CheckpointError
-from stages.params import Infer, fail, parse
+from stages.params import Infer, fail, parse, say
 
 
 def main() -> None:
@@ -54,14 +55,14 @@ def main() -> None:
     except OSError as error:
         fail(f"results cannot be written: {error}")
     except KeyboardInterrupt:
-        print("\nInterrupted; the same command resumes the run.", file=sys.stderr)
+        say("\nInterrupted; the same command resumes the run.", file=sys.stderr)
         sys.exit(130)
     counts = Counter(row["verdict"] for row in rows)
     summary = ", ".join(f"{count} {verdict_text(verdict)}" for verdict, count in sorted(counts.items()))
-    print(f"{summary}; see {output}")
+    say(f"{summary}; see {output}")
     if others:
-        print(f"{others} files in folders do not have the suffix of a video and were left out.")
-    print(CAUTION)
+        say(f"{others} files in folders do not have the suffix of a video and were left out.")
+    say(CAUTION)
     sys.exit(params.error_status if counts["error"] else 0)
 
 
@@ -107,7 +108,7 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, tim
     unfinished = output / "predictions.csv.part"
     rows = finished_rows(tasks) if unfinished.exists() else {}
     if rows:
-        print(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
+        say(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
     remaining = [i for i in range(len(tasks)) if i not in rows]
     with unfinished.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
@@ -118,7 +119,7 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, tim
             table.writerow(row)
             file.flush()
             text = verdict_text(record["verdict"], record["probability"], record["threshold"])
-            tqdm.write(f"{record['filepath']}: {text}")
+            tqdm.write(terminal_text(f"{record['filepath']}: {text}"))
     ordered = [rows[i] for i in range(len(tasks))]
     write_tables(ordered, tasks[0].settings.record(), output)
     delete_partial_files(tasks, output)

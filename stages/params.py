@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TextIO
 
 import yaml
 from pydantic import (
@@ -32,6 +32,7 @@ from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
 from deepfake_detector.corpora import LINK_KINDS, PARTITIONS
 from deepfake_detector.evaluation.aggregation import AGGREGATORS
 from deepfake_detector.faces.detectors import DETECTORS
+from deepfake_detector.foreign_text import terminal_lines
 from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
 
 PARAMS_FILE = Path("params.yaml")
@@ -387,12 +388,14 @@ def parse(stage: str, description: str = "", argv: list[str] | None = None, oper
     `operands` is the `section.key` that bare arguments set. Exits with status 2 and a message on any mistake, and
     with status 0 after --help.
     """
-    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_LogLine("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("deepfake_detector").setLevel(logging.INFO)
     tree = _read_file()
     options, bare = _read_words(sys.argv[1:] if argv is None else argv, stage)
     if "help" in options:
-        print(_help(stage, description, tree, operands))
+        say(_help(stage, description, tree, operands))
         raise SystemExit(0)
     if bare and not operands:
         fail(f"{bare[0]!r} is no option; see --help")
@@ -496,7 +499,19 @@ def _explain(problem: Any) -> str:
     return f"{key} = {problem['input']!r}: {problem['msg']}"
 
 
+def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
+    """Print `text`, in which names and labels may be a stranger's: no character of it commands the terminal."""
+    print(terminal_lines(text), end=end, file=file)
+
+
 def fail(message: str) -> NoReturn:
     """End the program for a mistake that its user can correct: `message` on standard error, exit status 2."""
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
+
+
+class _LogLine(logging.Formatter):
+    """A log message as `say` prints it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return terminal_lines(super().format(record))

@@ -26,7 +26,8 @@ from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitErr
 from deepfake_detector.corpora.visual_links import VISUAL_LINK_COLUMNS, VisualLinksError, find_visual_links
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
-from stages.params import Data, Split, fail, parse
+from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
+from stages.params import Data, Split, fail, parse, say
 
 SHOWN = 20  # rows of a table that a message lists
 
@@ -52,9 +53,9 @@ def main() -> None:
     moved = moved_videos(labels, assignment) if settings.strategy == "repair" else pd.DataFrame(columns=["video_id"])
     excluded = splits.loc[assignment.side < 0, ["video_id"]].assign(reason=assignment.reason[assignment.side < 0])
     write_csv(pd.DataFrame(columns=VISUAL_LINK_COLUMNS) if visual is None else visual, report / VISUAL_LINKS)
-    write_csv(excluded, report / "excluded.csv")
-    write_csv(leaks, report / "leaks.csv")
-    write_csv(moved, report / "moved.csv")
+    write_spreadsheet(excluded, report / "excluded.csv")
+    write_spreadsheet(leaks, report / "leaks.csv")
+    write_spreadsheet(moved, report / "moved.csv")
     counts = leak_counts(leaks, all_links, compared_kinds(visual, settings))
     metrics = summarize(labels, splits, counts, len(moved))
     with atomic_path(Path(data.metrics) / "split.json") as part:
@@ -92,7 +93,7 @@ def compare_faces(labels: pd.DataFrame, data: Data, settings: Split) -> pd.DataF
         lacking = f"{data.index} has no face of these videos"
         if settings.identities == "faces":
             raise VisualLinksError(f"split.identities = faces: {lacking}; run the extract stage first")
-        print(f"{lacking}: near-duplicates are not searched for")
+        say(f"{lacking}: near-duplicates are not searched for")
     return visual
 
 
@@ -148,8 +149,14 @@ def leak_counts(leaks: pd.DataFrame, all_links: Links, compared: set[str]) -> di
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table that the pipeline reads again: every name stays as it is."""
     with atomic_path(path) as part:
         table.to_csv(part, index=False, lineterminator="\n")
+
+
+def write_spreadsheet(table: pd.DataFrame, path: Path) -> None:
+    """Write a table for people, in which no spreadsheet finds a formula."""
+    write_csv(table.map(spreadsheet_cell), path)
 
 
 def leak_message(leaks: pd.DataFrame, report: Path) -> str:
@@ -185,23 +192,23 @@ def print_summary(
     metrics: dict[str, Any], excluded: pd.DataFrame, moved: pd.DataFrame, leaks: pd.DataFrame, report: Path
 ) -> None:
     table = pd.DataFrame({key: metrics[key] for key in ("videos", "fakes", "groups")}).fillna(0).astype(int)
-    print(table.to_string())
+    say(table.to_string())
     for reason, count in excluded["reason"].value_counts().items():
-        print(f"excluded: {count} videos, each of which {reason}")
+        say(terminal_text(f"excluded: {count} videos, each of which {reason}"))
     if len({0, metrics["fakes"]["test"], metrics["videos"]["test"]}) < 3:
         kind = "fakes" if metrics["fakes"]["test"] else "real videos"
-        print(f"WARNING: test has only {kind}: a detector cannot be measured on it")
+        say(f"WARNING: test has only {kind}: a detector cannot be measured on it")
     if len(excluded):
-        print(f"excluded in total: {metrics['excluded_fakes']:.1%} of the fakes; see {report / 'excluded.csv'}")
+        say(f"excluded in total: {metrics['excluded_fakes']:.1%} of the fakes; see {report / 'excluded.csv'}")
     for row in moved.head(SHOWN).itertuples():
-        print(f"moved: {row.video_id} from {row.official} to {row.partition}")
+        say(f"moved: {terminal_text(row.video_id)} from {row.official} to {row.partition}")
     if len(moved) > SHOWN:
-        print(f"moved: {len(moved)} videos in total; see {report / 'moved.csv'}")
+        say(f"moved: {len(moved)} videos in total; see {report / 'moved.csv'}")
     for kind, count in metrics["leaks"].items():
         pairs = "not known for this corpus" if count is None else f"{count} pairs of videos across partitions"
-        print(f"{kind}: {pairs}")
+        say(f"{kind}: {pairs}")
     if len(leaks):
-        print("split.allow_leaks accepts these leaks: metrics of this split are too optimistic.")
+        say("split.allow_leaks accepts these leaks: metrics of this split are too optimistic.")
 
 
 if __name__ == "__main__":

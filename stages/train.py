@@ -37,7 +37,7 @@ from deepfake_detector.training.samplers import PairedBatchSampler, add_original
 from deepfake_detector.training.temporal_heads import fit_temporal_head
 from deepfake_detector.training.trainer import EpochMetrics, Schedule, TrainingState, fit
 from deepfake_detector.training.validation import Validation, calibrate
-from stages.params import Params, fail, parse
+from stages.params import Params, fail, parse, say
 
 NO_HYPERPARAMETERS = {
     "workers",
@@ -174,7 +174,7 @@ def epoch_logger(
                 live.log_metric(key, value)
                 board.add_scalar(key, value, epoch)
             live.next_step()
-            print(f"epoch {epoch + 1}: " + ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
+            say(f"epoch {epoch + 1}: " + ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
 
         yield report
 
@@ -246,7 +246,7 @@ def calibrate_and_save(
     folder = Path(params.data.metrics)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    print(f"{settings.checkpoint}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")
+    say(f"{settings.checkpoint}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")
 
 
 if __name__ == "__main__":
