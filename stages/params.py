@@ -11,11 +11,11 @@ import json
 import logging
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TextIO
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,6 +26,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
 )
 
 from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
@@ -34,6 +35,7 @@ from deepfake_detector.evaluation.aggregation import AGGREGATORS
 from deepfake_detector.faces.detectors import DETECTORS
 from deepfake_detector.foreign_text import terminal_lines
 from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
+from stages.strict_yaml import StrictYAMLError, read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -120,7 +122,14 @@ MaxPeople = PositiveInt | Literal["all"]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _has_no_control_character(cls, value: object) -> object:
+        if isinstance(value, str) and any(unicodedata.category(c) == "Cc" for c in value):
+            raise ValueError("must not contain control characters")
+        return value
 
 
 class Data(Section):
@@ -146,7 +155,9 @@ class Sample(Section):
 
 
 class Extract(Section):
-    corpus: str = Field(description="name of a corpus in evaluate.corpora to extract; none: the corpus of data.*")
+    corpus: Annotated[str, AfterValidator(lambda name: name.rpartition("@")[2])] = Field(
+        description="name of a corpus in evaluate.corpora to extract, or of its DVC stage; none: the corpus of data.*"
+    )
     frames: PositiveInt | Literal["keyframes"] = Field(
         description="frames sampled evenly from each video; keyframes: all frames that decode alone (fastest)"
     )
@@ -405,6 +416,8 @@ def parse(stage: str, description: str = "", argv: list[str] | None = None, oper
         branch = tree
         for section in sections:
             branch = branch.setdefault(section, {})
+            if not isinstance(branch, dict):
+                fail(f"--{name} cannot be set: {section} has no keys in {PARAMS_FILE}")
         branch[key] = value
     try:
         return Params.model_validate(tree)
@@ -414,10 +427,12 @@ def parse(stage: str, description: str = "", argv: list[str] | None = None, oper
 
 def _read_file() -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
+        tree = read_yaml(PARAMS_FILE)
     except FileNotFoundError:
         fail(f"{PARAMS_FILE} is not in the current folder; run this from the root of the project")
-    except yaml.YAMLError as error:
+    except OSError as error:
+        fail(f"{PARAMS_FILE} cannot be read: {error.strerror}")
+    except StrictYAMLError as error:
         fail(f"{PARAMS_FILE} is not valid YAML: {error}")
     if not isinstance(tree, dict) or not all(isinstance(section, dict) for section in tree.values()):
         fail(f"{PARAMS_FILE} must hold sections of keys; sections are {', '.join(Params.model_fields)}")

@@ -81,7 +81,7 @@ def test_control_characters_are_escapes_on_the_terminal():
 
 def test_no_stage_lets_a_name_command_the_terminal(in_project, monkeypatch, capsys):
     (in_project / "labels.csv").write_text("video_id,filepath,label,method\na,\x1b[2Ja.mp4,real,\nb,b.mp4,fake,\x07x\n")
-    options = ["--data.labels", "labels.csv", "--data.videos", "v\x1b[2J"]
+    options = ["--data.labels", "labels.csv", "--data.videos", "v"]
     run(monkeypatch, extract, *options, "--data.faces", "o/f", "--data.index", "o/f.parquet", "--workers", 1)
     for stage, argv in ((split, [*options, "--folds", "9"]), (infer, ["x\x1b[2J.mp4", "--checkpoint", "\x1b.onnx"])):
         with pytest.raises(SystemExit):
