@@ -29,11 +29,12 @@ from deepfake_detector.evaluation.robustness import RobustnessStudy
 from deepfake_detector.evaluation.robustness_plan import PLANS
 from deepfake_detector.evaluation.scored_videos import PREDICTION_COLUMNS, ScoreCrops, ScoredVideos, score_videos
 from deepfake_detector.evaluation.tables import Resampling
+from deepfake_detector.faces.detectors import FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
-from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
+from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig, check_logits
 from deepfake_detector.training.device import pick_device
 from deepfake_detector.training.scoring import batch_crops, predict_logits
 from stages.params import Corpus, Data, Params, fail, parse, say
@@ -47,7 +48,7 @@ def open_detector(checkpoint: str, batch_size: int) -> tuple[ScoreCrops, Detecto
 
     def score(crops: Iterable[np.ndarray], faces: pd.DataFrame) -> np.ndarray:
         lengths = batch_lengths(track_ids(faces), batch_size, config.temporal)
-        return predict_logits(model, batch_crops(crops, lengths), device)
+        return check_logits(predict_logits(model, batch_crops(crops, lengths), device), len(faces), checkpoint)
 
     return score, config
 
@@ -184,13 +185,16 @@ def main() -> None:
     try:
         score, config = open_detector(params.evaluate.checkpoint, params.evaluate.batch_size)
         check_geometry(config, params.data.index)
+        if params.evaluate.robustness != "none":  # it finds faces again
+            geometry = config.geometry
+            create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
         labels = read_videos(params.data)
         check_leakage(config, labels[labels["partition"] == "test"], params)
         own = score_own_corpus(params.data, labels, score, config)
         folder = Path(params.data.corpora)
         further = params.evaluate.corpora.items()
         others = {name: score_further_corpus(folder / name, corpus, score, config) for name, corpus in further}
-    except (LabelsError, FaceIndexError, CheckpointError) as error:
+    except (LabelsError, FaceIndexError, CheckpointError, FaceDetectorError) as error:
         fail(str(error))
     for name, corpus in others.items():
         warn_of_leakage(config, name, corpus.videos)

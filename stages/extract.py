@@ -19,7 +19,7 @@ import pandas as pd
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.faces.batch_extraction import STATUSES, ArchiveFolderError, extract_videos, replaced_folder
 from deepfake_detector.faces.cache import FaceCache
-from deepfake_detector.faces.detectors import FaceDetectorError, weights_hash
+from deepfake_detector.faces.detectors import FaceDetectorError, fetch_network, weights_hash
 from deepfake_detector.faces.extraction import Geometry, write_index
 from deepfake_detector.faces.sources import find_videos, name_videos
 from deepfake_detector.files import atomic_path
@@ -57,6 +57,7 @@ def further_corpus(params: Params) -> Data:
 def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.DataFrame:
     """Write faces, index and report, all of them or none; return the report."""
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
+    fetch_network(geometry.detector)
     if weights := weights_hash(geometry.detector_weights):
         say(f"{geometry.detector_weights}: SHA-256 {weights}")
     videos = list_videos(data, subset, further)

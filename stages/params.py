@@ -22,7 +22,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -33,6 +32,17 @@ from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
 from deepfake_detector.corpora import LINK_KINDS, PARTITIONS
 from deepfake_detector.evaluation.aggregation import AGGREGATORS
 from deepfake_detector.faces.detectors import DETECTORS
+from deepfake_detector.faces.extraction import (
+    Alignment,
+    CropFormat,
+    CropSize,
+    DetectorName,
+    DetectorScore,
+    EyeDistance,
+    FrameCount,
+    FrameRate,
+    Margin,
+)
 from deepfake_detector.foreign_text import terminal_lines
 from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
 from stages.strict_yaml import StrictYAMLError, read_yaml
@@ -158,29 +168,29 @@ class Extract(Section):
     corpus: Annotated[str, AfterValidator(lambda name: name.rpartition("@")[2])] = Field(
         description="name of a corpus in evaluate.corpora to extract, or of its DVC stage; none: the corpus of data.*"
     )
-    frames: PositiveInt | Literal["keyframes"] = Field(
+    frames: FrameCount = Field(
         description="frames sampled evenly from each video; keyframes: all frames that decode alone (fastest)"
     )
-    fps: Annotated[PositiveFloat | None, BeforeValidator(_none)] = Field(
+    fps: Annotated[FrameRate, BeforeValidator(_none)] = Field(
         description="sample this many frames of each second instead of extract.frames; none: off"
     )
-    size: int = Field(ge=32, le=1024, description="side of a face crop in pixels")
-    margin: float = Field(ge=0, le=3, description="room around the face in face widths; 0 cuts at the ears")
-    align: Literal["landmarks", "box"] = Field(
+    size: CropSize = Field(description="side of a face crop in pixels")
+    margin: Margin = Field(description="room around the face in face widths; 0 cuts at the ears")
+    align: Alignment = Field(
         description="landmarks: rotate the face upright by its five landmarks; box: crop the detected box as it is"
     )
-    format: Literal["jpg", "png"] = Field(
+    format: CropFormat = Field(
         description="image format of the crops; jpg: quality 95, 4:4:4; png: lossless and five times larger"
     )
-    detector: Annotated[str, one_of(DETECTORS)] = Field(
+    detector: DetectorName = Field(
         description=f"face detector: {', '.join(DETECTORS)}; yunet is the fastest and needs extract.detector_weights; "
-        "retinaface downloads its weights"
+        "retinaface downloads its weights once"
     )
     detector_weights: Annotated[str, in_folder("models")] = Field(
         description="model file of the face detector (yunet: .onnx) in models/; none: the detector brings its own"
     )
-    threshold: Share = Field(description="lowest detector score that counts as a face")
-    min_eye_distance: NonNegativeFloat = Field(
+    threshold: DetectorScore = Field(description="lowest detector score that counts as a face")
+    min_eye_distance: EyeDistance = Field(
         description="pixels between the eyes below which a person is counted, but neither learnt from nor scored"
     )
     max_people: MaxPeople = Field(description="people kept for each video, the most prominent first; or all")

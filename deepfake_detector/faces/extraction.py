@@ -4,14 +4,15 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from deepfake_detector.faces.alignment import align_face, crop_box, sharpness
 from deepfake_detector.faces.archive import decode_crop, encode_crop, write_archive
 from deepfake_detector.faces.detections import Detection, Detections
-from deepfake_detector.faces.detectors import FaceDetector, create_face_detector
+from deepfake_detector.faces.detectors import DETECTORS, FaceDetector, create_face_detector
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.sources import local_file
 from deepfake_detector.faces.tracking import (
@@ -42,23 +43,44 @@ class FaceIndexError(Exception):
     """The file is no face index of this project; the message names it."""
 
 
+def _known_detector(name: str) -> str:
+    if name not in DETECTORS:
+        raise ValueError(f"must be one of {', '.join(DETECTORS)}")
+    return name
+
+
+# What each part of a Geometry may be, in params.yaml, in a face index and in a detector file.
+FrameCount = Annotated[int, Field(ge=1, le=100_000)] | Literal["keyframes"]
+FrameRate = Annotated[float, Field(gt=0, le=1000)] | None
+CropSize = Annotated[int, Field(ge=32, le=1024)]
+Margin = Annotated[float, Field(ge=0, le=3)]
+DetectorName = Annotated[str, AfterValidator(_known_detector)]
+DetectorScore = Annotated[float, Field(ge=0, le=1)]
+Alignment = Literal["landmarks", "box"]
+CropFormat = Literal["jpg", "png"]
+EyeDistance = Annotated[float, Field(ge=0, le=1000)]
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How faces are found and cropped. A trained detector stores the geometry of its training crops.
 
-    The fields are the keys of the same names in the section `extract` of params.yaml.
+    The fields are the keys of the same names in the section `extract` of params.yaml. Read from a file, they are
+    checked by pydantic.
     """
 
-    frames: int | str
-    size: int
-    margin: float
-    detector: str
-    threshold: float
+    __pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    frames: FrameCount
+    size: CropSize
+    margin: Margin
+    detector: DetectorName
+    threshold: DetectorScore
     detector_weights: str = "none"
-    fps: float | None = None
-    align: str = "landmarks"
-    format: str = "jpg"
-    min_eye_distance: float = 0.0
+    fps: FrameRate = None
+    align: Alignment = "landmarks"
+    format: CropFormat = "jpg"
+    min_eye_distance: EyeDistance = 0.0
 
 
 @dataclass(frozen=True)
@@ -359,7 +381,7 @@ def read_geometry(index_path: Path | str) -> Geometry:
 
     try:
         metadata = parquet.read_schema(index_path).metadata or {}
-        return Geometry(**json.loads(metadata[GEOMETRY_KEY]))
+        return TypeAdapter(Geometry).validate_json(metadata[GEOMETRY_KEY])
     except (KeyError, TypeError, ValueError) as error:
         raise FaceIndexError(
             f"{index_path} does not say how its crops were made: its Parquet metadata have no valid key"
