@@ -15,10 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepfake_detector.corpora.face_table import load_face_table, read_splits, read_visual_links
+from deepfake_detector.corpora.face_table import (
+    check_same_videos,
+    load_face_table,
+    read_index,
+    read_splits,
+    read_visual_links,
+)
 from deepfake_detector.corpora.identity_graph import identity_groups, links
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.corpora.leakage import already_seen
+from deepfake_detector.corpora.text_table import read_table
 from deepfake_detector.evaluation.curves import write_curves, write_json
 from deepfake_detector.evaluation.error_gallery import draw_error_gallery
 from deepfake_detector.evaluation.intervals import format_interval
@@ -29,6 +36,7 @@ from deepfake_detector.evaluation.robustness import RobustnessStudy
 from deepfake_detector.evaluation.robustness_plan import PLANS
 from deepfake_detector.evaluation.scored_videos import PREDICTION_COLUMNS, ScoreCrops, ScoredVideos, score_videos
 from deepfake_detector.evaluation.tables import Resampling
+from deepfake_detector.faces.archive import ArchiveError
 from deepfake_detector.faces.detectors import FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
@@ -55,14 +63,14 @@ def open_detector(checkpoint: str, batch_size: int) -> tuple[ScoreCrops, Detecto
 
 def read_videos(data: Data) -> pd.DataFrame:
     """The labels CSV with the columns `partition,group,fold` of the splits CSV."""
-    labels = read_labels(data.labels, data.videos)
-    return read_splits(data.splits).merge(
-        labels.drop(columns=["partition", "group", "fold"], errors="ignore"), on="video_id"
-    )
+    labels, splits = read_labels(data.labels, data.videos), read_splits(data.splits)
+    check_same_videos(labels, splits, data.labels, data.splits)
+    return splits.merge(labels.drop(columns=["partition", "group", "fold"], errors="ignore"), on="video_id")
 
 
 def read_report(path: Path | str) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"video_id": str}, keep_default_na=False)
+    """The report of the extract stage, as text. Raises LabelsError."""
+    return read_table(path, ["video_id", "status"], "run the extract stage first")
 
 
 def score_own_corpus(data: Data, videos: pd.DataFrame, score: ScoreCrops, config: DetectorConfig) -> ScoredVideos:
@@ -84,7 +92,7 @@ def score_further_corpus(folder: Path, corpus: Corpus, score: ScoreCrops, config
     check_geometry(config, index)
     videos["group"] = identity_groups(videos)
     videos["partition"] = name
-    faces = pd.read_parquet(index).merge(videos[["video_id", "label", "group", "partition"]], on="video_id")
+    faces = read_index(index).merge(videos[["video_id", "label", "group", "partition"]], on="video_id")
     report = read_report(folder / "extract_report.csv")
     return score_videos(videos, faces, folder / "faces", report, score, config.calibration)
 
@@ -194,7 +202,7 @@ def main() -> None:
         folder = Path(params.data.corpora)
         further = params.evaluate.corpora.items()
         others = {name: score_further_corpus(folder / name, corpus, score, config) for name, corpus in further}
-    except (LabelsError, FaceIndexError, CheckpointError, FaceDetectorError) as error:
+    except (LabelsError, FaceIndexError, CheckpointError, FaceDetectorError, ArchiveError) as error:
         fail(str(error))
     for name, corpus in others.items():
         warn_of_leakage(config, name, corpus.videos)

@@ -25,9 +25,9 @@ from deepfake_detector.corpora.sample_corpus.people import ZOOM, photographs
 from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.evaluation.metrics import roc_auc
 from deepfake_detector.faces.alignment import align_face
-from deepfake_detector.faces.archive import read_table_crops
+from deepfake_detector.faces.archive import ArchiveError, read_table_crops
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.extraction import FaceIndexError, Geometry
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.files import atomic_path
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
@@ -52,8 +52,11 @@ def main() -> None:
         export_onnx(backend, settings.checkpoint, exact)
         check_agreement(backend, OnnxBackend(exact, "cpu"), settings)
         if faces is not None:
-            quantize_onnx(exact, part, training_crops(faces, params.data, settings.crops))
-            print_auc_change(exact, part, faces, Path(params.data.faces))
+            try:
+                quantize_onnx(exact, part, training_crops(faces, params.data, settings.crops))
+                print_auc_change(exact, part, faces, Path(params.data.faces))
+            except ArchiveError as error:
+                fail(str(error))
     say(f"wrote {output}")
 
 
@@ -90,7 +93,7 @@ def read_corpus(data: Data) -> pd.DataFrame:
     """The face table of the corpus; ends the program where it has no training face."""
     try:
         faces = load_face_table(data.index, data.labels, data.videos, data.splits)
-    except LabelsError as error:
+    except (LabelsError, FaceIndexError) as error:
         fail(f"export.int8 = true needs the training faces of a corpus: {error}")
     if not (faces["partition"] == "train").any():
         fail(f"export.int8 = true needs training faces, and {data.splits} puts no video with a face into train")

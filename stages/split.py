@@ -17,13 +17,14 @@ from typing import Any
 import pandas as pd
 
 from deepfake_detector.corpora import LINK_KINDS, PARTITIONS
-from deepfake_detector.corpora.face_table import VISUAL_LINKS
+from deepfake_detector.corpora.face_table import VISUAL_LINKS, read_splits
 from deepfake_detector.corpora.identity_graph import Links, links
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.corpora.leakage import count_leaks, find_leaks
 from deepfake_detector.corpora.plots import plot_split
 from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitError, assign_splits, moved_videos
 from deepfake_detector.corpora.visual_links import VISUAL_LINK_COLUMNS, VisualLinksError, find_visual_links
+from deepfake_detector.faces.archive import ArchiveError
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
 from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
@@ -46,7 +47,7 @@ def main() -> None:
         visual = compare_faces(labels, data, settings)
         all_links = links(labels, visual)
         assignment = assign(labels, all_links, settings, previous)
-    except (LabelsError, FaceIndexError, VisualLinksError, SplitError, ImportError) as error:
+    except (LabelsError, FaceIndexError, ArchiveError, VisualLinksError, SplitError, ImportError) as error:
         fail(str(error))
     splits = assignment.table
     leaks = find_leaks(splits.set_index("video_id")["partition"], all_links)
@@ -120,19 +121,14 @@ def read_previous_splits(settings: Split) -> pd.DataFrame | None:
         return None
     if settings.strategy != "grouped":
         raise SplitError(f"{key}: needs split.strategy = grouped; it is {settings.strategy}")
-    columns = ["video_id", "partition", "fold"]
     try:
-        previous = pd.read_csv(
-            settings.previous_splits, dtype={"video_id": str}, usecols=columns, keep_default_na=False
-        )
-        valid = previous["partition"].eq("excluded") | previous["fold"].between(0, settings.folds - 1)
-    except (OSError, ValueError, TypeError) as error:
+        previous = read_splits(settings.previous_splits, ["fold"])
+    except LabelsError as error:
         raise SplitError(f"{key} is not a splits CSV: {error}") from error
-    if not valid.all() or previous["video_id"].duplicated().any():
-        raise SplitError(
-            f"{key}: its folds must be those of split.folds = {settings.folds}, and each video must be listed once"
-        )
-    return previous
+    valid = previous["partition"].eq("excluded") | previous["fold"].between(0, settings.folds - 1)
+    if not valid.all():
+        raise SplitError(f"{key}: its folds must be those of split.folds = {settings.folds}")
+    return previous[["video_id", "partition", "fold"]]
 
 
 def compared_kinds(visual: pd.DataFrame | None, settings: Split) -> set[str]:

@@ -25,7 +25,8 @@ from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_t
 from deepfake_detector.corpora.identity_graph import links
 from deepfake_detector.corpora.labels import LabelsError
 from deepfake_detector.corpora.leakage import link_digests
-from deepfake_detector.faces.extraction import Geometry, read_geometry
+from deepfake_detector.faces.archive import ArchiveError
+from deepfake_detector.faces.extraction import FaceIndexError, Geometry, read_geometry
 from deepfake_detector.files import file_sha256
 from deepfake_detector.training.augmentation import augmentation
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
@@ -66,12 +67,15 @@ def main() -> None:
         model = create_model(
             params.model.backbone, params.model.weights, geometry.size, patch_head=params.train.localization_weight > 0
         )
-    except (LabelsError, ModelError) as error:
+    except (LabelsError, FaceIndexError, ModelError) as error:
         fail(str(error))
     model.to(context.device)
     validation = Validation(select_partition(faces, "val"), Path(params.data.faces), params.model.temporal, context)
-    state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
-    calibrate_and_save(model, state, validation, faces, geometry, params, context)
+    try:
+        state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
+        calibrate_and_save(model, state, validation, faces, geometry, params, context)
+    except ArchiveError as error:
+        fail(str(error).rpartition("ArchiveError: ")[2].strip())  # a loading process puts its traceback in front
     context.shut_down()
 
 
