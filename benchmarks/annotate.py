@@ -18,7 +18,8 @@ from av.video.reformatter import VideoReformatter
 from benchmarks.infer import SECONDS, Cost, best, make_clip
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors.centerface import CenterFace
-from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.extraction import extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.pixels import to_yuv
 from deepfake_detector.faces.video_reader import probe, read_pictures
 from deepfake_detector.faces.video_writer import VideoWriter

@@ -22,11 +22,13 @@ from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.faces.archive_folder import ArchiveFolderError, replaced_folder
 from deepfake_detector.faces.batch_extraction import FAILED_STATUSES, STATUSES, extract_videos
 from deepfake_detector.faces.cache import FaceCache
-from deepfake_detector.faces.detectors import FaceDetectorError, weights_hash
-from deepfake_detector.faces.extraction import Geometry, write_index
+from deepfake_detector.faces.detectors import FaceDetectorError, fetch_network, weights_hash
+from deepfake_detector.faces.extraction import write_index
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
 from deepfake_detector.files import atomic_path
-from stages.params import Data, Extract, Params, fail, parse
+from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
+from stages.params import Data, Extract, Params, fail, parse, say
 
 
 def main() -> None:
@@ -64,8 +66,9 @@ def further_corpus(params: Params) -> Data:
 def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.DataFrame:
     """Write faces, index and report, all of them or none; return the report."""
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
+    fetch_network(geometry.detector)
     if weights := weights_hash(geometry.detector_weights):
-        print(f"{geometry.detector_weights}: SHA-256 {weights}")
+        say(f"{geometry.detector_weights}: SHA-256 {weights}")
     refuse_nesting(settings, data)
     videos = list_videos(data, subset, further)
     cache_folder = Path(settings.cache) if settings.cache else None
@@ -90,7 +93,8 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
         # A reason may name a file in bytes that are not UTF-8.
         report = pd.DataFrame([{**row, "reason": printable(row["reason"])} for row in rows])
         write_index(index_path, [[video_id, *row] for video_id, record in named for row in record["index"]], geometry)
-        report.to_csv(report_path, index=False, lineterminator="\n")
+        shown = report.assign(reason=report["reason"].map(spreadsheet_cell))
+        shown.to_csv(report_path, index=False, lineterminator="\n")
         refuse_failures(report, settings.max_failed, Path(data.extract_report))
     return report
 
@@ -147,7 +151,7 @@ def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, 
     if not videos or not file_mode(data.videos):
         rest = f"; files there that are no videos by their suffix: {describe_others(others)}" if others else ""
         fail(f"data.videos = {data.videos} holds no video{rest}")
-    print(f"{len(videos)} videos in {data.videos}; no videos by their suffix: {describe_others(others)}")
+    say(f"{len(videos)} videos in {data.videos}; no videos by their suffix: {describe_others(others)}")
     return [(video_id, path, "") for video_id, path in zip(name_videos(videos), videos, strict=True)]
 
 
@@ -163,9 +167,9 @@ def write_metrics(report: pd.DataFrame, folder: Path) -> None:
     metrics = {"videos": len(report), **statuses, **totals}
     with atomic_path(folder / "extract.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n")
-    print(", ".join(f"{key} {value}" for key, value in metrics.items()))
+    say(", ".join(f"{key} {value}" for key, value in metrics.items()))
     for row in report[report["status"] != "ok"].head(20).itertuples():
-        print(f"  {row.status}: {row.video_id}: {row.reason}")
+        say(terminal_text(f"  {row.status}: {row.video_id}: {row.reason}"))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos
+from deepfake_detector.foreign_text import terminal_text
 from deepfake_detector.inference.batch_prediction import (
     TABLE_COLUMNS,
     Row,
@@ -38,7 +39,7 @@ from deepfake_detector.inference.prediction_task import (
     verdict_text,
 )
 from deepfake_detector.training.detector_config import CheckpointError
-from stages.params import Infer, fail, parse
+from stages.params import Infer, fail, parse, say
 
 
 def main() -> None:
@@ -55,10 +56,10 @@ def main() -> None:
         fail(f"results cannot be written: {error}")
     counts = Counter(row["verdict"] for row in rows)
     summary = ", ".join(f"{count} {verdict_text(verdict)}" for verdict, count in sorted(counts.items()))
-    print(f"{summary}; see {output}")
+    say(f"{summary}; see {output}")
     if others:
-        print(f"Files in folders that are no videos by their suffix: {describe_others(others)}")
-    print(CAUTION)
+        say(f"Files in folders that are no videos by their suffix: {describe_others(others)}")
+    say(CAUTION)
     sys.exit(params.error_status if counts["error"] else 0)
 
 
@@ -104,7 +105,7 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, tim
     unfinished = output / "predictions.csv.part"
     rows = finished_rows(tasks) if unfinished.exists() else {}
     if rows:
-        print(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
+        say(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
     remaining = [i for i in range(len(tasks)) if i not in rows]
     with unfinished.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
@@ -115,7 +116,8 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, tim
             table.writerow(row)
             file.flush()
             text = verdict_text(record["verdict"], record["probability"], record["threshold"])
-            tqdm.write("; ".join(filter(None, [f"{record['filepath']}: {text}", record["message"]])))
+            shown = "; ".join(filter(None, [f"{record['filepath']}: {text}", record["message"]]))
+            tqdm.write(terminal_text(shown))
     ordered = [rows[i] for i in range(len(tasks))]
     write_tables(ordered, tasks[0].settings.record(), output)
     delete_partial_files(tasks, output)

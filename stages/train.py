@@ -25,7 +25,9 @@ from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_t
 from deepfake_detector.corpora.identity_graph import links
 from deepfake_detector.corpora.labels import LabelsError
 from deepfake_detector.corpora.leakage import link_digests
-from deepfake_detector.faces.extraction import Geometry, read_geometry
+from deepfake_detector.faces.archive import ArchiveError
+from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.files import file_sha256
 from deepfake_detector.training.augmentation import augmentation
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
@@ -38,7 +40,7 @@ from deepfake_detector.training.samplers import PairedBatchSampler, add_original
 from deepfake_detector.training.temporal_heads import fit_temporal_head
 from deepfake_detector.training.trainer import EpochMetrics, Schedule, TrainingState, fit
 from deepfake_detector.training.validation import Validation, calibrate
-from stages.params import Params, fail, parse
+from stages.params import Params, fail, parse, say
 
 NO_HYPERPARAMETERS = {
     "workers",
@@ -68,12 +70,15 @@ def main() -> None:
         model = create_model(
             params.model.backbone, params.model.weights, geometry.size, patch_head=params.train.localization_weight > 0
         )
-    except (LabelsError, ModelError) as error:
+    except (LabelsError, FaceIndexError, ModelError) as error:
         fail(str(error))
     model.to(context.device)
     validation = Validation(select_partition(faces, "val"), Path(params.data.faces), params.model.temporal, context)
-    state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
-    calibrate_and_save(model, state, validation, faces, geometry, params, context)
+    try:
+        state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
+        calibrate_and_save(model, state, validation, faces, geometry, params, context)
+    except ArchiveError as error:
+        fail(str(error).rpartition("ArchiveError: ")[2].strip())  # a loading process puts its traceback in front
     context.shut_down()
 
 
@@ -182,7 +187,7 @@ def epoch_logger(
                 board.add_scalar(key, value, epoch)
             live.next_step()
             shown = (f"{key} {value:.4f}" for key, value in scores.items() if key == "loss" or key.startswith("val_"))
-            print(f"epoch {epoch + 1}: " + ", ".join(shown))
+            say(f"epoch {epoch + 1}: " + ", ".join(shown))
 
         yield report
 
@@ -254,7 +259,7 @@ def calibrate_and_save(
     folder = Path(params.data.metrics)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    print(f"{settings.checkpoint}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")
+    say(f"{settings.checkpoint}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import pytest
 
 from deepfake_detector.faces import batch_extraction, cache
 from deepfake_detector.faces.cache import FaceCache
-from deepfake_detector.faces.extraction import Geometry, failed_record
+from deepfake_detector.faces.extraction import failed_record
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.parallel_map import parallel_map
 from stages import extract
 

@@ -11,11 +11,18 @@ import pytest
 
 from deepfake_detector.faces.detected_frames import Geometry, detect_frames
 from deepfake_detector.faces.detections import Detection, Detections
-from deepfake_detector.faces.detectors import DETECTORS, FaceDetectorError, create_face_detector, retinaface
+from deepfake_detector.faces.detectors import (
+    DETECTORS,
+    FaceDetectorError,
+    create_face_detector,
+    fetch_network,
+    retinaface,
+)
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.detectors.search import merge_candidates
 from deepfake_detector.faces.tracking import link_detections
 from deepfake_detector.faces.video_reader import Frame, read_frames
+from deepfake_detector.files import file_sha256
 
 YUNET_OUTPUTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}  # of each cell, and how many numbers each has
 GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)
@@ -130,16 +137,39 @@ def test_yunet_decodes_the_cells_of_its_network(tmp_path):
     np.testing.assert_allclose(faces[0].landmarks, landmarks, rtol=1e-5)
 
 
-def test_retinaface_without_its_weights_says_how_to_get_them(monkeypatch):
+def test_retinaface_without_its_weights_says_how_to_get_them(monkeypatch, tmp_path):
     from retinaface import pre_trained_models
 
     def unreachable(*_, **__):
         raise URLError("no route")
 
     retinaface._load_model.cache_clear()
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
     monkeypatch.setattr(pre_trained_models, "get_model", unreachable)
     with pytest.raises(FaceDetectorError, match="download https://"):
+        fetch_network("retinaface")
+    with pytest.raises(FaceDetectorError, match="only the extract stage downloads them"):
         create_face_detector("retinaface", 0.5)
+
+
+def test_weights_of_retinaface_are_taken_only_with_their_hash(monkeypatch, tmp_path):
+    retinaface._load_model.cache_clear()
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    path, _ = retinaface._weights_file()
+    source = tmp_path / "other.zip"
+    source.write_bytes(b"other weights")
+    monkeypatch.setattr(retinaface, "_weights_file", lambda: (path, source.as_uri()))
+    with pytest.raises(FaceDetectorError, match="invalid hash value"):
+        fetch_network("retinaface")
+    assert not path.exists()
+    path.write_bytes(b"other weights")
+    with pytest.raises(FaceDetectorError, match="has the SHA-256"):
+        create_face_detector("retinaface", 0.5)
+    monkeypatch.setattr(retinaface, "SHA256_PREFIX", file_sha256(source)[:9])
+    path.unlink()
+    fetch_network("retinaface")
+    assert path.read_bytes() == b"other weights"
 
 
 def test_empty_answer_of_retinaface_is_no_face(monkeypatch):

@@ -11,7 +11,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces import video_reader
 from deepfake_detector.faces.detectors.centerface import CenterFace
-from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.extraction import extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.video_reader import probe, read_frames
 from deepfake_detector.inference.overlay import annotate_video

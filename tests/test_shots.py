@@ -13,7 +13,8 @@ from deepfake_detector.corpora.sample_corpus import SampleClip, write_clip
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detections import Detections
 from deepfake_detector.faces.detectors.centerface import CenterFace
-from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.extraction import extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sampling import frames_between
 from deepfake_detector.faces.shots import shot_numbers, thumbnail
 from deepfake_detector.faces.video_reader import VideoInfo, read_frames

@@ -21,7 +21,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deepfake_detector.faces.archive import encode_crop, write_archive
-from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.checkpoint import load_detector

@@ -1,7 +1,7 @@
 """Small training data and settings that several test files share."""
 
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.training.detector_config import DetectorConfig
 from deepfake_detector.training.trainer import Schedule
 

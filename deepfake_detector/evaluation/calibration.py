@@ -14,17 +14,19 @@ VERDICT_TEXTS = {"fake": "flagged", "real": "not flagged", "uncertain": "uncerta
 class Calibration(BaseModel):
     """Turns the logit of a video into a probability and a verdict. `fit_calibration` makes it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    scale: float = Field(gt=0)
-    bias: float
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    scale: float = Field(ge=1e-9, le=1e9)
+    bias: float = Field(ge=-1e6, le=1e6)
     threshold: float = Field(ge=0, le=1)  # probability from which a video counts as fake
     low: float = Field(ge=0, le=1)  # probability from which the verdict is "uncertain"
     high: float = Field(ge=0, le=1)  # probability from which it no longer is
     method: str = "platt"  # or temperature
     aggregation: str = "mean_logit"  # how the logits of a video's faces become one: a name in AGGREGATORS
     operating_point: str = "eer"  # how the threshold was chosen: see choose_threshold
-    face_scale: float | None = Field(default=None, gt=0)  # of single faces; None: they are calibrated like videos
-    face_bias: float = 0.0
+    face_scale: float | None = Field(
+        default=None, ge=1e-9, le=1e9
+    )  # of single faces; None: they are calibrated like videos
+    face_bias: float = Field(default=0.0, ge=-1e6, le=1e6)
     prior: float = Field(default=0.5, gt=0, lt=1)  # share of fakes among all videos that every probability assumes
 
     def log_odds(self, logit: float) -> float:

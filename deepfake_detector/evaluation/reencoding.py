@@ -8,7 +8,8 @@ import av
 from av.video.reformatter import VideoReformatter
 
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.extraction import Face, Geometry, extract_faces
+from deepfake_detector.faces.extraction import Face, extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.pixels import to_yuv
 from deepfake_detector.faces.planes import letterbox, with_matrix
 from deepfake_detector.faces.video_reader import VideoError, probe, read_pictures

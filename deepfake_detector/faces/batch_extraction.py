@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from deepfake_detector.faces.cache import FaceCache, file_state
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.extraction import Geometry, Record, extract_video, failed_record
+from deepfake_detector.faces.extraction import Record, extract_video, failed_record
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.files import MAX_FILE_NAME
 from deepfake_detector.parallel_map import parallel_map
 

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from deepfake_detector.code_fingerprint import code_fingerprint
 from deepfake_detector.faces.detectors import DETECTORS, weights_hash
-from deepfake_detector.faces.extraction import Geometry, Record, extract_faces
+from deepfake_detector.faces.extraction import Record, extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.files import atomic_path, file_sha256
 from deepfake_detector.parallel_map import cpu_count
 

@@ -9,30 +9,12 @@ from deepfake_detector.faces.alignment import align_face, crop_box
 from deepfake_detector.faces.archive import encode_crop
 from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors import FaceDetector
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.shots import DIFFERENT, similarity, thumbnail
 from deepfake_detector.faces.tracking import MAX_DISTANCE, box_distance
 from deepfake_detector.faces.video_reader import Frame
 
 NEAR = 1.0  # seconds after a frame within which its faces are first looked for near their places
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How faces are found and cropped. A trained detector stores the geometry of its training crops.
-
-    The fields are the keys of the same names in the section `extract` of params.yaml.
-    """
-
-    frames: int | str
-    size: int
-    margin: float
-    detector: str
-    threshold: float
-    detector_weights: str = "none"
-    fps: float | None = None
-    align: str = "landmarks"
-    format: str = "jpg"
-    min_eye_distance: float = 0.0
 
 
 @dataclass(frozen=True)

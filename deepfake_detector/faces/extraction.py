@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from deepfake_detector.faces.alignment import sharpness
 from deepfake_detector.faces.archive import decode_crop, encode_crop, write_archive
-from deepfake_detector.faces.detected_frames import FrameDetections, Geometry, crop_face, detect_frames
+from deepfake_detector.faces.detected_frames import FrameDetections, crop_face, detect_frames
 from deepfake_detector.faces.detections import Detection
 from deepfake_detector.faces.detectors import FaceDetector, create_face_detector
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.nearby_frames import number_shots, tracks_seen_again
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.sources import local_file
@@ -282,7 +284,7 @@ def read_geometry(index_path: Path | str) -> Geometry:
 
     try:
         metadata = parquet.read_schema(index_path).metadata or {}
-        return Geometry(**json.loads(metadata[GEOMETRY_KEY]))
+        return TypeAdapter(Geometry).validate_json(metadata[GEOMETRY_KEY])
     except (KeyError, TypeError, ValueError) as error:
         raise FaceIndexError(
             f"{index_path} does not say how its crops were made: its Parquet metadata have no valid key"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake_detector.files import atomic_path
+from deepfake_detector.foreign_text import spreadsheet_cell
 from deepfake_detector.inference.prediction_task import CAUTION, FATAL_ERRORS, PredictionTask, run_task
 from deepfake_detector.inference.records import TO_DRAW, give_up_pictures, read_record
 from deepfake_detector.parallel_map import parallel_map
@@ -72,14 +73,14 @@ def _end_record(task: PredictionTask, error: BaseException, timeout: float) -> d
 
 
 def write_tables(rows: Sequence[Row], settings: dict[str, object], folder: Path) -> None:
-    """Write predictions.csv and predictions.json, each atomically."""
+    """Write predictions.csv and predictions.json, each atomically. The CSV has no formula for a spreadsheet."""
     content = {"note": CAUTION, "settings": settings, "videos": rows}
     with atomic_path(folder / "predictions.json") as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
     with atomic_path(folder / "predictions.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
         table.writeheader()
-        table.writerows(rows)
+        table.writerows({column: spreadsheet_cell(value) for column, value in row.items()} for row in rows)
 
 
 def delete_partial_files(tasks: Sequence[PredictionTask], folder: Path) -> None:
