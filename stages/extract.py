@@ -21,6 +21,7 @@ from deepfake_detector.faces.batch_extraction import STATUSES, ArchiveFolderErro
 from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.detectors import FaceDetectorError, weights_hash
 from deepfake_detector.faces.extraction import Geometry, write_index
+from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
 from deepfake_detector.files import atomic_path
 from stages.params import Data, Extract, Params, fail, parse
@@ -32,7 +33,7 @@ def main() -> None:
     data = further_corpus(params) if further else params.data
     subset = params.evaluate.corpora[params.extract.corpus].subset if further else ""
     try:
-        report = extract(params.extract, data, subset, further)
+        report = extract(params.extract, data, subset, further, params.infer.url_limits)
     except (LabelsError, FaceDetectorError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
@@ -53,12 +54,12 @@ def further_corpus(params: Params) -> Data:
     return params.data.model_copy(update={"videos": corpus.videos, "labels": corpus.labels, **paths})
 
 
-def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.DataFrame:
+def extract(settings: Extract, data: Data, subset: str, further: bool, url_limits: UrlLimits) -> pd.DataFrame:
     """Write faces, index and report, all of them or none; return the report."""
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
     if weights := weights_hash(geometry.detector_weights):
         print(f"{geometry.detector_weights}: SHA-256 {weights}")
-    videos = list_videos(data, subset, further)
+    videos = list_videos(data, subset, further, url_limits)
     cache = FaceCache(Path(settings.cache) if settings.cache else None, geometry, settings.max_people)
     with (
         atomic_path(data.index) as index_path,
@@ -74,6 +75,7 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
             workers=settings.workers,
             timeout=settings.timeout,
             memory=settings.memory,
+            url_limits=url_limits,
         )
         named = [(video_id, record) for (video_id, *_), record in zip(videos, records, strict=True)]
         rows = [{"video_id": video_id, **record["report"]} for video_id, record in named]
@@ -84,7 +86,7 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
     return report
 
 
-def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, str]]:
+def list_videos(data: Data, subset: str, further: bool, url_limits: UrlLimits) -> list[tuple[str, str, str]]:
     """video_id, path and path of the original of every row of the labels CSV, or of those of a subset; without labels,
     of every video in the folder data.videos. Only training needs originals, so that a further corpus has none.
     """
@@ -96,7 +98,7 @@ def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, 
             paths.get(source, "") if fake else "" for source, fake in zip(sources, labels["label"], strict=True)
         ]
         return list(zip(labels["video_id"], labels["path"], originals, strict=True))
-    videos, others = find_videos([data.videos])
+    videos, others = find_videos([data.videos], limits=url_limits)
     if not videos or not file_mode(data.videos):
         rest = f"; files there that are no videos by their suffix: {describe_others(others)}" if others else ""
         fail(f"data.videos = {data.videos} holds no video{rest}")

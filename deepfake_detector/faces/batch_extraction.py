@@ -14,8 +14,9 @@ from typing import Any
 from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Geometry, Record, extract_video, failed_record
+from deepfake_detector.faces.remote import TemporaryFileError, UrlLimits
 from deepfake_detector.files import MAX_FILE_NAME
-from deepfake_detector.parallel_map import parallel_map
+from deepfake_detector.parallel_map import is_memory_error, parallel_map
 
 STATUSES = ("ok", "partial", "no_face", "unreadable", "timeout", "crashed")
 CACHED_STATUSES = ("ok", "partial", "no_face")  # the others may be different in the next run
@@ -39,6 +40,7 @@ def extract_videos(
     workers: int,
     timeout: float,
     memory: float,
+    url_limits: UrlLimits,
 ) -> list[Record]:
     """Write the archives of all videos into `folder`. Only videos that the cache does not hold are processed.
 
@@ -51,6 +53,7 @@ def extract_videos(
         workers: number of processes; 0 for one per core.
         timeout: seconds after which extraction from one video is stopped.
         memory: gigabytes that one process may use.
+        url_limits: of the videos at URLs.
 
     Returns:
         A record for each video, in their order.
@@ -70,7 +73,7 @@ def extract_videos(
         logger.info("%d of %d videos are in the cache or copies of others", len(videos) - len(work), len(videos))
     if work:
         create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)  # fails before any work
-        task = partial(extract_video, geometry=geometry, max_people=max_people, folder=folder)
+        task = partial(extract_video, geometry=geometry, max_people=max_people, folder=folder, url_limits=url_limits)
         tasks = [videos[i] for i in work]
         for position, outcome in parallel_map(task, tasks, workers, "extract", "video", timeout, memory):
             i = work[position]
@@ -102,9 +105,9 @@ def record_of(outcome: Any, timeout: float, memory: float) -> Record:
         return outcome
     if isinstance(outcome, TimeoutError):
         return failed_record("timeout", f"took longer than extract.timeout = {timeout:g} seconds")
-    if isinstance(outcome, OSError) and outcome.errno in MACHINE_ERRORS:
+    if isinstance(outcome, TemporaryFileError) or (isinstance(outcome, OSError) and outcome.errno in MACHINE_ERRORS):
         raise outcome
-    if isinstance(outcome, MemoryError) or "bad_alloc" in str(outcome) or "Insufficient memory" in str(outcome):
+    if is_memory_error(outcome):
         return failed_record("crashed", f"needed more than extract.memory = {memory:g} gigabytes")
     code = getattr(outcome, "exitcode", None)
     if code is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from deepfake_detector.faces.sources import is_url, printable
 from deepfake_detector.files import atomic_path, file_sha256
 from deepfake_detector.inference.prediction_task import CAUTION, FATAL_ERRORS, PredictionTask, run_task
-from deepfake_detector.parallel_map import parallel_map
+from deepfake_detector.parallel_map import is_memory_error, parallel_map
 
 Row = dict[str, Any]
 # Other programs read these.
@@ -46,30 +46,34 @@ def _same_file(task: PredictionTask, sha256: str) -> bool:
     return is_url(task.video) or file_sha256(task.video) == sha256
 
 
-def run_tasks(tasks: Sequence[PredictionTask], workers: int, timeout: float) -> Iterator[tuple[int, dict[str, Any]]]:
+def run_tasks(
+    tasks: Sequence[PredictionTask], workers: int, timeout: float, memory: float
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Predict all tasks in `workers` processes (0: one for each core), and give position and record as they finish.
 
-    A video that crashes its process or takes longer than `timeout` seconds gets a record with the verdict `error`.
+    A video that crashes its process, takes longer than `timeout` seconds or needs more than `memory` gigabytes gets a
+    record with the verdict `error`.
 
-    Raises:
-        CheckpointError, DeviceError, OutputError: as `predict_video` does.
+    Raises one of FATAL_ERRORS as `predict_video` does.
     """
     if not tasks:
         return
-    for position, result in parallel_map(run_task, tasks, workers, "infer", "video", timeout):
+    for position, result in parallel_map(run_task, tasks, workers, "infer", "video", timeout, memory):
         if isinstance(result, FATAL_ERRORS):
             raise result
         if isinstance(result, BaseException):
             from deepfake_detector.inference.predict import record_error  # here: what it imports takes seconds
 
             task = tasks[position]
-            result = record_error(task, _describe(task.video, result, timeout))
+            result = record_error(task, _describe(task.video, result, timeout, memory))
         yield position, result
 
 
-def _describe(video: str, error: BaseException, timeout: float) -> str:
+def _describe(video: str, error: BaseException, timeout: float, memory: float) -> str:
     if isinstance(error, TimeoutError):
         return f"{video} took longer than infer.timeout = {timeout:g} seconds"
+    if is_memory_error(error):
+        return f"{video} needed more than infer.memory = {memory:g} gigabytes"
     return f"{video}: {type(error).__name__}: {error}"
 
 
