@@ -55,8 +55,9 @@ def worker_pool(function: Callable[..., Any], processes: int, memory: float | No
 
 
 def is_memory_error(error: BaseException) -> bool:
-    """Whether an item of `parallel_map` ended for want of memory, in the words of Python, C++ or OpenCV."""
-    return isinstance(error, MemoryError) or "bad_alloc" in str(error) or "Insufficient memory" in str(error)
+    """Whether an item ended for want of memory, as Python, C++, OpenCV, PyTorch or ONNX Runtime say it."""
+    words = ("bad_alloc", "Insufficient memory", "can't allocate memory", "Failed to allocate memory")
+    return isinstance(error, MemoryError) or any(part in str(error) for part in words)
 
 
 def _init_worker(memory: float | None, function: Callable[..., Any]) -> None:

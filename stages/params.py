@@ -116,6 +116,10 @@ def _words(given: object) -> object:
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+# PyTorch alone takes one gigabyte, whatever the video.
+WorkerMemory = Annotated[
+    float, Field(ge=2, description="gigabytes that one process may use; a video that needs more is an error")
+]
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+._-]+$")]
 MaxPeople = PositiveInt | Literal["all"]
 
@@ -348,7 +352,7 @@ class Infer(Section):
     )
     timeline: bool = Field(description="write a picture of the scores over time for each video")
     timeout: PositiveFloat = Field(description="seconds after which one video is stopped, its pictures included")
-    memory: PositiveFloat = Field(description="gigabytes that one process may use; a video that needs more is an error")
+    memory: WorkerMemory
     schemes: Annotated[tuple[Scheme, ...], BeforeValidator(_words)] = Field(
         description="schemes of URLs that are opened, here and in the labels CSV: any that fsspec knows and the "
         "installed packages serve"
@@ -369,7 +373,7 @@ class App(Section):
     seconds: PositiveInt = Field(description="longest video")
     megapixels: PositiveFloat = Field(description="largest picture; 8.3 is 4K")
     timeout: PositiveInt = Field(description="seconds after which one video is stopped")
-    memory: PositiveFloat = Field(description="gigabytes that one process may use")
+    memory: WorkerMemory
     waiting: PositiveInt = Field(description="videos that one visitor may have in progress")
     workers: Count = Field(description="processes; 0: one for each core, and at least two")
 
