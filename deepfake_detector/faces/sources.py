@@ -34,7 +34,7 @@ VIDEO_SUFFIXES = {
 }  # fmt: skip
 MAX_NAME_BYTES = 180  # of a video_id; file systems allow 255, which leaves space for suffixes
 SHOWN_SUFFIXES = 10  # kinds of files that a summary names
-SEARCH_SECONDS = 600  # after which the search for videos at one URL is given up
+SEARCH_SECONDS = 600  # after which the search for videos at one URL, or by one glob, is given up
 SEARCH_GIGABYTES = 2  # that it may use
 RESERVED_NAMES = {"predictions"}  # names of tables that stand beside the results of the videos
 
@@ -51,7 +51,8 @@ def find_videos(
     - a glob;
     - a .txt file with one input per line. Lines that start with `# ` are comments, and other lists in it are ignored.
 
-    URLs are searched in worker processes, so that no server can end, block or fill this one.
+    URLs, and globs of folders of any depth, are searched in worker processes, so that no server and no links that lead
+    back can end, block or fill this one.
 
     Returns:
         Paths and URLs in the order of `inputs`, each once, and the number of files in folders that were left out
@@ -59,15 +60,13 @@ def find_videos(
         is returned as it is; reading it fails with a message.
     """
     inputs = list(dict.fromkeys(line for given in inputs for line in _read_list(given)))
-    to_search = [
-        given for given in inputs if _is_allowed(given, limits) and is_url(given) and _may_stand_for_more(given)
-    ]
-    at_urls = dict(zip(to_search, _search_urls(to_search), strict=True))
+    to_search = [given for given in inputs if _is_allowed(given, limits) and _may_take_long(given)]
+    searched = dict(zip(to_search, _search_all(to_search), strict=True))
     videos: list[str] = []
     others: Counter[str] = Counter()
     for given in inputs:
-        if given in at_urls:
-            found, left_out = at_urls[given]
+        if given in searched:
+            found, left_out = searched[given]
         elif is_url(given) or not _is_allowed(given, limits):
             found, left_out = [given], Counter()
         else:
@@ -109,10 +108,14 @@ def _find_at_path(given: str, output: Path | None) -> tuple[list[str], Counter[s
     if mode or not glob.has_magic(path):
         return [given], Counter()
     try:
-        matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (not absolute)
+        return _search_glob(path) or [given], Counter()
     except (ValueError, OSError, RecursionError):  # such as a zero byte in it
-        matches = []
-    return [match for match in matches if not stat.S_ISDIR(file_mode(match))] or [given], Counter()
+        return [given], Counter()
+
+
+def _search_glob(path: str) -> list[str]:
+    matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (not absolute)
+    return [match for match in matches if not stat.S_ISDIR(file_mode(match))]
 
 
 def file_mode(path: str) -> int:
@@ -190,18 +193,25 @@ def describe_others(others: Counter[str]) -> str:
     return f"{others.total()} ({', '.join(shown)})"
 
 
-def _search_urls(urls: list[str]) -> list[tuple[list[str], Counter[str]]]:
-    """As `find_videos`, for each URL. One whose search fails stands for itself."""
-    found: list[tuple[list[str], Counter[str]]] = [([url], Counter()) for url in urls]
-    if urls:
-        for i, outcome in parallel_map(search_url, urls, 0, "search", "URL", SEARCH_SECONDS, SEARCH_GIGABYTES):
+def _search_all(inputs: list[str]) -> list[tuple[list[str], Counter[str]]]:
+    """As `search`, for each input. One whose search fails stands for itself."""
+    found: list[tuple[list[str], Counter[str]]] = [([given], Counter()) for given in inputs]
+    if inputs:
+        for i, outcome in parallel_map(search, inputs, 0, "search", "input", SEARCH_SECONDS, SEARCH_GIGABYTES):
             if not isinstance(outcome, BaseException):
                 found[i] = outcome
     return found
 
 
+def search(given: str) -> tuple[list[str], Counter[str]]:
+    """As `find_videos`, for one URL or glob; worker processes call this. Raises anything, as file systems do."""
+    if is_url(given):
+        return search_url(given)
+    return _search_glob(local_path(given)) or [given], Counter()
+
+
 def search_url(url: str) -> tuple[list[str], Counter[str]]:
-    """As `find_videos`, for one URL; worker processes call this. Raises anything, as file systems do."""
+    """As `search`, for one URL."""
     system, path = open_system(url)
     if _has_magic(url):
         matches = sorted(system.glob(path, detail=True).items())
@@ -213,9 +223,11 @@ def search_url(url: str) -> tuple[list[str], Counter[str]]:
     return [system.unstrip_protocol(file) for file in videos], others
 
 
-def _may_stand_for_more(url: str) -> bool:
-    """Whether a URL may be that of a folder or a glob; else nothing needs to be asked."""
-    return _has_magic(url) or Path(_url_path(url)).suffix.lower() not in VIDEO_SUFFIXES
+def _may_take_long(given: str) -> bool:
+    """Whether an input is a URL that may be that of a folder or a glob, or a glob of folders of any depth."""
+    if not is_url(given):
+        return "**" in given and not file_mode(local_path(given))
+    return _has_magic(given) or Path(_url_path(given)).suffix.lower() not in VIDEO_SUFFIXES
 
 
 def _has_magic(url: str) -> bool:
