@@ -41,9 +41,7 @@ def parallel_map(
         The position of an item, and its result or the exception that it ended in: TimeoutError after `timeout`, mostly
         MemoryError beyond `memory`.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would inherit locks of OpenCV's and PyTorch's threads
-    processes = min(workers or cpu_count(), max(len(items), 1))
-    pool = ProcessPool(processes, initializer=_init_worker, initargs=(memory, function), context=context)
+    pool = worker_pool(function, min(workers or cpu_count(), max(len(items), 1)), memory)
     try:
         with _interrupts_held():
             futures: dict[Any, int] = {
@@ -93,7 +91,19 @@ def _stop(pool: ProcessPool) -> None:
     joining.join(STOP_SECONDS)
 
 
-def _init_worker(memory: float | None, function: Callable[[Any], Any]) -> None:
+def worker_pool(function: Callable[..., Any], processes: int, memory: float | None) -> ProcessPool:
+    """Processes for `function`, each with one thread and at most `memory` gigabytes, that end when this one dies."""
+    context = multiprocessing.get_context("spawn")  # a fork would inherit locks of OpenCV's and PyTorch's threads
+    return ProcessPool(processes, initializer=_init_worker, initargs=(memory, function), context=context)
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Whether an item ended for want of memory, as Python, C++, OpenCV, PyTorch or ONNX Runtime say it."""
+    words = ("bad_alloc", "Insufficient memory", "can't allocate memory", "Failed to allocate memory")
+    return isinstance(error, MemoryError) or any(part in str(error) for part in words)
+
+
+def _init_worker(memory: float | None, function: Callable[..., Any]) -> None:
     """Prepare a fresh process. Unpickling `function` imports its module before the timeout of the first item starts."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler in Python would wait for the end of a call into C

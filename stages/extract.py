@@ -25,6 +25,7 @@ from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.detectors import FaceDetectorError, fetch_network, weights_hash
 from deepfake_detector.faces.extraction import write_index
 from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
 from deepfake_detector.files import atomic_path
 from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
@@ -39,7 +40,7 @@ def main() -> None:
         if further:
             data = further_corpus(params)
         subset = params.evaluate.corpora[settings.corpus].subset if further else ""
-        report = extract(settings, data, subset, further)
+        report = extract(settings, data, subset, further, params.infer.url_limits)
         write_metrics(report, Path(data.metrics))
     except (LabelsError, FaceDetectorError) as error:
         fail(str(error))
@@ -63,14 +64,14 @@ def further_corpus(params: Params) -> Data:
     return params.data.model_copy(update={"videos": corpus.videos, "labels": corpus.labels, **paths})
 
 
-def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.DataFrame:
+def extract(settings: Extract, data: Data, subset: str, further: bool, url_limits: UrlLimits) -> pd.DataFrame:
     """Write faces, index and report, all of them or none; return the report."""
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
     fetch_network(geometry.detector)
     if weights := weights_hash(geometry.detector_weights):
         say(f"{geometry.detector_weights}: SHA-256 {weights}")
     refuse_nesting(settings, data)
-    videos = list_videos(data, subset, further)
+    videos = list_videos(data, subset, further, url_limits)
     cache_folder = Path(settings.cache) if settings.cache else None
     cache = FaceCache(cache_folder, geometry, settings.max_people, read_all=settings.cache_check == "content")
     with (
@@ -87,6 +88,7 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
             workers=settings.workers,
             timeout=settings.timeout,
             memory=settings.memory,
+            url_limits=url_limits,
         )
         named = [(video_id, record) for (video_id, *_), record in zip(videos, records, strict=True)]
         rows = [{"video_id": video_id, **record["report"]} for video_id, record in named]
@@ -135,7 +137,7 @@ def refuse_failures(report: pd.DataFrame, max_failed: float, path: Path) -> None
     )
 
 
-def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, str]]:
+def list_videos(data: Data, subset: str, further: bool, url_limits: UrlLimits) -> list[tuple[str, str, str]]:
     """video_id, path and path of the original of every row of the labels CSV, or of those of a subset; without labels,
     of every video in the folder data.videos. Only training needs originals, so that a further corpus has none.
     """
@@ -147,7 +149,7 @@ def list_videos(data: Data, subset: str, further: bool) -> list[tuple[str, str, 
             paths.get(source, "") if fake else "" for source, fake in zip(sources, labels["label"], strict=True)
         ]
         return list(zip(labels["video_id"], labels["path"], originals, strict=True))
-    videos, others = find_videos([data.videos])
+    videos, others = find_videos([data.videos], limits=url_limits)
     if not videos or not file_mode(data.videos):
         rest = f"; files there that are no videos by their suffix: {describe_others(others)}" if others else ""
         fail(f"data.videos = {data.videos} holds no video{rest}")

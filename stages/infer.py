@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from deepfake_detector.faces.remote import local_path
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos
 from deepfake_detector.foreign_text import terminal_text
 from deepfake_detector.inference.batch_prediction import (
@@ -31,14 +32,12 @@ from deepfake_detector.inference.batch_prediction import (
 )
 from deepfake_detector.inference.prediction_task import (
     CAUTION,
-    DeviceError,
-    OutputError,
+    FATAL_ERRORS,
     PredictionSettings,
     PredictionTask,
     backend_name,
     verdict_text,
 )
-from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import Infer, fail, parse, say
 
 
@@ -49,8 +48,8 @@ def main() -> None:
     try:
         tasks = prediction_tasks(params, videos)
         output.mkdir(parents=True, exist_ok=True)
-        rows = predict_all(tasks, output, params.workers, params.timeout)
-    except (CheckpointError, DeviceError, OutputError) as error:
+        rows = predict_all(tasks, output, params.workers, params.timeout, params.memory)
+    except FATAL_ERRORS as error:
         fail(str(error))
     except OSError as error:
         fail(f"results cannot be written: {error}")
@@ -66,12 +65,12 @@ def main() -> None:
 def choose_videos(params: Infer, output: Path) -> tuple[list[str], Counter[str]]:
     """The videos that infer.videos names, and how many other files are in its folders, by suffix."""
     sources = [params.videos] if isinstance(params.videos, str) else list(params.videos)
-    videos, others = find_videos(sources, output)
+    videos, others = find_videos(sources, output, params.url_limits)
     if not videos:
         rest = f"; files there that are no videos by their suffix: {describe_others(others)}" if others else ""
         fail(f"no video in {', '.join(sources)}{rest}")
     for video in videos:
-        if file_mode(video) and Path(video).resolve().parent == output.resolve():
+        if file_mode(local_path(video)) and Path(local_path(video)).resolve().parent == output.resolve():
             fail(
                 f"infer.output = {params.output!r} holds {video}, which results might overwrite; choose another folder"
             )
@@ -91,12 +90,14 @@ def prediction_tasks(params: Infer, videos: list[str]) -> list[PredictionTask]:
         timeline=params.timeline,
     )
     return [
-        PredictionTask(video, video_id, params.output, settings, params.device)
+        PredictionTask(video, video_id, params.output, settings, params.device, url_limits=params.url_limits)
         for video, video_id in zip(videos, name_videos(videos), strict=True)
     ]
 
 
-def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, timeout: float) -> list[Row]:
+def predict_all(
+    tasks: Sequence[PredictionTask], output: Path, workers: int, timeout: float, memory: float
+) -> list[Row]:
     """Predict what an interrupted run did not finish, write the tables, and return the rows in the order of `tasks`.
 
     During the run `predictions.csv.part` holds the rows so far, as they finished. Its presence marks a run as
@@ -111,7 +112,7 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, tim
         table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows.values())
-        for position, record in run_tasks([tasks[i] for i in remaining], workers, timeout):
+        for position, record in run_tasks([tasks[i] for i in remaining], workers, timeout, memory):
             row = rows[remaining[position]] = table_row(record)
             table.writerow(row)
             file.flush()

@@ -43,6 +43,7 @@ from deepfake_detector.faces.geometry import (
     FrameRate,
     Margin,
 )
+from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.foreign_text import terminal_lines
 from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
 from stages.strict_yaml import StrictYAMLError, read_yaml
@@ -52,7 +53,7 @@ PARAMS_FILE = Path("params.yaml")
 # The sections and keys that a stage reads, its own section first. Another option would have no effect, and is refused.
 READS = {
     "sample": ("sample", "data.labels", "infer.videos"),
-    "extract": ("extract", "data", "evaluate.corpora"),
+    "extract": ("extract", "data", "evaluate.corpora", "infer.schemes", "infer.url_megabytes"),
     "split": ("split", "data"),
     "train": ("train", "model", "data", "sample.output"),
     "evaluate": ("evaluate", "data", "split.allow_leaks", "sample.output"),
@@ -128,6 +129,11 @@ def _words(given: object) -> object:
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+# PyTorch alone takes one gigabyte, whatever the video.
+WorkerMemory = Annotated[
+    float, Field(ge=2, description="gigabytes that one process may use; a video that needs more is an error")
+]
+Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+._-]+$")]
 MaxPeople = PositiveInt | Literal["all"]
 
 
@@ -385,8 +391,18 @@ class Infer(Section):
     )
     timeline: bool = Field(description="write a picture of the scores over time for each video")
     timeout: PositiveFloat = Field(description="seconds after which one video is stopped, its pictures included")
+    memory: WorkerMemory
+    schemes: Annotated[tuple[Scheme, ...], BeforeValidator(_words)] = Field(
+        description="schemes of URLs that are opened, here and in the labels CSV: any that fsspec knows and the "
+        "installed packages serve"
+    )
+    url_megabytes: PositiveInt = Field(description="largest video that is fetched from a URL, here and for extraction")
     error_status: Count = Field(description="exit status if some video could not be read")
     workers: Count = Field(description="processes; 0: one for each core")
+
+    @property
+    def url_limits(self) -> UrlLimits:
+        return UrlLimits(self.schemes, self.url_megabytes)
 
 
 class App(Section):
@@ -396,6 +412,7 @@ class App(Section):
     seconds: PositiveInt = Field(description="longest video")
     megapixels: PositiveFloat = Field(description="largest picture; 8.3 is 4K")
     timeout: PositiveInt = Field(description="seconds after which one video is stopped")
+    memory: WorkerMemory
     waiting: PositiveInt = Field(description="videos that one visitor may have in progress")
     workers: Count = Field(description="processes; 0: one for each core, and at least two")
 

@@ -234,7 +234,7 @@ def test_process_that_dies_costs_only_its_own_video(tmp_path, monkeypatch, expor
     monkeypatch.setattr(
         batch_prediction, "parallel_map", lambda *_: iter([(1, OSError("Abnormal termination")), (0, TimeoutError())])
     )
-    table = infer.predict_all(tasks, tmp_path, 1, 60)
+    table = infer.predict_all(tasks, tmp_path, 1, 60, 4)
     assert [row["verdict"] for row in table] == ["error", "error"]
     assert "infer.timeout = 60" in table[0]["message"] and "Abnormal termination" in table[1]["message"]
 

@@ -36,6 +36,7 @@ LIMITS = App(
     seconds=60,
     megapixels=8.3,
     timeout=300,
+    memory=4,
     waiting=3,
     workers=2,
 )

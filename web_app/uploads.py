@@ -2,7 +2,6 @@
 
 import atexit
 import json
-import multiprocessing
 import shutil
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from deepfake_detector.faces.video_reader import VideoError, probe
 from deepfake_detector.files import atomic_path
 from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
 from deepfake_detector.inference.records import PICTURES, give_up_pictures
-from deepfake_detector.parallel_map import cpu_count
+from deepfake_detector.parallel_map import cpu_count, is_memory_error, worker_pool
 from stages.params import App
 
 PREFIX = "deepfake-uploads-"
@@ -100,7 +99,7 @@ def open_upload_pool(app: App) -> UploadPool:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = _lock(folder)
     workers = app.workers or max(2, cpu_count())
-    upload_pool = UploadPool(ProcessPool(workers, context=multiprocessing.get_context("spawn")), folder, lock)
+    upload_pool = UploadPool(worker_pool(predict_upload, workers, app.memory), folder, lock)
     atexit.register(upload_pool.close)
     return upload_pool
 
@@ -198,4 +197,6 @@ def _describe_interruption(error: BaseException) -> str:
 def _describe(error: BaseException, path: str, name: str) -> str:
     if isinstance(error, TimeoutError):
         return "It took too long and was stopped. Cut out the part in question, or run: python -m stages.infer"
+    if is_memory_error(error):
+        return "It needs more memory than it may use. Cut out the part in question, or run: python -m stages.infer"
     return str(error).replace(path, name)

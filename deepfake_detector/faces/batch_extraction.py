@@ -15,8 +15,9 @@ from deepfake_detector.faces.cache import FaceCache, file_state
 from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Record, extract_video, failed_record
 from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.remote import TemporaryFileError, UrlLimits
 from deepfake_detector.files import MAX_FILE_NAME
-from deepfake_detector.parallel_map import parallel_map
+from deepfake_detector.parallel_map import is_memory_error, parallel_map
 
 CACHED_STATUSES = ("ok", "partial", "no_face")
 FAILED_STATUSES = ("unreadable", "timeout", "crashed")  # may be different in the next run
@@ -37,6 +38,7 @@ def extract_videos(
     workers: int,
     timeout: float,
     memory: float,
+    url_limits: UrlLimits,
 ) -> list[Record]:
     """Write the archives of all videos into `folder`. Only videos that the cache does not hold are processed.
 
@@ -49,6 +51,7 @@ def extract_videos(
         workers: number of processes; 0 for one per core.
         timeout: seconds after which extraction from one video is stopped.
         memory: gigabytes that one process may use.
+        url_limits: of the videos at URLs.
 
     Returns:
         A record for each video, in their order.
@@ -60,7 +63,7 @@ def extract_videos(
     keys = cache.keys([(path, original) for _, path, original in videos])
     archives = [folder / f"{video_id}.zip" for video_id, *_ in videos]
     records = [refused(archive) for archive in archives]
-    task = partial(extract_unchanged, geometry=geometry, max_people=max_people, folder=folder)
+    task = partial(extract_unchanged, geometry=geometry, max_people=max_people, folder=folder, url_limits=url_limits)
     for process_copies in (False, True):  # copies of a video are found in the cache, unless it could not be stored
         for i, record in enumerate(tqdm(records, "cache", unit="video", delay=1)):
             if record is None:
@@ -98,7 +101,7 @@ def refused(archive: Path) -> Record | None:
 
 
 def extract_unchanged(
-    task: tuple[str, str, str], geometry: Geometry, max_people: int | str, folder: Path
+    task: tuple[str, str, str], geometry: Geometry, max_people: int | str, folder: Path, url_limits: UrlLimits
 ) -> tuple[Record, tuple[str, str | None]]:
     """`extract_video`, with the SHA-256 of the files that the faces come from, as `FaceCache.key` takes them.
 
@@ -107,7 +110,7 @@ def extract_unchanged(
     """
     paths = task[1:]
     before = [file_state(path) for path in paths]
-    record = extract_video(task, geometry, max_people, folder)
+    record = extract_video(task, geometry, max_people, folder, url_limits)
     after = [file_state(path) for path in paths]
     for path, earlier, later in zip(paths, before, after, strict=True):
         if earlier and later and earlier.sha256 != later.sha256:
@@ -125,9 +128,9 @@ def record_of(outcome: BaseException, timeout: float, memory: float) -> Record:
     """
     if isinstance(outcome, TimeoutError):
         return failed_record("timeout", f"took longer than extract.timeout = {timeout:g} seconds")
-    if isinstance(outcome, OSError) and outcome.errno in MACHINE_ERRORS:
+    if isinstance(outcome, TemporaryFileError) or (isinstance(outcome, OSError) and outcome.errno in MACHINE_ERRORS):
         raise outcome
-    if isinstance(outcome, MemoryError) or "bad_alloc" in str(outcome) or "Insufficient memory" in str(outcome):
+    if is_memory_error(outcome):
         return failed_record("crashed", f"needed more than extract.memory = {memory:g} gigabytes")
     code = getattr(outcome, "exitcode", None)
     if code is not None:

@@ -16,6 +16,7 @@ from deepfake_detector.faces.detections import Detection
 from deepfake_detector.faces.detectors import FaceDetector, create_face_detector
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.nearby_frames import number_shots, tracks_seen_again
+from deepfake_detector.faces.remote import DEFAULT_LIMITS, UrlLimits
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.sources import local_file
 from deepfake_detector.faces.tracking import Track, link_detections
@@ -196,7 +197,13 @@ def original_member(member: str) -> str:
     return f"{stem}_original.{suffix}"
 
 
-def extract_video(task: tuple[str, str, str], geometry: Geometry, max_people: int | str, folder: Path) -> Record:
+def extract_video(
+    task: tuple[str, str, str],
+    geometry: Geometry,
+    max_people: int | str,
+    folder: Path,
+    url_limits: UrlLimits = DEFAULT_LIMITS,
+) -> Record:
     """Write the archive `folder/<video_id>.zip` of one video and return its record; worker processes call this.
 
     Args:
@@ -204,13 +211,14 @@ def extract_video(task: tuple[str, str, str], geometry: Geometry, max_people: in
         geometry: as for `extract_faces`.
         max_people: as for `extract_faces`.
         folder: where the archive goes; a video without faces has none.
+        url_limits: of the videos at URLs.
     """
     video_id, source, original = task
     detector = create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
     try:
-        with local_file(source) as path:
+        with local_file(source, url_limits) as path:
             video = extract_faces(path, geometry, detector, max_people)
-            originals = _originals_of(video.faces, path, original, geometry)
+            originals = _originals_of(video.faces, path, original, geometry, url_limits)
     except VideoError as error:
         return failed_record("unreadable", str(error).replace(source, Path(source).name))  # no path of this machine
     if video.faces:
@@ -230,12 +238,14 @@ def extract_video(task: tuple[str, str, str], geometry: Geometry, max_people: in
     return {"report": report, "index": index_rows(video.faces, originals)}
 
 
-def _originals_of(faces: list[Face], path: Path, original: str, geometry: Geometry) -> dict[str, bytes]:
+def _originals_of(
+    faces: list[Face], path: Path, original: str, geometry: Geometry, url_limits: UrlLimits
+) -> dict[str, bytes]:
     """`crop_originals`; nothing if there is no original that can be read, which its own row of the report says."""
     if not original or not faces:
         return {}
     try:
-        with local_file(original) as original_path:
+        with local_file(original, url_limits) as original_path:
             return crop_originals(faces, path, original_path, geometry)
     except VideoError:
         return {}

@@ -2,16 +2,27 @@
 
 import glob
 import os
-import shutil
+import re
 import stat
-import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from deepfake_detector.faces.remote import (
+    DEFAULT_LIMITS,
+    HTTP,
+    UrlLimits,
+    check_scheme,
+    fetched,
+    is_url,
+    local_path,
+    open_system,
+    url_schemes,
+)
 from deepfake_detector.faces.video_reader import VideoError, check_file
+from deepfake_detector.parallel_map import parallel_map
 
 # Kinds that FFmpeg opens and that phones, cameras, recorders, editors or the web write.
 VIDEO_SUFFIXES = {
@@ -23,10 +34,14 @@ VIDEO_SUFFIXES = {
 }  # fmt: skip
 MAX_NAME_BYTES = 180  # of a video_id; file systems allow 255, which leaves space for suffixes
 SHOWN_SUFFIXES = 10  # kinds of files that a summary names
+SEARCH_SECONDS = 600  # after which the search for videos at one URL, or by one glob, is given up
+SEARCH_GIGABYTES = 2  # that it may use
 RESERVED_NAMES = {"predictions"}  # names of tables that stand beside the results of the videos
 
 
-def find_videos(inputs: list[str], output: Path | None = None) -> tuple[list[str], Counter[str]]:
+def find_videos(
+    inputs: list[str], output: Path | None = None, limits: UrlLimits = DEFAULT_LIMITS
+) -> tuple[list[str], Counter[str]]:
     """List the videos that `inputs` stand for.
 
     An input is one of these, or an fsspec URL of one of them, except of a list:
@@ -36,30 +51,71 @@ def find_videos(inputs: list[str], output: Path | None = None) -> tuple[list[str
     - a glob;
     - a .txt file with one input per line. Lines that start with `# ` are comments, and other lists in it are ignored.
 
+    URLs, and globs of folders of any depth, are searched in worker processes, so that no server and no links that lead
+    back can end, block or fill this one.
+
     Returns:
         Paths and URLs in the order of `inputs`, each once, and the number of files in folders that were left out
-        because of their suffix, by suffix. An input that does not exist or cannot be searched is returned as it is;
-        reading it fails with a message.
+        because of their suffix, by suffix. An input that does not exist, cannot be searched or is beyond the `limits`
+        is returned as it is; reading it fails with a message.
     """
+    inputs = list(dict.fromkeys(line for given in inputs for line in _read_list(given)))
+    to_search = [given for given in inputs if _is_allowed(given, limits) and _may_take_long(given)]
+    searched = dict(zip(to_search, _search_all(to_search), strict=True))
     videos: list[str] = []
     others: Counter[str] = Counter()
     for given in inputs:
-        mode = file_mode(given)
-        left_out: Counter[str] = Counter()
-        if given.lower().endswith(".txt") and is_file(given) and os.access(given, os.R_OK):
-            found, left_out = find_videos(_read_list(Path(given)), output)
-        elif is_url(given):
-            found, left_out = _find_at_url(given)
-        elif stat.S_ISDIR(mode):
-            found, left_out = _find_in_folder(Path(given), output)
-        elif glob.has_magic(given) and not mode:
-            matches = sorted(glob.glob(given, recursive=True))  # noqa: PTH207 (not absolute)
-            found = [path for path in matches if not stat.S_ISDIR(file_mode(path))] or [given]
+        if given in searched:
+            found, left_out = searched[given]
+        elif is_url(given) or not _is_allowed(given, limits):
+            found, left_out = [given], Counter()
         else:
-            found = [given]
+            found, left_out = _find_at_path(given, output)
         videos += found
         others += left_out
     return list(dict.fromkeys(videos)), others
+
+
+def _is_allowed(given: str, limits: UrlLimits) -> bool:
+    try:
+        check_scheme(given, limits)
+    except VideoError:
+        return False
+    return True
+
+
+def _read_list(given: str) -> list[str]:
+    """The inputs in a list; `given` alone if it is no list that can be read.
+
+    Bytes that are not UTF-8 stay as they are, since file names may contain them.
+    """
+    if not given.lower().endswith(".txt") or not is_file(given):
+        return [given]
+    try:
+        text = Path(given).read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError:
+        return [given]
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("# ") and not line.lower().endswith(".txt")]
+
+
+def _find_at_path(given: str, output: Path | None) -> tuple[list[str], Counter[str]]:
+    """As `find_videos`, for one path, glob or file URL."""
+    path = local_path(given)
+    mode = file_mode(path)
+    if stat.S_ISDIR(mode):
+        return _find_in_folder(Path(path), output)
+    if mode or not glob.has_magic(path):
+        return [given], Counter()
+    try:
+        return _search_glob(path) or [given], Counter()
+    except (ValueError, OSError, RecursionError):  # such as a zero byte in it
+        return [given], Counter()
+
+
+def _search_glob(path: str) -> list[str]:
+    matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (not absolute)
+    return [match for match in matches if not stat.S_ISDIR(file_mode(match))]
 
 
 def file_mode(path: str) -> int:
@@ -72,12 +128,6 @@ def file_mode(path: str) -> int:
 
 def is_file(path: str) -> bool:
     return stat.S_ISREG(file_mode(path))
-
-
-def _read_list(path: Path) -> list[str]:
-    """The inputs in a list. Bytes that are not UTF-8 stay as they are, since file names may contain them."""
-    lines = (line.strip() for line in path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines())
-    return [line for line in lines if line and not line.startswith("# ") and not line.lower().endswith(".txt")]
 
 
 def _find_in_folder(folder: Path, output: Path | None) -> tuple[list[str], Counter[str]]:
@@ -143,25 +193,51 @@ def describe_others(others: Counter[str]) -> str:
     return f"{others.total()} ({', '.join(shown)})"
 
 
-def _find_at_url(url: str) -> tuple[list[str], Counter[str]]:
-    """As `find_videos`, for one URL."""
-    import fsspec
+def _search_all(inputs: list[str]) -> list[tuple[list[str], Counter[str]]]:
+    """As `search`, for each input. One whose search fails stands for itself."""
+    found: list[tuple[list[str], Counter[str]]] = [([given], Counter()) for given in inputs]
+    if inputs:
+        for i, outcome in parallel_map(search, inputs, 0, "search", "input", SEARCH_SECONDS, SEARCH_GIGABYTES):
+            if not isinstance(outcome, BaseException):
+                found[i] = outcome
+    return found
 
-    try:
-        system, path = fsspec.url_to_fs(url)
-        if glob.has_magic(path):
-            return [system.unstrip_protocol(match) for match in sorted(system.glob(path))] or [url], Counter()
-        if Path(path).suffix.lower() in VIDEO_SUFFIXES or not system.isdir(path):
-            return [url], Counter()
-        files = sorted(system.find(path))
-    except Exception:  # each file system raises its own kinds; reading it will fail with a message about the cause
+
+def search(given: str) -> tuple[list[str], Counter[str]]:
+    """As `find_videos`, for one URL or glob; worker processes call this. Raises anything, as file systems do."""
+    if is_url(given):
+        return search_url(given)
+    return _search_glob(local_path(given)) or [given], Counter()
+
+
+def search_url(url: str) -> tuple[list[str], Counter[str]]:
+    """As `search`, for one URL."""
+    system, path = open_system(url)
+    if _has_magic(url):
+        matches = sorted(system.glob(path, detail=True).items())
+        files = [system.unstrip_protocol(match) for match, info in matches if info["type"] != "directory"]
+        return files or [url], Counter()
+    if not system.isdir(path):
         return [url], Counter()
-    videos, others = split_by_suffix(files)
+    videos, others = split_by_suffix(sorted(system.find(path)))
     return [system.unstrip_protocol(file) for file in videos], others
 
 
-def is_url(text: str) -> bool:
-    return "://" in text
+def _may_take_long(given: str) -> bool:
+    """Whether an input is a URL that may be that of a folder or a glob, or a glob of folders of any depth."""
+    if not is_url(given):
+        return "**" in given and not file_mode(local_path(given))
+    return _has_magic(given) or Path(_url_path(given)).suffix.lower() not in VIDEO_SUFFIXES
+
+
+def _has_magic(url: str) -> bool:
+    return glob.has_magic(_url_path(url))
+
+
+def _url_path(url: str) -> str:
+    """What follows the host in a URL, without the query that HTTP has."""
+    path = url.partition("://")[2].partition("/")[2]
+    return re.split("[?#]", path)[0] if url_schemes(url)[0] in HTTP else path
 
 
 def name_videos(videos: list[str]) -> list[str]:
@@ -189,22 +265,21 @@ def printable(path: str) -> str:
 
 
 @contextmanager
-def local_file(source: str) -> Iterator[Path]:
-    """A local path of `source`: the path itself, or for a URL a copy that is deleted when the context ends.
+def local_file(source: str, limits: UrlLimits = DEFAULT_LIMITS) -> Iterator[Path]:
+    """A local path of `source`: the path itself, or for a URL a copy that is gone when the context ends.
 
-    Raises VideoError if the URL cannot be fetched, and if the path is no file with content.
+    A VideoError that is raised in the context for a URL names `source`, and not the copy.
+
+    Raises:
+        VideoError: if the path is no file with content, and if the URL may not be opened or cannot be fetched.
+        TemporaryFileError: if the copy cannot be stored.
     """
-    if not is_url(source):
-        check_file(source)
-        yield Path(source)
-        return
-    import fsspec
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"video{Path(source.split('?')[0]).suffix[:8]}"
+    check_scheme(source, limits)
+    with fetched(source, limits) if is_url(source) else nullcontext(local_path(source)) as path:
         try:
-            with fsspec.open(source, "rb") as remote, path.open("wb") as copy:
-                shutil.copyfileobj(remote, copy, 1 << 20)
-        except Exception as error:  # each file system raises its own kinds, and all mean that it cannot be fetched
-            raise VideoError(f"{source} cannot be fetched: {type(error).__name__}: {error}") from error
-        yield path
+            check_file(path)
+            yield Path(path)
+        except VideoError as error:
+            if not url_schemes(source):
+                raise
+            raise VideoError(str(error).replace(str(path), source)) from error

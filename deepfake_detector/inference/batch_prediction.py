@@ -11,7 +11,7 @@ from deepfake_detector.files import atomic_path
 from deepfake_detector.foreign_text import spreadsheet_cell
 from deepfake_detector.inference.prediction_task import CAUTION, FATAL_ERRORS, PredictionTask, run_task
 from deepfake_detector.inference.records import TO_DRAW, give_up_pictures, read_record
-from deepfake_detector.parallel_map import parallel_map
+from deepfake_detector.parallel_map import is_memory_error, parallel_map
 
 Row = dict[str, Any]
 # Other programs read these.
@@ -39,37 +39,41 @@ def finished_rows(tasks: Sequence[PredictionTask]) -> dict[int, Row]:
     }
 
 
-def run_tasks(tasks: Sequence[PredictionTask], workers: int, timeout: float) -> Iterator[tuple[int, dict[str, Any]]]:
+def run_tasks(
+    tasks: Sequence[PredictionTask], workers: int, timeout: float, memory: float
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Predict all tasks in `workers` processes (0: one for each core), and give position and record as they finish.
 
-    A video that crashes its process or takes longer than `timeout` seconds keeps the verdict that it has by then, and
-    loses the pictures to come. Without a verdict it gets a record with the verdict `error`.
+    A video that crashes its process, takes longer than `timeout` seconds or needs more than `memory` gigabytes keeps
+    the verdict that it has by then, and loses the pictures to come. Without a verdict it gets a record with the verdict
+    `error`.
 
-    Raises:
-        CheckpointError, DeviceError, OutputError: as `predict_video` does.
+    Raises one of FATAL_ERRORS as `predict_video` does.
     """
     if not tasks:
         return
-    for position, result in parallel_map(run_task, tasks, workers, "infer", "video", timeout):
+    for position, result in parallel_map(run_task, tasks, workers, "infer", "video", timeout, memory):
         if isinstance(result, FATAL_ERRORS):
             raise result
         if isinstance(result, BaseException):
-            result = _end_record(tasks[position], result, timeout)
+            result = _end_record(tasks[position], result, timeout, memory)
         yield position, result
 
 
-def _end_record(task: PredictionTask, error: BaseException, timeout: float) -> dict[str, Any]:
+def _end_record(task: PredictionTask, error: BaseException, timeout: float, memory: float) -> dict[str, Any]:
     """The record of a task that was interrupted: with its verdict if there is one, else with the verdict `error`."""
-    took_longer = f"took longer than infer.timeout = {timeout:g} seconds"
-    is_late = isinstance(error, TimeoutError)
-    record = give_up_pictures(task, f"it {took_longer}" if is_late else f"{type(error).__name__}: {error}")
+    if isinstance(error, TimeoutError):
+        problem = f"took longer than infer.timeout = {timeout:g} seconds"
+    elif is_memory_error(error):
+        problem = f"needed more than infer.memory = {memory:g} gigabytes"
+    else:
+        problem = f"ended its process: {type(error).__name__}: {error}"
+    record = give_up_pictures(task, f"it {problem}")
     if record:
         return record
     from deepfake_detector.inference.predict import record_error  # here: what it imports takes seconds
 
-    return record_error(
-        task, f"{task.video} {took_longer}" if is_late else f"{task.video}: {type(error).__name__}: {error}"
-    )
+    return record_error(task, f"{task.video} {problem}")
 
 
 def write_tables(rows: Sequence[Row], settings: dict[str, object], folder: Path) -> None:

@@ -32,13 +32,14 @@ def predict_video(task: PredictionTask, progress: Progress = lambda step, fracti
         CheckpointError: if the detector, or the face detector that it was trained with, cannot be used.
         DeviceError: if the device of the task is not available.
         OutputError: if results cannot be written.
+        TemporaryFileError: if the copy of a video at a URL cannot be stored.
     """
     settings = task.settings
     backend = _cached_backend(settings.checkpoint, settings.checkpoint_sha256, task.device)
     face_detector, calibration = _face_detector(backend), backend.config.calibration.with_prior(settings.prior)
     sha256 = None
     try:
-        with local_file(task.video) as path:
+        with local_file(task.video, task.url_limits) as path:
             path = path.absolute()  # FFmpeg would take a relative name with a colon in it for a URL
             try:
                 sha256 = file_sha256(path)

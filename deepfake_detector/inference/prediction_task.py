@@ -10,6 +10,7 @@ from typing import Any
 
 from deepfake_detector.bundled_models import BundledModelError, check_if_bundled
 from deepfake_detector.evaluation.calibration import VERDICT_TEXTS
+from deepfake_detector.faces.remote import DEFAULT_LIMITS, TemporaryFileError, UrlLimits
 from deepfake_detector.faces.video_reader import MAX_PIXELS
 from deepfake_detector.files import file_sha256
 from deepfake_detector.training.detector_config import CheckpointError, DeviceError
@@ -23,7 +24,8 @@ class OutputError(Exception):
     """Results cannot be written, whatever the video; the message says why."""
 
 
-FATAL_ERRORS = (CheckpointError, DeviceError, OutputError)  # they would end every other prediction, too
+# They would end every other prediction, too.
+FATAL_ERRORS = (CheckpointError, DeviceError, OutputError, TemporaryFileError)
 
 
 def backend_name(checkpoint: str) -> str:
@@ -89,6 +91,7 @@ class PredictionTask:
     device: str = "auto"
     contact_sheet: bool = False  # also draw all scored faces side by side, as <video_id>.faces.png
     max_pixels: int = MAX_PIXELS
+    url_limits: UrlLimits = DEFAULT_LIMITS
 
     def result_path(self, suffix: str) -> Path:
         return Path(self.output) / (self.video_id + suffix)
