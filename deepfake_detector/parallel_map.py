@@ -38,9 +38,7 @@ def parallel_map(
         The position of an item, and its result or the exception that it ended in: TimeoutError after `timeout`, mostly
         MemoryError beyond `memory`.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would inherit locks of OpenCV's and PyTorch's threads
-    processes = min(workers or cpu_count(), max(len(items), 1))
-    with ProcessPool(processes, initializer=_init_worker, initargs=(memory, function), context=context) as pool:
+    with worker_pool(function, min(workers or cpu_count(), max(len(items), 1)), memory) as pool:
         futures: dict[Any, int] = {pool.schedule(function, [item], timeout=timeout): i for i, item in enumerate(items)}
         try:
             for future in tqdm(as_completed(futures), title, len(futures), unit=unit, smoothing=0.05):
@@ -48,6 +46,12 @@ def parallel_map(
         except BaseException:
             pool.stop()
             raise
+
+
+def worker_pool(function: Callable[[Any], Any], processes: int, memory: float | None) -> ProcessPool:
+    """Processes for `function`, each with one thread and at most `memory` gigabytes, that end when this one dies."""
+    context = multiprocessing.get_context("spawn")  # a fork would inherit locks of OpenCV's and PyTorch's threads
+    return ProcessPool(processes, initializer=_init_worker, initargs=(memory, function), context=context)
 
 
 def _init_worker(memory: float | None, function: Callable[[Any], Any]) -> None:

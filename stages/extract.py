@@ -23,6 +23,7 @@ from deepfake_detector.faces.detectors import FaceDetectorError, weights_hash
 from deepfake_detector.faces.extraction import Geometry, write_index
 from deepfake_detector.faces.sources import find_videos, name_videos
 from deepfake_detector.files import atomic_path
+from deepfake_detector.ray_map import ClusterError
 from stages.params import Data, Extract, Params, fail, parse
 
 
@@ -33,7 +34,7 @@ def main() -> None:
     subset = params.evaluate.corpora[params.extract.corpus].subset if further else ""
     try:
         report = extract(params.extract, data, subset, further)
-    except (LabelsError, FaceDetectorError) as error:
+    except (LabelsError, FaceDetectorError, ClusterError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
         fail(f"data.faces = {error}")
@@ -74,6 +75,7 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
             workers=settings.workers,
             timeout=settings.timeout,
             memory=settings.memory,
+            executor=settings.executor,
         )
         named = [(video_id, record) for (video_id, *_), record in zip(videos, records, strict=True)]
         report = pd.DataFrame([{"video_id": video_id, **record["report"]} for video_id, record in named])

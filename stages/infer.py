@@ -37,6 +37,7 @@ from deepfake_detector.inference.prediction_task import (
     backend_name,
     verdict_text,
 )
+from deepfake_detector.ray_map import ClusterError
 from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import Infer, fail, parse
 
@@ -48,8 +49,8 @@ def main() -> None:
     try:
         tasks = prediction_tasks(params, videos)
         output.mkdir(parents=True, exist_ok=True)
-        rows = predict_all(tasks, output, params.workers, params.timeout)
-    except (CheckpointError, DeviceError, OutputError) as error:
+        rows = predict_all(tasks, output, params.workers, params.timeout, params.executor, params.gpus_per_worker)
+    except (CheckpointError, DeviceError, OutputError, ClusterError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"results cannot be written: {error}")
@@ -98,7 +99,14 @@ def prediction_tasks(params: Infer, videos: list[str]) -> list[PredictionTask]:
     ]
 
 
-def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, timeout: float) -> list[Row]:
+def predict_all(
+    tasks: Sequence[PredictionTask],
+    output: Path,
+    workers: int,
+    timeout: float,
+    executor: str = "local",
+    gpus_per_worker: float = 0,
+) -> list[Row]:
     """Predict what an interrupted run did not finish, write the tables, and return the rows in the order of `tasks`.
 
     During the run `predictions.csv.part` holds the rows so far, as they finished. Its presence marks a run as
@@ -113,7 +121,7 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, workers: int, tim
         table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows.values())
-        for position, record in run_tasks([tasks[i] for i in remaining], workers, timeout):
+        for position, record in run_tasks([tasks[i] for i in remaining], workers, timeout, executor, gpus_per_worker):
             row = rows[remaining[position]] = table_row(record)
             table.writerow(row)
             file.flush()

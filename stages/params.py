@@ -116,6 +116,13 @@ def _words(given: object) -> object:
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 MaxPeople = PositiveInt | Literal["all"]
+Executor = Annotated[
+    Literal["local", "ray"],
+    Field(
+        description="where the processes run; local: on this machine; ray: on the Ray cluster at RAY_ADDRESS, or one "
+        "that is started here (requirements-cluster.txt)"
+    ),
+]
 
 
 class Section(BaseModel):
@@ -172,6 +179,7 @@ class Extract(Section):
         description="pixels between the eyes below which a person is counted, but neither learnt from nor scored"
     )
     max_people: MaxPeople = Field(description="people kept for each video, the most prominent first; or all")
+    executor: Executor
     workers: Count = Field(description="processes; 0: one for each core")
     timeout: PositiveFloat = Field(description="seconds after which extraction of one video is stopped")
     memory: PositiveFloat = Field(
@@ -347,7 +355,11 @@ class Infer(Section):
     timeline: bool = Field(description="write a picture of the scores over time for each video")
     timeout: PositiveFloat = Field(description="seconds after which one video is stopped, its pictures included")
     error_status: Count = Field(description="exit status if some video could not be read")
+    executor: Executor
     workers: Count = Field(description="processes; 0: one for each core")
+    gpus_per_worker: Share = Field(
+        description="share of a GPU that each process takes if infer.executor is ray; 0: none"
+    )
 
 
 class App(Section):

@@ -15,6 +15,7 @@ from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Geometry, Record, extract_video, failed_record
 from deepfake_detector.parallel_map import parallel_map
+from deepfake_detector.ray_map import ray_map
 
 STATUSES = ("ok", "partial", "no_face", "unreadable", "timeout", "crashed")
 CACHED_STATUSES = ("ok", "partial", "no_face")  # the others may be different in the next run
@@ -38,6 +39,7 @@ def extract_videos(
     workers: int,
     timeout: float,
     memory: float,
+    executor: str = "local",
 ) -> list[Record]:
     """Write the archives of all videos into `folder`. Only videos that the cache does not hold are processed.
 
@@ -50,12 +52,14 @@ def extract_videos(
         workers: number of processes; 0 for one per core.
         timeout: seconds after which extraction from one video is stopped.
         memory: gigabytes that one process may use.
+        executor: where the processes run: local (this machine), or ray (a cluster).
 
     Returns:
         A record for each video, in their order.
 
     Raises:
         FaceDetectorError: if the face detector is not available.
+        ClusterError: if the Ray cluster cannot be used.
         OSError: if the results cannot be written.
     """
     keys = cache.keys([(path, original) for _, path, original in videos])
@@ -71,7 +75,8 @@ def extract_videos(
         create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)  # fails before any work
         task = partial(extract_video, geometry=geometry, max_people=max_people, folder=folder)
         tasks = [videos[i] for i in work]
-        for position, outcome in parallel_map(task, tasks, workers, "extract", "video", timeout, memory):
+        spread = ray_map if executor == "ray" else parallel_map
+        for position, outcome in spread(task, tasks, workers, "extract", "video", timeout, memory):
             i = work[position]
             records[i] = record = record_of(outcome, timeout, memory)
             if record["report"]["status"] in CACHED_STATUSES:

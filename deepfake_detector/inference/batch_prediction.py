@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from deepfake_detector.faces.sources import is_url, printable
 from deepfake_detector.files import atomic_path, file_sha256
 from deepfake_detector.inference.prediction_task import CAUTION, FATAL_ERRORS, PredictionTask, run_task
 from deepfake_detector.parallel_map import parallel_map
+from deepfake_detector.ray_map import ray_map
 
 Row = dict[str, Any]
 # Other programs read these.
@@ -46,17 +48,23 @@ def _same_file(task: PredictionTask, sha256: str) -> bool:
     return is_url(task.video) or file_sha256(task.video) == sha256
 
 
-def run_tasks(tasks: Sequence[PredictionTask], workers: int, timeout: float) -> Iterator[tuple[int, dict[str, Any]]]:
+def run_tasks(
+    tasks: Sequence[PredictionTask], workers: int, timeout: float, executor: str = "local", gpus_per_worker: float = 0
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Predict all tasks in `workers` processes (0: one for each core), and give position and record as they finish.
+
+    The processes run on this machine (`executor` local), or on a Ray cluster (ray) with a share of a GPU for each.
 
     A video that crashes its process or takes longer than `timeout` seconds gets a record with the verdict `error`.
 
     Raises:
         CheckpointError, DeviceError, OutputError: as `predict_video` does.
+        ClusterError: if the Ray cluster cannot be used.
     """
     if not tasks:
         return
-    for position, result in parallel_map(run_task, tasks, workers, "infer", "video", timeout):
+    spread = partial(ray_map, gpus_per_worker=gpus_per_worker) if executor == "ray" else parallel_map
+    for position, result in spread(run_task, tasks, workers, "infer", "video", timeout):
         if isinstance(result, FATAL_ERRORS):
             raise result
         if isinstance(result, BaseException):
