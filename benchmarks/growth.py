@@ -6,7 +6,8 @@ The corpus is invented: every video has 20 faces of one person, and four of five
 files of noise, the crops of a video one noisy picture. Steps: `index` writes the face index from the records of all
 videos, `split` is the whole stage, `table` loads the faces with their labels and prepares one epoch of batches (their
 order, not their pictures), `repro` is `dvc repro` with nothing changed, in a pipeline with the dependencies of this
-one. Seconds are elapsed ones; memory is the peak of the process of the step.
+one. Processor seconds include the worker processes and the imports, elapsed ones do not; memory is the peak of the
+largest process.
 """
 
 import argparse
@@ -65,8 +66,8 @@ def index() -> None:
         records.append({"report": {}, "index": rows})
     start = time.perf_counter()
     named = zip(labels["video_id"], records, strict=True)
-    rows = [[video_id, *row] for video_id, record in named for row in record["index"]]
-    write_index(Path("faces.parquet"), rows, Geometry(FACES, 96, 0.3, "centerface", 0.5))
+    faces = ([video_id, *row] for video_id, record in named for row in record["index"])
+    write_index(Path("faces.parquet"), faces, Geometry(FACES, 96, 0.3, "centerface", 0.5))
     print(time.perf_counter() - start)
 
 
@@ -109,8 +110,8 @@ def repro() -> None:
         sys.exit(status)
 
 
-def measure(step: str, folder: Path) -> tuple[float, float]:
-    """Seconds and MB of a step in a process of its own."""
+def measure(step: str, folder: Path) -> tuple[float, float, float]:
+    """Elapsed seconds, processor seconds and MB of a step in a process of its own."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.growth", "--step", step],
         cwd=folder,
@@ -123,7 +124,7 @@ def measure(step: str, folder: Path) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"{step} failed:\n" + "\n".join(said))
-    return float(said[-2].split()[0]), usage.ru_maxrss / 1024
+    return float(said[-2].split()[0]), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -135,7 +136,9 @@ def main() -> None:
         globals()[options.step]()
         return
     params = Path("params.yaml").read_text()
-    print("| videos | step | seconds | MB |\n|---|---|---|---|")
+    print(
+        f"load {os.getloadavg()[0]:.1f}\n\n| videos | step | seconds | processor seconds | MB |\n|---|---|---|---|---|"
+    )
     for videos in options.videos:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -149,8 +152,8 @@ def main() -> None:
             for step in STEPS:
                 if step == "repro":
                     subprocess.run(["dvc", "commit", "-fq"], cwd=folder, check=True)
-                seconds, memory = measure(step, folder)
-                print(f"| {videos:,} | {step} | {seconds:.1f} | {memory:.0f} |", flush=True)
+                seconds, processor, memory = measure(step, folder)
+                print(f"| {videos:,} | {step} | {seconds:.1f} | {processor:.1f} | {memory:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

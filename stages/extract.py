@@ -79,7 +79,7 @@ def extract(settings: Extract, data: Data, subset: str, further: bool) -> pd.Dat
         )
         named = [(video_id, record) for (video_id, *_), record in zip(videos, records, strict=True)]
         report = pd.DataFrame([{"video_id": video_id, **record["report"]} for video_id, record in named])
-        write_index(index_path, [[video_id, *row] for video_id, record in named for row in record["index"]], geometry)
+        write_index(index_path, ([video_id, *row] for video_id, record in named for row in record["index"]), geometry)
         report.to_csv(report_path, index=False, lineterminator="\n")
     return report
 
