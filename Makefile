@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13; do $$p -c '' 2>/dev
 repro: setup
 	@dvc repro
 
-test: setup .venv/faces
+test: setup .venv/faces .venv/cluster .venv/remote
 	@pytest
 
 lint: setup
@@ -37,6 +37,6 @@ setup: .venv/installed
 	.venv/bin/uv pip install --compile-bytecode --python .venv/bin/python -r requirements.txt
 	touch $@
 
-.venv/faces: requirements-faces.txt .venv/installed
-	.venv/bin/uv pip install --compile-bytecode --python .venv/bin/python -r requirements-faces.txt
+.venv/faces .venv/cluster .venv/remote: .venv/%: requirements-%.txt .venv/installed
+	.venv/bin/uv pip install --compile-bytecode --python .venv/bin/python -r $<
 	touch $@

@@ -29,6 +29,7 @@ from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
 from deepfake_detector.files import atomic_path
 from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
+from deepfake_detector.ray_map import ClusterError
 from stages.params import Data, Extract, Params, fail, parse, say
 
 
@@ -42,7 +43,7 @@ def main() -> None:
         subset = params.evaluate.corpora[settings.corpus].subset if further else ""
         report = extract(settings, data, subset, further, params.infer.url_limits)
         write_metrics(report, Path(data.metrics))
-    except (LabelsError, FaceDetectorError) as error:
+    except (LabelsError, FaceDetectorError, ClusterError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
         fail(f"data.faces = {data.faces} {error}")
@@ -89,12 +90,13 @@ def extract(settings: Extract, data: Data, subset: str, further: bool, url_limit
             timeout=settings.timeout,
             memory=settings.memory,
             url_limits=url_limits,
+            executor=settings.executor,
         )
         named = [(video_id, record) for (video_id, *_), record in zip(videos, records, strict=True)]
         rows = [{"video_id": video_id, **record["report"]} for video_id, record in named]
         # A reason may name a file in bytes that are not UTF-8.
         report = pd.DataFrame([{**row, "reason": printable(row["reason"])} for row in rows])
-        write_index(index_path, [[video_id, *row] for video_id, record in named for row in record["index"]], geometry)
+        write_index(index_path, ([video_id, *row] for video_id, record in named for row in record["index"]), geometry)
         shown = report.assign(reason=report["reason"].map(spreadsheet_cell))
         shown.to_csv(report_path, index=False, lineterminator="\n")
         refuse_failures(report, settings.max_failed, Path(data.extract_report))

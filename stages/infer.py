@@ -38,6 +38,7 @@ from deepfake_detector.inference.prediction_task import (
     backend_name,
     verdict_text,
 )
+from deepfake_detector.ray_map import ClusterError
 from stages.params import Infer, fail, parse, say
 
 
@@ -48,8 +49,8 @@ def main() -> None:
     try:
         tasks = prediction_tasks(params, videos)
         output.mkdir(parents=True, exist_ok=True)
-        rows = predict_all(tasks, output, params.workers, params.timeout, params.memory)
-    except FATAL_ERRORS as error:
+        rows = predict_all(tasks, output, params)
+    except (*FATAL_ERRORS, ClusterError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"results cannot be written: {error}")
@@ -95,9 +96,7 @@ def prediction_tasks(params: Infer, videos: list[str]) -> list[PredictionTask]:
     ]
 
 
-def predict_all(
-    tasks: Sequence[PredictionTask], output: Path, workers: int, timeout: float, memory: float
-) -> list[Row]:
+def predict_all(tasks: Sequence[PredictionTask], output: Path, params: Infer) -> list[Row]:
     """Predict what an interrupted run did not finish, write the tables, and return the rows in the order of `tasks`.
 
     During the run `predictions.csv.part` holds the rows so far, as they finished. Its presence marks a run as
@@ -112,7 +111,15 @@ def predict_all(
         table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows.values())
-        for position, record in run_tasks([tasks[i] for i in remaining], workers, timeout, memory):
+        spread = run_tasks(
+            [tasks[i] for i in remaining],
+            params.workers,
+            params.timeout,
+            params.memory,
+            params.executor,
+            params.gpus_per_worker,
+        )
+        for position, record in spread:
             row = rows[remaining[position]] = table_row(record)
             table.writerow(row)
             file.flush()

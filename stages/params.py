@@ -135,6 +135,13 @@ WorkerMemory = Annotated[
 ]
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+._-]+$")]
 MaxPeople = PositiveInt | Literal["all"]
+Executor = Annotated[
+    Literal["local", "ray"],
+    Field(
+        description="where the processes run; local: on this machine; ray: on the Ray cluster at RAY_ADDRESS, or one "
+        "that is started here (requirements-cluster.txt)"
+    ),
+]
 
 
 class Section(BaseModel):
@@ -200,6 +207,7 @@ class Extract(Section):
         description="pixels between the eyes below which a person is counted, but neither learnt from nor scored"
     )
     max_people: MaxPeople = Field(description="people kept for each video, the most prominent first; or all")
+    executor: Executor
     workers: Count = Field(description="processes; 0: one for each core")
     timeout: PositiveFloat = Field(description="seconds after which extraction of one video is stopped")
     memory: PositiveFloat = Field(
@@ -398,7 +406,11 @@ class Infer(Section):
     )
     url_megabytes: PositiveInt = Field(description="largest video that is fetched from a URL, here and for extraction")
     error_status: Count = Field(description="exit status if some video could not be read")
+    executor: Executor
     workers: Count = Field(description="processes; 0: one for each core")
+    gpus_per_worker: Share = Field(
+        description="share of a GPU that each process takes if infer.executor is ray; 0: none"
+    )
 
     @property
     def url_limits(self) -> UrlLimits:

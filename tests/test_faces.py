@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
 from deepfake_detector.corpora.sample_corpus import transform
+from deepfake_detector.faces import extraction
 from deepfake_detector.faces.alignment import align_face, fit_similarity, landmark_template
 from deepfake_detector.faces.archive import encode_crop, read_crops, read_table_crops, write_archive
 from deepfake_detector.faces.detections import Detection, Detections
@@ -190,6 +192,17 @@ def test_extract_video_writes_an_archive_of_the_indexed_crops(real_clip, tmp_pat
 def test_face_index_stores_the_geometry_of_its_crops(tmp_path, geometry):
     write_index(tmp_path / "faces.parquet", [], geometry)
     assert read_geometry(tmp_path / "faces.parquet") == geometry
+
+
+def test_index_of_many_faces_is_written_in_groups_and_reads_as_one_table(tmp_path, monkeypatch):
+    rows = [["clip", 0, i, *[i / 7] * (len(INDEX_COLUMNS) - 5), f"{i}.jpg", ""] for i in range(10)]
+    write_index(tmp_path / "whole.parquet", rows, GEOMETRY)
+    monkeypatch.setattr(extraction, "ROW_GROUP", 4)
+    write_index(tmp_path / "groups.parquet", iter(rows), GEOMETRY)
+    assert parquet.ParquetFile(tmp_path / "groups.parquet").num_row_groups == 3
+    tables = [pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("whole", "groups")]
+    pd.testing.assert_frame_equal(*tables)
+    assert read_geometry(tmp_path / "groups.parquet") == GEOMETRY
 
 
 def test_index_without_geometry_is_an_error_that_names_it(tmp_path):

@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -42,6 +43,7 @@ from deepfake_detector.training.scoring import predict_logits
 from stages import infer
 
 ROOT = Path(__file__).parent.parent
+WORKERS = SimpleNamespace(workers=1, timeout=60, memory=4, executor="local", gpus_per_worker=0)
 WITHOUT_PICTURES = ("--overlay", "none", "--timeline", "false")
 
 
@@ -234,7 +236,7 @@ def test_process_that_dies_costs_only_its_own_video(tmp_path, monkeypatch, expor
     monkeypatch.setattr(
         batch_prediction, "parallel_map", lambda *_: iter([(1, OSError("Abnormal termination")), (0, TimeoutError())])
     )
-    table = infer.predict_all(tasks, tmp_path, 1, 60, 4)
+    table = infer.predict_all(tasks, tmp_path, WORKERS)
     assert [row["verdict"] for row in table] == ["error", "error"]
     assert "infer.timeout = 60" in table[0]["message"] and "Abnormal termination" in table[1]["message"]
 
@@ -263,7 +265,7 @@ def interrupted(tmp_path, monkeypatch, exported, real_clip):
 )
 def test_interrupted_drawing_costs_the_drawing_only(interrupted, monkeypatch, error, words):
     monkeypatch.setattr(batch_prediction, "parallel_map", lambda *_: iter([(0, error)]))
-    (row,) = infer.predict_all([interrupted], Path(interrupted.output), 1, 60)
+    (row,) = infer.predict_all([interrupted], Path(interrupted.output), WORKERS)
     assert row["verdict"] in ("real", "fake", "uncertain") and row["faces"] == 4 and row["message"] == words
     names = {path.name for path in Path(interrupted.output).iterdir()}
     assert names == {"clip.json", "clip.png", "predictions.csv", "predictions.json"}
@@ -283,7 +285,7 @@ def test_pictures_of_a_killed_run_are_drawn_by_the_next(interrupted, tmp_path):
 def test_old_verdict_of_another_file_is_not_kept(interrupted, monkeypatch, faceless_clip):
     other = replace(interrupted, video=str(faceless_clip))
     monkeypatch.setattr(batch_prediction, "parallel_map", lambda *_: iter([(0, TimeoutError())]))
-    (row,) = infer.predict_all([other], Path(other.output), 1, 60)
+    (row,) = infer.predict_all([other], Path(other.output), WORKERS)
     assert row["verdict"] == "error" and not other.result_path(".png").exists()
 
 

@@ -219,7 +219,7 @@ def test_option_without_a_value_is_refused(in_project, capsys):
 
 
 # What a stage may do without DVC knowing: how fast it runs, and where it keeps what is no output.
-UNTRACKED = {"workers", "cache", "corpus", "state", "logs", "device", "error_status"}
+UNTRACKED = {"executor", "workers", "gpus_per_worker", "cache", "corpus", "state", "logs", "device", "error_status"}
 
 
 @pytest.mark.parametrize("stage", ["sample", "extract", "split", "train", "evaluate", "export", "infer"])

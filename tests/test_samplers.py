@@ -3,12 +3,13 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 from training_data import MANIPULATIONS
 
 from deepfake_detector.training.samplers import (
+    Donors,
     PairedBatchSampler,
     add_originals,
-    draw_donors,
     draw_manipulations,
     match_originals,
 )
@@ -58,10 +59,17 @@ def test_original_that_was_cut_like_the_fake_is_the_face_beside_it(small_faces):
 def test_donors_are_drawn_evenly_from_all_other_people():
     people = np.array(list("abbbcc"))
     rng = np.random.default_rng(1)
-    drawn = draw_donors(np.full(6000, 2), np.arange(6), people, rng)
+    drawn = Donors(np.arange(6), people).draw(np.full(6000, 2), rng)
     counts = np.bincount(drawn, minlength=6)
     assert counts[1:4].sum() == 0 and (abs(counts[[0, 4, 5]] - 2000) < 150).all()
-    assert set(draw_donors(np.zeros(200, int), np.arange(3), np.array(["a"] * 3), rng)) == {0, 1, 2}
+    assert set(Donors(np.arange(3), np.array(["a"] * 3)).draw(np.zeros(200, int), rng)) == {0, 1, 2}
+
+
+def test_batches_are_drawn_without_sorting_all_people_again(small_faces, monkeypatch):
+    """Else a step of training takes longer the larger the corpus is."""
+    batches = sampler(small_faces[0], {"blend": 1.0})
+    monkeypatch.setattr(np, "unique", lambda *_, **__: pytest.fail("all people were looked through for one batch"))
+    assert all(key.donor >= 0 for batch in batches for key in batch[::2])
 
 
 def test_fake_without_its_original_is_put_beside_some_real_face(small_faces):

@@ -18,6 +18,7 @@ from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.remote import TemporaryFileError, UrlLimits
 from deepfake_detector.files import MAX_FILE_NAME
 from deepfake_detector.parallel_map import is_memory_error, parallel_map
+from deepfake_detector.ray_map import ray_map
 
 CACHED_STATUSES = ("ok", "partial", "no_face")
 FAILED_STATUSES = ("unreadable", "timeout", "crashed")  # may be different in the next run
@@ -39,6 +40,7 @@ def extract_videos(
     timeout: float,
     memory: float,
     url_limits: UrlLimits,
+    executor: str = "local",
 ) -> list[Record]:
     """Write the archives of all videos into `folder`. Only videos that the cache does not hold are processed.
 
@@ -52,12 +54,14 @@ def extract_videos(
         timeout: seconds after which extraction from one video is stopped.
         memory: gigabytes that one process may use.
         url_limits: of the videos at URLs.
+        executor: where the processes run: local (this machine), or ray (a cluster).
 
     Returns:
         A record for each video, in their order.
 
     Raises:
         FaceDetectorError: if the face detector is not available.
+        ClusterError: if the Ray cluster cannot be used.
         OSError: if the results cannot be written.
     """
     keys = cache.keys([(path, original) for _, path, original in videos])
@@ -77,7 +81,8 @@ def extract_videos(
             logger.info("%d of %d videos are in the cache or copies of others", len(videos) - len(work), len(videos))
         create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)  # fails before any work
         tasks = [videos[i] for i in work]
-        with closing(parallel_map(task, tasks, workers, "extract", "video", timeout, memory)) as outcomes:
+        spread = ray_map if executor == "ray" else parallel_map
+        with closing(spread(task, tasks, workers, "extract", "video", timeout, memory)) as outcomes:
             for position, outcome in outcomes:
                 i, failed = work[position], isinstance(outcome, BaseException)
                 record, contents = (record_of(outcome, timeout, memory), ("", None)) if failed else outcome

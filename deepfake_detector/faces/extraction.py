@@ -1,8 +1,9 @@
 """From a video to aligned face crops. Training and inference crop faces by this one path."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ INDEX_COLUMNS = (
 COUNTS = ("frames_wanted", "frames_read", "faces", "faces_dropped", "faces_too_small", "people")
 SINGLE_PICTURE = "it is a single picture, not a video"
 GEOMETRY_KEY = b"geometry"  # of the Parquet metadata of a face index
+ROW_GROUP = 2**17  # faces that are written to a face index at once
 Record = dict[
     str, Any
 ]  # "report": the report row of a video, "index": its rows of the face index, both without video_id
@@ -274,15 +276,26 @@ def _numbers(detection: Detection) -> list[float]:
     return [*detection.box.tolist(), detection.score, *detection.landmarks.ravel().tolist()]
 
 
-def write_index(path: Path, rows: list[list[object]], geometry: Geometry) -> None:
-    """Write the face index as Parquet: `rows` of INDEX_COLUMNS, and `geometry` as JSON in the metadata."""
+def write_index(path: Path, rows: Iterable[list[object]], geometry: Geometry) -> None:
+    """Write the face index as Parquet: `rows` of INDEX_COLUMNS, and `geometry` as JSON in the metadata.
+
+    No more than ROW_GROUP rows are in memory at a time beside what `rows` holds itself.
+    """
     import pandas as pd
     import pyarrow as pa
     from pyarrow import parquet
 
-    table = pa.Table.from_pandas(pd.DataFrame(rows, columns=INDEX_COLUMNS), preserve_index=False)
-    metadata = {**table.schema.metadata, GEOMETRY_KEY: json.dumps(asdict(geometry))}
-    parquet.write_table(table.replace_schema_metadata(metadata), path)
+    def following() -> pa.Table:
+        columns = pd.DataFrame(list(islice(remaining, ROW_GROUP)), columns=INDEX_COLUMNS)
+        return pa.Table.from_pandas(columns, preserve_index=False)
+
+    remaining = iter(rows)
+    table = following()
+    schema = table.schema.with_metadata({**table.schema.metadata, GEOMETRY_KEY: json.dumps(asdict(geometry))})
+    with parquet.ParquetWriter(path, schema) as writer:
+        writer.write_table(table.cast(schema))
+        while len(table := following()):
+            writer.write_table(table.cast(schema))
 
 
 def read_geometry(index_path: Path | str) -> Geometry:

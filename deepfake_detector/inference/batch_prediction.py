@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from deepfake_detector.foreign_text import spreadsheet_cell
 from deepfake_detector.inference.prediction_task import CAUTION, FATAL_ERRORS, PredictionTask, run_task
 from deepfake_detector.inference.records import TO_DRAW, give_up_pictures, read_record
 from deepfake_detector.parallel_map import is_memory_error, parallel_map
+from deepfake_detector.ray_map import ray_map
 
 Row = dict[str, Any]
 # Other programs read these.
@@ -40,19 +42,29 @@ def finished_rows(tasks: Sequence[PredictionTask]) -> dict[int, Row]:
 
 
 def run_tasks(
-    tasks: Sequence[PredictionTask], workers: int, timeout: float, memory: float
+    tasks: Sequence[PredictionTask],
+    workers: int,
+    timeout: float,
+    memory: float,
+    executor: str = "local",
+    gpus_per_worker: float = 0,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Predict all tasks in `workers` processes (0: one for each core), and give position and record as they finish.
+
+    The processes run on this machine (`executor` local), or on a Ray cluster (ray) with a share of a GPU for each.
 
     A video that crashes its process, takes longer than `timeout` seconds or needs more than `memory` gigabytes keeps
     the verdict that it has by then, and loses the pictures to come. Without a verdict it gets a record with the verdict
     `error`.
 
-    Raises one of FATAL_ERRORS as `predict_video` does.
+    Raises:
+        one of FATAL_ERRORS, as `predict_video` does.
+        ClusterError: if the Ray cluster cannot be used.
     """
     if not tasks:
         return
-    for position, result in parallel_map(run_task, tasks, workers, "infer", "video", timeout, memory):
+    spread = partial(ray_map, gpus_per_worker=gpus_per_worker) if executor == "ray" else parallel_map
+    for position, result in spread(run_task, tasks, workers, "infer", "video", timeout, memory):
         if isinstance(result, FATAL_ERRORS):
             raise result
         if isinstance(result, BaseException):
@@ -63,17 +75,17 @@ def run_tasks(
 def _end_record(task: PredictionTask, error: BaseException, timeout: float, memory: float) -> dict[str, Any]:
     """The record of a task that was interrupted: with its verdict if there is one, else with the verdict `error`."""
     if isinstance(error, TimeoutError):
-        problem = f"took longer than infer.timeout = {timeout:g} seconds"
+        problem = f" took longer than infer.timeout = {timeout:g} seconds"
     elif is_memory_error(error):
-        problem = f"needed more than infer.memory = {memory:g} gigabytes"
+        problem = f" needed more than infer.memory = {memory:g} gigabytes"
     else:
-        problem = f"ended its process: {type(error).__name__}: {error}"
-    record = give_up_pictures(task, f"it {problem}")
+        problem = f": {type(error).__name__}: {error}"
+    record = give_up_pictures(task, f"it{problem}".removeprefix("it: "))
     if record:
         return record
     from deepfake_detector.inference.predict import record_error  # here: what it imports takes seconds
 
-    return record_error(task, f"{task.video} {problem}")
+    return record_error(task, f"{task.video}{problem}")
 
 
 def write_tables(rows: Sequence[Row], settings: dict[str, object], folder: Path) -> None:

@@ -58,7 +58,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, np.float32, bool]]):
         """`folder`: of the archives; `margin`: of the crops, for manipulations; `cache_bytes`: of decoded crops kept
         in memory.
         """
-        self._members = list(zip(faces["video_id"], faces["member"], strict=True))
+        self._videos, self._members = faces["video_id"].array, faces["member"].array  # columns: a list is far larger
         self._labels = faces["label"].to_numpy(np.float32)
         self._folder, self._transform, self._margin = folder, transform, margin
         self._shape: tuple[int, ...] = ()  # of the first crop, and so of all
@@ -82,7 +82,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, np.float32, bool]]):
         """A stored crop, read-only. The first ones stay in memory for the next epochs."""
         if row in self._cache:
             return self._cache[row]
-        video_id, member = self._members[row]
+        video_id, member = self._videos[row], self._members[row]
         path = self._folder / f"{video_id}.zip"
         crop = read_crops(path, [member])[0]
         self._shape = self._shape or crop.shape

@@ -49,7 +49,7 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
             originals = np.where(cut_alike[fakes] >= 0, cut_alike[fakes], originals)
         self._cut_alike = cut_alike
         self._pairs = np.concatenate([np.stack([fakes, originals], 1), np.stack([np.full(len(alone), -1), alone], 1)])
-        self._fakes, self._reals, self._people = fakes, reals, people_of(faces)
+        self._fakes, self._reals, self._donors = fakes, reals, Donors(reals, people_of(faces))
         self._batch_size, self._seed, self._manipulations = batch_size, seed, dict(manipulations)
         self._rank, self._world_size = rank, world_size
         self.epoch = 0
@@ -66,7 +66,7 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
             fakes = np.where(fakes < 0, rng.choice(self._fakes, len(fakes)), fakes)
             reals = np.where(reals < 0, rng.choice(self._reals, len(reals)), reals)
             names = draw_manipulations(self._manipulations, len(fakes), rng)
-            donors = draw_donors(reals, self._reals, self._people, rng)
+            donors = self._donors.draw(reals, rng)
             seeds = rng.integers(0, 2**62, len(fakes))  # a fake and its original are augmented alike
             batch: list[SampleKey] = []
             for fake, real, seed, name, donor in zip(
@@ -111,20 +111,27 @@ def people_of(faces: pd.DataFrame) -> np.ndarray:
     return people.to_numpy()
 
 
-def draw_donors(
-    targets: np.ndarray, candidates: np.ndarray, people: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """For each row of `targets`, which `candidates` include, one of these that shows another person: int (n,).
+class Donors:
+    """Rows from which the donor of a blend is drawn: each face of another person is equally likely.
 
-    Each other face is equally likely. If nobody else is there, any face is drawn.
+    If nobody else is there, any face is drawn. What a draw needs of all rows is found once: it costs the same whatever
+    the corpus holds.
     """
-    order = candidates[np.argsort(people[candidates], kind="stable")]
-    names, starts, counts = np.unique(people[order], return_index=True, return_counts=True)
-    own = np.searchsorted(names, people[targets])
-    others = len(order) - counts[own]
-    drawn = (rng.random(len(targets)) * np.where(others > 0, others, len(order))).astype(int)
-    behind = (others > 0) & (drawn >= starts[own])
-    return np.asarray(order[drawn + np.where(behind, counts[own], 0)])
+
+    def __init__(self, candidates: np.ndarray, people: np.ndarray) -> None:
+        """`candidates`: int (n,), rows of a table; `people`: the person in each row of the table."""
+        self._order = candidates[np.argsort(people[candidates], kind="stable")]
+        _, self._starts, self._counts = np.unique(people[self._order], return_index=True, return_counts=True)
+        self._own = np.full(len(people), -1)
+        self._own[self._order] = np.repeat(np.arange(len(self._counts)), self._counts)
+
+    def draw(self, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """For each of `targets`, which must be candidates, the row of a donor: int (n,)."""
+        own = self._own[targets]
+        others = len(self._order) - self._counts[own]
+        drawn = (rng.random(len(targets)) * np.where(others > 0, others, len(self._order))).astype(int)
+        behind = (others > 0) & (drawn >= self._starts[own])
+        return np.asarray(self._order[drawn + np.where(behind, self._counts[own], 0)])
 
 
 def match_originals(faces: pd.DataFrame) -> np.ndarray:
