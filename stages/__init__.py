@@ -17,7 +17,7 @@ def _end_with_a_sentence(kind: type[BaseException], error: BaseException, trace:
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
-    print("\nInterrupted; to go on, give the same command again.", file=sys.stderr)
+    sys.stderr.write("\nInterrupted; to go on, give the same command again.\n")
     sys.exit(130)
 
 

@@ -22,7 +22,6 @@ from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.detectors.search import merge_candidates
 from deepfake_detector.faces.tracking import link_detections
 from deepfake_detector.faces.video_reader import Frame, read_frames
-from deepfake_detector.files import file_sha256
 
 YUNET_OUTPUTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}  # of each cell, and how many numbers each has
 GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)
@@ -153,23 +152,17 @@ def test_retinaface_without_its_weights_says_how_to_get_them(monkeypatch, tmp_pa
         create_face_detector("retinaface", 0.5)
 
 
-def test_weights_of_retinaface_are_taken_only_with_their_hash(monkeypatch, tmp_path):
+def test_weights_of_retinaface_are_downloaded_by_the_extract_stage_only(monkeypatch, tmp_path):
     retinaface._load_model.cache_clear()
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
     path, _ = retinaface._weights_file()
-    source = tmp_path / "other.zip"
-    source.write_bytes(b"other weights")
+    source = tmp_path / "weights.zip"
+    source.write_bytes(b"weights")
     monkeypatch.setattr(retinaface, "_weights_file", lambda: (path, source.as_uri()))
-    with pytest.raises(FaceDetectorError, match="invalid hash value"):
-        fetch_network("retinaface")
-    assert not path.exists()
-    path.write_bytes(b"other weights")
-    with pytest.raises(FaceDetectorError, match="has the SHA-256"):
+    with pytest.raises(FaceDetectorError, match="only the extract stage downloads them"):
         create_face_detector("retinaface", 0.5)
-    monkeypatch.setattr(retinaface, "SHA256_PREFIX", file_sha256(source)[:9])
-    path.unlink()
     fetch_network("retinaface")
-    assert path.read_bytes() == b"other weights"
+    assert path.read_bytes() == b"weights"
 
 
 def test_empty_answer_of_retinaface_is_no_face(monkeypatch):
