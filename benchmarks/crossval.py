@@ -68,7 +68,7 @@ def check_committed() -> None:
 
 def read_test_predictions(name: str) -> pd.DataFrame:
     """The predictions of the test videos of an experiment. A video without a face has probability 0.5."""
-    table = read_table(Files.predictions, name)
+    table = read_table(Files.predictions, name, ["video_id", "partition", "label", "probability"])
     return table[table["partition"] == "test"].fillna({"probability": 0.5})
 
 

@@ -32,7 +32,8 @@ import numpy as np
 
 from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.detectors.search import CoarseToFineDetector
-from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.extraction import extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.faces.sources import find_videos
 from deepfake_detector.faces.tracking import box_distance

@@ -14,28 +14,21 @@ The four ways share no code with deepfake_detector/training/blending.py. But `fe
 face in along a seam. Blends alone cannot teach `lowres` and above all `expression`, in which nobody is swapped.
 """
 
-import copy
-import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
-import yaml
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.recipe import PLAIN, QUICK
+from benchmarks.trainings import Tree, on_each_core, read_params, read_test_videos, run_stages
 from deepfake_detector.corpora.sample_corpus import transform
 from deepfake_detector.evaluation.intervals import interval
 from deepfake_detector.evaluation.significance import paired_auc_difference
@@ -228,42 +221,21 @@ def make_corpus(photos: Path, folder: Path) -> None:
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
 
 
-def stage(work: Path, name: str) -> None:
-    """Run a stage in `work`, with the params.yaml there."""
-    env = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"}  # a training for each core
-    subprocess.run([sys.executable, "-m", f"stages.{name}"], check=True, cwd=work, env=env)
-
-
-def write_params(folder: Path, params: dict[str, dict[str, Any]], overrides: dict[str, Any]) -> None:
-    """Write folder/params.yaml: `params` with `overrides`, whose keys name the section and the param."""
-    params = copy.deepcopy(params)
-    for key, value in overrides.items():
-        *sections, name = key.split(".")
-        reduce(getitem, sections, params)[name] = value
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-
-
-def test_scores(work: Path, recipe: str, method: str, seed: int) -> pd.DataFrame:
-    """`video_id,label,logit,group` of scored test videos, trained without `method`; from the last run if it had these
-    params.
-    """
-    folder, params = work / f"{recipe}-{method}-{seed}", yaml.safe_load((work / "params.yaml").read_text())
-    result, used = folder / "metrics/evaluate.json", folder / "params.yaml"
+def test_scores(work: Path, params: Tree, recipe: str, method: str, seed: int) -> pd.DataFrame:
+    """The scored test videos (see read_test_videos) of a training without `method`."""
+    folder = work / f"{recipe}-{method}-{seed}"
     labels = pd.read_csv(work / "clips/labels.csv", dtype=str, keep_default_na=False)
-    before = used.read_bytes() if result.is_file() else b""
+    elsewhere = ((labels["method"] == method) != (labels["subset"] == "test")) & (labels["label"] == "fake")
+    splits = labels[["video_id", "group"]].assign(partition=labels["subset"].mask(elsewhere, "excluded"), fold=-1)
     folder.mkdir(exist_ok=True)
-    write_params(folder, params, {"data.splits": "splits.csv", "train.seed": seed, **RECIPES[recipe]})
-    if used.read_bytes() != before:
-        result.unlink(missing_ok=True)  # what is killed half-way leaves no result of other params
-        elsewhere = ((labels["method"] == method) != (labels["subset"] == "test")) & (labels["label"] == "fake")
-        splits = labels[["video_id", "group"]].assign(partition=labels["subset"].mask(elsewhere, "excluded"), fold=-1)
-        splits.to_csv(folder / "splits.csv", index=False)
-        stage(folder, "train")
-        stage(folder, "evaluate")
-    videos = pd.read_csv(folder / "data/predictions.csv", dtype={"video_id": str})
-    return videos[(videos["partition"] == "test") & videos["logit"].notna()].merge(
-        labels[["video_id", "group"]], on="video_id"
+    splits.to_csv(folder / "splits.csv", index=False)
+    run_stages(
+        folder,
+        read_params({"data.splits": "splits.csv", "train.seed": seed, **RECIPES[recipe]}, params),
+        "train",
+        "evaluate",
     )
+    return read_test_videos(folder)
 
 
 def gain(plain: pd.DataFrame, advised: pd.DataFrame) -> np.ndarray:
@@ -295,7 +267,6 @@ def main() -> None:
     photos, work = Path(sys.argv[1]), Path(sys.argv[2]).resolve()
     if not (work / "clips/labels.csv").is_file():
         make_corpus(photos, work / "clips")
-    params = yaml.safe_load(Path("params.yaml").read_text())
     places = {
         "videos": "clips",
         "labels": "clips/labels.csv",
@@ -303,12 +274,14 @@ def main() -> None:
         "index": "faces.parquet",
         "extract_report": "report.csv",
     }
-    params["data"] |= {key: str(work / place) for key, place in places.items()}
-    write_params(work, params, FIXED | {"extract.cache": str(work / "cache")})
-    stage(work, "extract")
+    params = read_params(
+        {f"data.{key}": str(work / place) for key, place in places.items()}
+        | FIXED
+        | {"extract.cache": str(work / "cache")}
+    )
+    run_stages(work, params, "extract")
     cells = [(recipe, method, seed) for seed in SEEDS for method in METHODS for recipe in RECIPES]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # map, so that none of the rest is begun once one fails
-        scores = dict(zip(cells, pool.map(lambda cell: test_scores(work, *cell), cells), strict=True))
+    scores = on_each_core(lambda cell: test_scores(work, params, *cell), cells)
     lines = ["# A manipulation never seen in training", "", "\n\n".join((__doc__ or "").strip().split("\n\n")[2:])]
     lines += [
         "",

@@ -34,7 +34,7 @@ def seconds(batches: Iterable[Batch], precision: str, params: Params) -> float:
         for batch in prefetch(batches, device):
             crops, labels, aligned = (part.to(device) for part in batch)
             with autocast(device, precision):
-                loss = learner(crops, labels.float(), aligned)
+                loss, _ = learner(crops, labels.float(), aligned)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -22,6 +22,7 @@ settings differ. It then counts both kinds of chance: the people, and the traini
 import argparse
 import io
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from scipy import stats
 from deepfake_detector.evaluation.intervals import Number, format_interval, interval, summarise
 from deepfake_detector.evaluation.metrics import roc_auc
 from deepfake_detector.evaluation.significance import paired_auc_difference, permutation_test
+from deepfake_detector.foreign_text import terminal_lines
 
 MIN_TRAININGS = 3  # of each side, below which a difference may be one of these trainings only
 MIN_GROUPS = 6  # with fewer groups no p-value can be below 5 %: with 5, the lowest is 2 / 2^5 = 0.0625
@@ -52,15 +54,39 @@ class Files:
     splits: str = "data/splits.csv"
 
 
-def read_table(path: str, revision: str) -> pd.DataFrame:
-    """A CSV file of a revision, with `video_id` as text. Raises CompareError."""
+def read_table(path: str, revision: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV file of a revision that has `columns`, with `video_id` as text. Raises CompareError."""
     try:
         text = Path(path).read_text(encoding="utf-8") if revision == "workspace" else dvc.api.read(path, rev=revision)
-    except (DvcException, OSError) as error:
+    except (DvcException, OSError, UnicodeDecodeError) as error:
         advice = "check the revision, and fetch its files (dvc fetch)"
         raise CompareError(f"{path} of {revision} cannot be read: {error}; {advice}") from error
     numbers = {"logit": [""], "probability": [""]}
-    return pd.read_csv(io.StringIO(text), dtype={"video_id": str}, keep_default_na=False, na_values=numbers)
+    try:
+        table = pd.read_csv(io.StringIO(text), dtype={"video_id": str}, keep_default_na=False, na_values=numbers)
+    except ValueError as error:  # pandas' errors, too
+        raise CompareError(f"{path} of {revision} is no CSV table: {error}") from error
+    if missing := [column for column in columns if column not in table]:
+        raise CompareError(f"{path} of {revision} has no column {', '.join(missing)}; run its stage again")
+    keys = [key for key in ("partition", "video_id") if key in columns]  # further corpora may use a name again
+    if (repeated := table.duplicated(keys)).any():
+        row = int(np.argmax(repeated))
+        raise CompareError(f"{path} of {revision}, row {row + 2}: {table['video_id'][row]!r} is listed already")
+    return table
+
+
+def check_predictions(table: pd.DataFrame, name: str) -> None:
+    """Raises CompareError for a label that is not 0 or 1, a partition without its name, or a logit without a value."""
+    known = table["partition"].astype(str).str.fullmatch(r"[a-z0-9_-]+")  # of the corpus itself, or a further corpus
+    logit = pd.to_numeric(table["logit"], errors="coerce")
+    for column, odd in (
+        ("label", ~table["label"].isin([0, 1])),
+        ("partition", ~known),
+        ("logit", ~np.isfinite(logit) & table["logit"].notna()),
+    ):
+        if odd.any():
+            row = int(np.argmax(odd))
+            raise CompareError(f"{name}, row {row + 2}: {column} {table[column][row]!r} is not possible")
 
 
 @dataclass(frozen=True)
@@ -78,7 +104,18 @@ class RevisionScores:
 
 def read_test_scores(revisions: str, files: Files) -> RevisionScores:
     """The scores of a revision, or of several trainings joined by plus signs. Raises CompareError."""
-    tables = [_read_training(training, files) for training in revisions.split("+")]
+    try:
+        trainings = [training.split(",") for training in revisions.split("+")]
+        return join_trainings([join_folds([_read_revision(fold, files) for fold in folds]) for folds in trainings])
+    except ValueError as error:
+        raise CompareError(f"{revisions}: {error}") from error
+
+
+def join_trainings(tables: list[pd.DataFrame]) -> RevisionScores:
+    """The scores of trainings with different seeds, `video_id,label,score,group` each, as those of one revision.
+
+    Raises ValueError if they scored different videos.
+    """
     aucs = [roc_auc(table["label"], table["score"]) for table in tables]
     if len(tables) == 1:
         return RevisionScores(tables[0], aucs)
@@ -87,26 +124,30 @@ def read_test_scores(revisions: str, files: Files) -> RevisionScores:
         label=("label", "first"), score=("score", "mean"), group=("group", "first"), trainings=("score", "size")
     )
     if (means["trainings"] < len(tables)).any():
-        raise CompareError(f"{revisions}: not all of these trainings scored the same test videos")
+        raise ValueError("not all of these trainings scored the same test videos")
     return RevisionScores(means.drop(columns="trainings"), aucs)
 
 
-def _read_training(revisions: str, files: Files) -> pd.DataFrame:
-    """The scores of one training, or of several folds joined by commas."""
-    tables = [_read_revision(revision, files) for revision in revisions.split(",")]
+def join_folds(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """The scores of the detectors of several folds, `video_id,label,score,group` each, ranked within each fold.
+
+    Raises ValueError if a video is in two of them.
+    """
     if len(tables) > 1:
         tables = [table.assign(score=table["score"].rank(pct=True)) for table in tables]
     table = pd.concat(tables, ignore_index=True)
     repeated = table["video_id"][table["video_id"].duplicated()]
     if len(repeated):
-        raise CompareError(f"{revisions}: video {repeated.iloc[0]} is in two test sets; join only folds of one split")
+        raise ValueError(f"video {repeated.iloc[0]} is in two test sets; join only folds of one split")
     return table
 
 
 def _read_revision(revision: str, files: Files) -> pd.DataFrame:
-    videos = read_table(files.predictions, revision)
+    videos = read_table(files.predictions, revision, ["video_id", "partition", "label", "logit"])
+    check_predictions(videos, f"{files.predictions} of {revision}")
     videos = videos[(videos["partition"] == "test") & videos["logit"].notna()]
-    videos = videos.merge(read_table(files.splits, revision)[["video_id", "group"]], on="video_id")
+    groups = read_table(files.splits, revision, ["video_id", "group"])[["video_id", "group"]]
+    videos = videos.merge(groups, on="video_id")
     if videos["label"].nunique() < 2:
         raise CompareError(f"{revision}: the scored test videos are not of both classes, so they have no AUC")
     return videos.rename(columns={"logit": "score"})[["video_id", "label", "score", "group"]]
@@ -165,7 +206,7 @@ def main() -> None:
     try:
         tables = [read_test_scores(revision, files) for revision in revisions]
     except CompareError as error:
-        parser.error(str(error))
+        parser.error(terminal_lines(str(error)))
     summaries = [auc_summary(scores.table, args.draws, args.seed) for scores in tables]
     width = max(map(len, revisions))
     for revision, summary in zip(revisions, summaries, strict=True):

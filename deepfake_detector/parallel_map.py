@@ -2,15 +2,18 @@
 
 import multiprocessing
 import os
+import signal
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import as_completed
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
 from pebble import ProcessPool
 from tqdm import tqdm
+
+STOP_SECONDS = 5  # a pool that is stopped takes a fraction of a second, unless a message of a worker was cut off
 
 
 def cpu_count() -> int:
@@ -28,24 +31,64 @@ def parallel_map(
     unit: str,
     timeout: float | None = None,
     memory: float | None = None,
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Call `function` on each item in `workers` processes (0: one for each core), in no fixed order.
 
     An item costs only itself when it crashes its process, takes longer than `timeout` seconds or needs more than
-    `memory` gigabytes. The workers end when this process dies.
+    `memory` gigabytes. The workers end when this process dies, and Ctrl-C reaches this process only.
 
     Yields:
         The position of an item, and its result or the exception that it ended in: TimeoutError after `timeout`, mostly
         MemoryError beyond `memory`.
     """
-    with worker_pool(function, min(workers or cpu_count(), max(len(items), 1)), memory) as pool:
-        futures: dict[Any, int] = {pool.schedule(function, [item], timeout=timeout): i for i, item in enumerate(items)}
-        try:
-            for future in tqdm(as_completed(futures), title, len(futures), unit=unit, smoothing=0.05):
-                yield futures[future], future.exception() or future.result()
-        except BaseException:
-            pool.stop()
-            raise
+    pool = worker_pool(function, min(workers or cpu_count(), max(len(items), 1)), memory)
+    try:
+        with _interrupts_held():
+            futures: dict[Any, int] = {
+                pool.schedule(function, [item], timeout=timeout): i for i, item in enumerate(items)
+            }
+        for future in tqdm(as_completed(futures), title, len(futures), unit=unit, smoothing=0.05):
+            yield futures[future], future.exception() or future.result()
+        pool.close()
+        pool.join()
+    except BaseException:
+        _stop(pool)
+        raise
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block, and never reaches processes that start in it or from threads of it.
+
+    A worker that is still importing would end with a traceback of its own, and so would one whose start is cut off.
+    """
+    held: list[int] = []
+    handler = None
+    if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    can_block = hasattr(signal, "pthread_sigmask")  # Windows has no such call
+    if can_block:
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()  # when it starts by itself, it lets signals through again
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if handler:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _stop(pool: ProcessPool) -> None:
+    """End the workers at once. A pool that waits for the rest of a message that a worker began is left behind."""
+    pool.stop()
+    joining = threading.Thread(target=pool.join, daemon=True)
+    joining.start()
+    joining.join(STOP_SECONDS)
 
 
 def worker_pool(function: Callable[..., Any], processes: int, memory: float | None) -> ProcessPool:
@@ -63,7 +106,8 @@ def is_memory_error(error: BaseException) -> bool:
 def _init_worker(memory: float | None, function: Callable[..., Any]) -> None:
     """Prepare a fresh process. Unpickling `function` imports its module before the timeout of the first item starts."""
     cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler in Python would wait for the end of a call into C
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if memory:
         _limit_memory(int(memory * 2**30))
 
@@ -80,7 +124,7 @@ def _limit_memory(limit: int) -> None:
         return
 
 
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)

@@ -26,7 +26,8 @@ from deepfake_detector.faces.alignment import align_face
 from deepfake_detector.faces.archive import encode_crop, write_archive
 from deepfake_detector.faces.detections import Detection
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.extraction import Face, Geometry, index_rows, write_index
+from deepfake_detector.faces.extraction import Face, index_rows, write_index
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.files import atomic_path
 from deepfake_detector.parallel_map import parallel_map
 from release.sources import LEFT_OUT, LEFT_OUT_FACES, Image, Sources, read_manifest, read_sources

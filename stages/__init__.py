@@ -1,3 +1,28 @@
 """The stages that dvc.yaml runs: sample, extract, split, train, evaluate, export, infer."""
 
+import signal
+import sys
+from types import FrameType, TracebackType
+
 import deepfake_detector  # noqa: F401  (it prepares the environment before a stage loads torch)
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C, for the first time. Further ones would only interrupt the clearing up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_with_a_sentence(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    print("\nInterrupted; to go on, give the same command again.", file=sys.stderr)
+    sys.exit(130)
+
+
+# This package is imported before the imports of a stage, which take seconds in which Ctrl-C may come, too. argv[0] is
+# "-m" while `python -m stages.<name>` looks for the stage, and in no other program and no worker process.
+if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _interrupt_once)
+    sys.excepthook = _end_with_a_sentence

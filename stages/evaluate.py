@@ -15,10 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deepfake_detector.corpora.face_table import load_face_table, read_splits, read_visual_links
+from deepfake_detector.corpora.face_table import (
+    check_same_videos,
+    load_face_table,
+    read_index,
+    read_splits,
+    read_visual_links,
+)
 from deepfake_detector.corpora.identity_graph import identity_groups, links
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.corpora.leakage import already_seen
+from deepfake_detector.corpora.text_table import read_table
 from deepfake_detector.evaluation.curves import write_curves, write_json
 from deepfake_detector.evaluation.error_gallery import draw_error_gallery
 from deepfake_detector.evaluation.intervals import format_interval
@@ -29,14 +36,16 @@ from deepfake_detector.evaluation.robustness import RobustnessStudy
 from deepfake_detector.evaluation.robustness_plan import PLANS
 from deepfake_detector.evaluation.scored_videos import PREDICTION_COLUMNS, ScoreCrops, ScoredVideos, score_videos
 from deepfake_detector.evaluation.tables import Resampling
+from deepfake_detector.faces.archive import ArchiveError
+from deepfake_detector.faces.detectors import FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
-from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
+from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig, check_logits
 from deepfake_detector.training.device import pick_device
 from deepfake_detector.training.scoring import batch_crops, predict_logits
-from stages.params import Corpus, Data, Params, fail, parse
+from stages.params import Corpus, Data, Params, fail, parse, say
 
 
 def open_detector(checkpoint: str, batch_size: int) -> tuple[ScoreCrops, DetectorConfig]:
@@ -47,21 +56,21 @@ def open_detector(checkpoint: str, batch_size: int) -> tuple[ScoreCrops, Detecto
 
     def score(crops: Iterable[np.ndarray], faces: pd.DataFrame) -> np.ndarray:
         lengths = batch_lengths(track_ids(faces), batch_size, config.temporal)
-        return predict_logits(model, batch_crops(crops, lengths), device)
+        return check_logits(predict_logits(model, batch_crops(crops, lengths), device), len(faces), checkpoint)
 
     return score, config
 
 
 def read_videos(data: Data) -> pd.DataFrame:
     """The labels CSV with the columns `partition,group,fold` of the splits CSV."""
-    labels = read_labels(data.labels, data.videos)
-    return read_splits(data.splits).merge(
-        labels.drop(columns=["partition", "group", "fold"], errors="ignore"), on="video_id"
-    )
+    labels, splits = read_labels(data.labels, data.videos), read_splits(data.splits)
+    check_same_videos(labels, splits, data.labels, data.splits)
+    return splits.merge(labels.drop(columns=["partition", "group", "fold"], errors="ignore"), on="video_id")
 
 
 def read_report(path: Path | str) -> pd.DataFrame:
-    return pd.read_csv(path, dtype={"video_id": str}, keep_default_na=False)
+    """The report of the extract stage, as text. Raises LabelsError."""
+    return read_table(path, ["video_id", "status"], "run the extract stage first")
 
 
 def score_own_corpus(data: Data, videos: pd.DataFrame, score: ScoreCrops, config: DetectorConfig) -> ScoredVideos:
@@ -83,7 +92,7 @@ def score_further_corpus(folder: Path, corpus: Corpus, score: ScoreCrops, config
     check_geometry(config, index)
     videos["group"] = identity_groups(videos)
     videos["partition"] = name
-    faces = pd.read_parquet(index).merge(videos[["video_id", "label", "group", "partition"]], on="video_id")
+    faces = read_index(index).merge(videos[["video_id", "label", "group", "partition"]], on="video_id")
     report = read_report(folder / "extract_report.csv")
     return score_videos(videos, faces, folder / "faces", report, score, config.calibration)
 
@@ -119,7 +128,7 @@ def warn_of_leakage(config: DetectorConfig, name: str, videos: pd.DataFrame) -> 
     shown = [f"{len(tokens)} by {kind} ({', '.join(tokens[:10])})" for kind, tokens in found.items() if tokens]
     if shown:
         reason = f"it was trained on what this corpus shows: {'; '.join(shown)}"
-        print(f"WARNING: the metrics of the detector on corpus {name} are too good, because {reason}")
+        say(f"WARNING: the metrics of the detector on corpus {name} are too good, because {reason}")
 
 
 def measure(
@@ -172,11 +181,11 @@ def write_reports(
 def print_summary(results: Results, reports: str) -> None:
     test, coverage = results["levels"]["test"]["video"], results["coverage"]["test"]
     unscored = ", ".join(f"{count} {status}" for status, count in coverage["unscored"].items())
-    print(f"test: {test['n']} of {coverage['videos']} videos scored" + (f" ({unscored})" if unscored else ""), end="")
-    print(f", {test['groups']} groups of people" + (" (small sample: read the intervals)" if test["small"] else ""))
+    say(f"test: {test['n']} of {coverage['videos']} videos scored" + (f" ({unscored})" if unscored else ""), end="")
+    say(f", {test['groups']} groups of people" + (" (small sample: read the intervals)" if test["small"] else ""))
     for name in ("auc", "accuracy", "eer", "ece"):
-        print(f"  video {name} {format_interval(test, name)}")
-    print(f"see {reports}/evaluation.html and {reports}/model_card.md")
+        say(f"  video {name} {format_interval(test, name)}")
+    say(f"see {reports}/evaluation.html and {reports}/model_card.md")
 
 
 def main() -> None:
@@ -184,13 +193,16 @@ def main() -> None:
     try:
         score, config = open_detector(params.evaluate.checkpoint, params.evaluate.batch_size)
         check_geometry(config, params.data.index)
+        if params.evaluate.robustness != "none":  # it finds faces again
+            geometry = config.geometry
+            create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
         labels = read_videos(params.data)
         check_leakage(config, labels[labels["partition"] == "test"], params)
         own = score_own_corpus(params.data, labels, score, config)
         folder = Path(params.data.corpora)
         further = params.evaluate.corpora.items()
         others = {name: score_further_corpus(folder / name, corpus, score, config) for name, corpus in further}
-    except (LabelsError, FaceIndexError, CheckpointError) as error:
+    except (LabelsError, FaceIndexError, CheckpointError, FaceDetectorError, ArchiveError) as error:
         fail(str(error))
     for name, corpus in others.items():
         warn_of_leakage(config, name, corpus.videos)

@@ -25,16 +25,17 @@ from deepfake_detector.corpora.sample_corpus.people import ZOOM, photographs
 from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.evaluation.metrics import roc_auc
 from deepfake_detector.faces.alignment import align_face
-from deepfake_detector.faces.archive import read_table_crops
+from deepfake_detector.faces.archive import ArchiveError, read_table_crops
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.extraction import FaceIndexError
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.files import atomic_path
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import TOLERANCE, export_onnx, largest_difference, quantize_onnx
 from deepfake_detector.training.batching import track_ids
 from deepfake_detector.training.detector_config import CheckpointError
-from stages.params import Data, Export, fail, parse
+from stages.params import Data, Export, fail, parse, say
 
 NOISE_CROPS = 16  # they reach activations that no photograph reaches
 
@@ -52,16 +53,19 @@ def main() -> None:
         export_onnx(backend, settings.checkpoint, exact)
         check_agreement(backend, OnnxBackend(exact, "cpu"), settings)
         if faces is not None:
-            quantize_onnx(exact, part, training_crops(faces, params.data, settings.crops))
-            print_auc_change(exact, part, faces, Path(params.data.faces))
-    print(f"wrote {output}")
+            try:
+                quantize_onnx(exact, part, training_crops(faces, params.data, settings.crops))
+                print_auc_change(exact, part, faces, Path(params.data.faces))
+            except ArchiveError as error:
+                fail(str(error))
+    say(f"wrote {output}")
 
 
 def check_agreement(backend: TorchBackend, exported: OnnxBackend, settings: Export) -> None:
     """End the program if the exported network gives other probabilities than the checkpoint."""
     crops, people = comparison_crops(backend.config.geometry, settings.crops)
     difference = largest_difference(backend, exported, crops, people)
-    print(f"largest difference of probabilities on {len(crops)} crops: {difference:.1e}, allowed {TOLERANCE:.0e}")
+    say(f"largest difference of probabilities on {len(crops)} crops: {difference:.1e}, allowed {TOLERANCE:.0e}")
     if not difference <= TOLERANCE:  # also true for nan
         fail(f"the ONNX network of {settings.checkpoint} differs from PyTorch; use the checkpoint itself")
 
@@ -90,7 +94,7 @@ def read_corpus(data: Data) -> pd.DataFrame:
     """The face table of the corpus; ends the program where it has no training face."""
     try:
         faces = load_face_table(data.index, data.labels, data.videos, data.splits)
-    except LabelsError as error:
+    except (LabelsError, FaceIndexError) as error:
         fail(f"export.int8 = true needs the training faces of a corpus: {error}")
     if not (faces["partition"] == "train").any():
         fail(f"export.int8 = true needs training faces, and {data.splits} puts no video with a face into train")
@@ -107,7 +111,7 @@ def print_auc_change(exact: Path, quantized: Path, faces: pd.DataFrame, folder: 
     """Print what INT8 costs in AUC on the validation videos."""
     validation = faces[faces["partition"] == "val"].reset_index(drop=True)
     if validation["label"].nunique() < 2:
-        print("no validation videos of both labels: what INT8 costs in AUC is not known")
+        say("no validation videos of both labels: what INT8 costs in AUC is not known")
         return
     crops = list(read_table_crops(validation, folder))
     people = track_ids(validation)
@@ -115,7 +119,7 @@ def print_auc_change(exact: Path, quantized: Path, faces: pd.DataFrame, folder: 
         video_and_frame_auc(validation, OnnxBackend(path, "cpu").score(crops, people)) for path in (exact, quantized)
     )
     for level, a, b in zip(("video", "face"), before, after, strict=True):
-        print(f"validation {level} AUC {a:.4f} in float32, {b:.4f} in INT8: difference {b - a:+.4f}")
+        say(f"validation {level} AUC {a:.4f} in float32, {b:.4f} in INT8: difference {b - a:+.4f}")
 
 
 def video_and_frame_auc(faces: pd.DataFrame, logits: np.ndarray) -> tuple[float, float]:

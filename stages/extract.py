@@ -6,39 +6,49 @@
     python -m stages.extract --corpus celebdf           # a corpus in evaluate.corpora
 
 Every row of the labels CSV gets a row in the report, whatever happens to its video. Results are kept in extract.cache:
-an interrupted run continues where it stopped, and later runs process new videos only.
+an interrupted run continues where it stopped, and later runs process new videos only. The outputs are replaced at the
+end, all or none: exit status 2 leaves them as they were, such as if more videos fail than extract.max_failed allows.
 """
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from deepfake_detector.corpora.labels import LabelsError, read_labels
-from deepfake_detector.faces.batch_extraction import STATUSES, ArchiveFolderError, extract_videos, replaced_folder
+from deepfake_detector.faces.archive_folder import ArchiveFolderError, replaced_folder
+from deepfake_detector.faces.batch_extraction import FAILED_STATUSES, STATUSES, extract_videos
 from deepfake_detector.faces.cache import FaceCache
-from deepfake_detector.faces.detectors import FaceDetectorError, weights_hash
-from deepfake_detector.faces.extraction import Geometry, write_index
+from deepfake_detector.faces.detectors import FaceDetectorError, fetch_network, weights_hash
+from deepfake_detector.faces.extraction import write_index
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
 from deepfake_detector.files import atomic_path
-from stages.params import Data, Extract, Params, fail, parse
+from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
+from stages.params import Data, Extract, Params, fail, parse, say
 
 
 def main() -> None:
     params = parse("extract", __doc__ or "")
-    further = params.extract.corpus != "none"
-    data = further_corpus(params) if further else params.data
-    subset = params.evaluate.corpora[params.extract.corpus].subset if further else ""
+    settings, data = params.extract, params.data
+    further = settings.corpus != "none"
     try:
-        report = extract(params.extract, data, subset, further, params.infer.url_limits)
+        if further:
+            data = further_corpus(params)
+        subset = params.evaluate.corpora[settings.corpus].subset if further else ""
+        report = extract(settings, data, subset, further, params.infer.url_limits)
+        write_metrics(report, Path(data.metrics))
     except (LabelsError, FaceDetectorError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
-        fail(f"data.faces = {error}")
-    write_metrics(report, Path(data.metrics))
+        fail(f"data.faces = {data.faces} {error}")
+    except OSError as error:
+        kept = f"; what is finished is kept in {settings.cache}, and the same command continues" * bool(settings.cache)
+        fail(f"{error.filename or f'the outputs, such as {data.faces}'}: {error.strerror or error}{kept}")
 
 
 def further_corpus(params: Params) -> Data:
@@ -57,14 +67,17 @@ def further_corpus(params: Params) -> Data:
 def extract(settings: Extract, data: Data, subset: str, further: bool, url_limits: UrlLimits) -> pd.DataFrame:
     """Write faces, index and report, all of them or none; return the report."""
     geometry = Geometry(**settings.model_dump(include={field.name for field in dataclasses.fields(Geometry)}))
+    fetch_network(geometry.detector)
     if weights := weights_hash(geometry.detector_weights):
-        print(f"{geometry.detector_weights}: SHA-256 {weights}")
+        say(f"{geometry.detector_weights}: SHA-256 {weights}")
+    refuse_nesting(settings, data)
     videos = list_videos(data, subset, further, url_limits)
-    cache = FaceCache(Path(settings.cache) if settings.cache else None, geometry, settings.max_people)
+    cache_folder = Path(settings.cache) if settings.cache else None
+    cache = FaceCache(cache_folder, geometry, settings.max_people, read_all=settings.cache_check == "content")
     with (
         atomic_path(data.index) as index_path,
         atomic_path(data.extract_report) as report_path,
-        replaced_folder(Path(data.faces)) as folder,
+        replaced_folder(Path(data.faces), indexed_videos(data.index)) as folder,
     ):
         records = extract_videos(
             videos,
@@ -82,8 +95,46 @@ def extract(settings: Extract, data: Data, subset: str, further: bool, url_limit
         # A reason may name a file in bytes that are not UTF-8.
         report = pd.DataFrame([{**row, "reason": printable(row["reason"])} for row in rows])
         write_index(index_path, [[video_id, *row] for video_id, record in named for row in record["index"]], geometry)
-        report.to_csv(report_path, index=False, lineterminator="\n")
+        shown = report.assign(reason=report["reason"].map(spreadsheet_cell))
+        shown.to_csv(report_path, index=False, lineterminator="\n")
+        refuse_failures(report, settings.max_failed, Path(data.extract_report))
     return report
+
+
+def refuse_nesting(settings: Extract, data: Data) -> None:
+    """End the program if something else is to lie in the folder of faces, which is replaced as a whole."""
+    paths = {f"data.{key}": getattr(data, key) for key in ("index", "extract_report", "metrics")}
+    for key, path in (paths | {"extract.cache": settings.cache}).items():
+        if path and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(data.faces)):
+            fail(
+                f"{key} = {path} lies in data.faces = {data.faces}, which is for archives only; give a place beside it"
+            )
+
+
+def indexed_videos(index: str) -> set[str]:
+    """The videos whose faces an earlier run has found; none if there is no such index."""
+    try:
+        return set(pd.read_parquet(index, columns=["video_id"])["video_id"])
+    except (OSError, ValueError):
+        return set()
+
+
+def refuse_failures(report: pd.DataFrame, max_failed: float, path: Path) -> None:
+    """End the program if more than this share of the videos failed, since a disk or a parameter is more likely the
+    cause than the videos. The report goes to a file of its own, so that the one of the last success stays.
+    """
+    failures = path.with_name(f"{path.stem}.failed{path.suffix}")
+    failures.unlink(missing_ok=True)
+    failed = report[report["status"].isin(FAILED_STATUSES)]
+    if len(failed) <= max_failed * len(report):
+        return
+    with atomic_path(failures) as part:
+        report.to_csv(part, index=False, lineterminator="\n")
+    first = failed.iloc[0]
+    fail(
+        f"{len(failed)} of {len(report)} videos failed, more than extract.max_failed = {max_failed:g} allows, so that "
+        f"the outputs stay as they were; the first: {first['video_id']}: {first['reason']}; for all see {failures}"
+    )
 
 
 def list_videos(data: Data, subset: str, further: bool, url_limits: UrlLimits) -> list[tuple[str, str, str]]:
@@ -102,7 +153,7 @@ def list_videos(data: Data, subset: str, further: bool, url_limits: UrlLimits) -
     if not videos or not file_mode(data.videos):
         rest = f"; files there that are no videos by their suffix: {describe_others(others)}" if others else ""
         fail(f"data.videos = {data.videos} holds no video{rest}")
-    print(f"{len(videos)} videos in {data.videos}; no videos by their suffix: {describe_others(others)}")
+    say(f"{len(videos)} videos in {data.videos}; no videos by their suffix: {describe_others(others)}")
     return [(video_id, path, "") for video_id, path in zip(name_videos(videos), videos, strict=True)]
 
 
@@ -118,9 +169,9 @@ def write_metrics(report: pd.DataFrame, folder: Path) -> None:
     metrics = {"videos": len(report), **statuses, **totals}
     with atomic_path(folder / "extract.json") as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n")
-    print(", ".join(f"{key} {value}" for key, value in metrics.items()))
+    say(", ".join(f"{key} {value}" for key, value in metrics.items()))
     for row in report[report["status"] != "ok"].head(20).itertuples():
-        print(f"  {row.status}: {row.video_id}: {row.reason}")
+        say(terminal_text(f"  {row.status}: {row.video_id}: {row.reason}"))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from deepfake_detector.faces.remote import local_path
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos
+from deepfake_detector.foreign_text import terminal_text
 from deepfake_detector.inference.batch_prediction import (
     TABLE_COLUMNS,
     Row,
@@ -37,7 +38,7 @@ from deepfake_detector.inference.prediction_task import (
     backend_name,
     verdict_text,
 )
-from stages.params import Infer, fail, parse
+from stages.params import Infer, fail, parse, say
 
 
 def main() -> None:
@@ -52,15 +53,12 @@ def main() -> None:
         fail(str(error))
     except OSError as error:
         fail(f"results cannot be written: {error}")
-    except KeyboardInterrupt:
-        print("\nInterrupted; the same command resumes the run.", file=sys.stderr)
-        sys.exit(130)
     counts = Counter(row["verdict"] for row in rows)
     summary = ", ".join(f"{count} {verdict_text(verdict)}" for verdict, count in sorted(counts.items()))
-    print(f"{summary}; see {output}")
+    say(f"{summary}; see {output}")
     if others:
-        print(f"Files in folders that are no videos by their suffix: {describe_others(others)}")
-    print(CAUTION)
+        say(f"Files in folders that are no videos by their suffix: {describe_others(others)}")
+    say(CAUTION)
     sys.exit(params.error_status if counts["error"] else 0)
 
 
@@ -108,7 +106,7 @@ def predict_all(
     unfinished = output / "predictions.csv.part"
     rows = finished_rows(tasks) if unfinished.exists() else {}
     if rows:
-        print(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
+        say(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
     remaining = [i for i in range(len(tasks)) if i not in rows]
     with unfinished.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
@@ -119,7 +117,8 @@ def predict_all(
             table.writerow(row)
             file.flush()
             text = verdict_text(record["verdict"], record["probability"], record["threshold"])
-            tqdm.write(f"{record['filepath']}: {text}")
+            shown = "; ".join(filter(None, [f"{record['filepath']}: {text}", record["message"]]))
+            tqdm.write(terminal_text(shown))
     ordered = [rows[i] for i in range(len(tasks))]
     write_tables(ordered, tasks[0].settings.record(), output)
     delete_partial_files(tasks, output)

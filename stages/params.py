@@ -11,29 +11,42 @@ import json
 import logging
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, TextIO
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    field_validator,
 )
 
 from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
 from deepfake_detector.corpora import LINK_KINDS, PARTITIONS
 from deepfake_detector.evaluation.aggregation import AGGREGATORS
 from deepfake_detector.faces.detectors import DETECTORS
+from deepfake_detector.faces.geometry import (
+    Alignment,
+    CropFormat,
+    CropSize,
+    DetectorName,
+    DetectorScore,
+    EyeDistance,
+    FrameCount,
+    FrameRate,
+    Margin,
+)
 from deepfake_detector.faces.remote import UrlLimits
+from deepfake_detector.foreign_text import terminal_lines
 from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
+from stages.strict_yaml import StrictYAMLError, read_yaml
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -125,7 +138,14 @@ MaxPeople = PositiveInt | Literal["all"]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _has_no_control_character(cls, value: object) -> object:
+        if isinstance(value, str) and any(unicodedata.category(c) == "Cc" for c in value):
+            raise ValueError("must not contain control characters")
+        return value
 
 
 class Data(Section):
@@ -151,30 +171,32 @@ class Sample(Section):
 
 
 class Extract(Section):
-    corpus: str = Field(description="name of a corpus in evaluate.corpora to extract; none: the corpus of data.*")
-    frames: PositiveInt | Literal["keyframes"] = Field(
+    corpus: Annotated[str, AfterValidator(lambda name: name.rpartition("@")[2])] = Field(
+        description="name of a corpus in evaluate.corpora to extract, or of its DVC stage; none: the corpus of data.*"
+    )
+    frames: FrameCount = Field(
         description="frames sampled evenly from each video; keyframes: all frames that decode alone (fastest)"
     )
-    fps: Annotated[PositiveFloat | None, BeforeValidator(_none)] = Field(
+    fps: Annotated[FrameRate, BeforeValidator(_none)] = Field(
         description="sample this many frames of each second instead of extract.frames; none: off"
     )
-    size: int = Field(ge=32, le=1024, description="side of a face crop in pixels")
-    margin: float = Field(ge=0, le=3, description="room around the face in face widths; 0 cuts at the ears")
-    align: Literal["landmarks", "box"] = Field(
+    size: CropSize = Field(description="side of a face crop in pixels")
+    margin: Margin = Field(description="room around the face in face widths; 0 cuts at the ears")
+    align: Alignment = Field(
         description="landmarks: rotate the face upright by its five landmarks; box: crop the detected box as it is"
     )
-    format: Literal["jpg", "png"] = Field(
+    format: CropFormat = Field(
         description="image format of the crops; jpg: quality 95, 4:4:4; png: lossless and five times larger"
     )
-    detector: Annotated[str, one_of(DETECTORS)] = Field(
+    detector: DetectorName = Field(
         description=f"face detector: {', '.join(DETECTORS)}; yunet is the fastest and needs extract.detector_weights; "
-        "retinaface downloads its weights"
+        "retinaface downloads its weights once"
     )
     detector_weights: Annotated[str, in_folder("models")] = Field(
         description="model file of the face detector (yunet: .onnx) in models/; none: the detector brings its own"
     )
-    threshold: Share = Field(description="lowest detector score that counts as a face")
-    min_eye_distance: NonNegativeFloat = Field(
+    threshold: DetectorScore = Field(description="lowest detector score that counts as a face")
+    min_eye_distance: EyeDistance = Field(
         description="pixels between the eyes below which a person is counted, but neither learnt from nor scored"
     )
     max_people: MaxPeople = Field(description="people kept for each video, the most prominent first; or all")
@@ -185,6 +207,14 @@ class Extract(Section):
     )
     cache: Annotated[str | Literal[False], BeforeValidator(_false)] = Field(
         description="folder that keeps the faces of every video, so that no video is extracted twice; false: no cache"
+    )
+    cache_check: Literal["mtime", "content"] = Field(
+        description="how a video in the cache is recognised; mtime: path, size and times of modification are those of "
+        "a video read before (fast; blind to other content with all these the same); content: every video is read"
+    )
+    max_failed: Share = Field(
+        description="share of the videos that may be unreadable, time out or crash; beyond it the stage fails and "
+        "leaves its outputs as they were; 1: all"
     )
 
 
@@ -252,6 +282,15 @@ class Train(Section):
     epochs: PositiveInt = Field(description="passes over the training faces")
     batch_size: int = Field(ge=2, multiple_of=2, description="faces in a batch; half of them are fake")
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
+    layer_decay: float = Field(
+        gt=0,
+        le=1,
+        description="learning rate of each layer, as a share of that of the next; below 1 for good start weights",
+    )
+    trainable: Count | Literal["all", "norm"] = Field(
+        description="what learns beside the classifier: all; norm: norm layers and biases; or a number of last stages "
+        "of the backbone"
+    )
     weight_decay: float = Field(ge=0, description="weight decay of AdamW; norms and biases have none")
     max_people: MaxPeople = Field(description="people of each video to learn from, the most prominent first; or all")
     warmup_fraction: Share = Field(
@@ -404,12 +443,14 @@ def parse(stage: str, description: str = "", argv: list[str] | None = None, oper
     `operands` is the `section.key` that bare arguments set. Exits with status 2 and a message on any mistake, and
     with status 0 after --help.
     """
-    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_LogLine("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("deepfake_detector").setLevel(logging.INFO)
     tree = _read_file()
     options, bare = _read_words(sys.argv[1:] if argv is None else argv, stage)
     if "help" in options:
-        print(_help(stage, description, tree, operands))
+        say(_help(stage, description, tree, operands))
         raise SystemExit(0)
     if bare and not operands:
         fail(f"{bare[0]!r} is no option; see --help")
@@ -419,6 +460,8 @@ def parse(stage: str, description: str = "", argv: list[str] | None = None, oper
         branch = tree
         for section in sections:
             branch = branch.setdefault(section, {})
+            if not isinstance(branch, dict):
+                fail(f"--{name} cannot be set: {section} has no keys in {PARAMS_FILE}")
         branch[key] = value
     try:
         return Params.model_validate(tree)
@@ -428,10 +471,12 @@ def parse(stage: str, description: str = "", argv: list[str] | None = None, oper
 
 def _read_file() -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(PARAMS_FILE.read_text(encoding="utf-8"))
+        tree = read_yaml(PARAMS_FILE)
     except FileNotFoundError:
         fail(f"{PARAMS_FILE} is not in the current folder; run this from the root of the project")
-    except yaml.YAMLError as error:
+    except OSError as error:
+        fail(f"{PARAMS_FILE} cannot be read: {error.strerror}")
+    except StrictYAMLError as error:
         fail(f"{PARAMS_FILE} is not valid YAML: {error}")
     if not isinstance(tree, dict) or not all(isinstance(section, dict) for section in tree.values()):
         fail(f"{PARAMS_FILE} must hold sections of keys; sections are {', '.join(Params.model_fields)}")
@@ -513,7 +558,19 @@ def _explain(problem: Any) -> str:
     return f"{key} = {problem['input']!r}: {problem['msg']}"
 
 
+def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
+    """Print `text`, in which names and labels may be a stranger's: no character of it commands the terminal."""
+    print(terminal_lines(text), end=end, file=file)
+
+
 def fail(message: str) -> NoReturn:
     """End the program for a mistake that its user can correct: `message` on standard error, exit status 2."""
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
+
+
+class _LogLine(logging.Formatter):
+    """A log message as `say` prints it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return terminal_lines(super().format(record))

@@ -24,7 +24,7 @@ from deepfake_detector.corpora.sample_corpus import (
 )
 from deepfake_detector.corpora.sample_corpus.portable import portable_workers
 from deepfake_detector.parallel_map import parallel_map
-from stages.params import Params, Sample, fail, parse
+from stages.params import Params, Sample, fail, parse, say
 
 LABELS, README, DEMONSTRATION = "labels.csv", "README.txt", "demo"  # beside the clips
 NOT_NEEDED = "The sample corpus is not written: neither data.labels nor infer.videos lies in this folder.\n"
@@ -36,12 +36,12 @@ def main() -> None:
     empty_folder(folder)
     if not is_needed(params):
         (folder / README).write_text(NOT_NEEDED, encoding="utf-8")
-        print(f"{folder}: {NOT_NEEDED}", end="")
+        say(f"{folder}: {NOT_NEEDED}", end="")
         return
     table = write_corpus(params.sample, folder)
     counts = table["label"].value_counts()
-    print(f"{counts['real']} real and {counts['fake']} fake clips of {table['identity'].nunique()} people in {folder}")
-    print("Faces: ORL Database of Faces, AT&T Laboratories Cambridge.")
+    say(f"{counts['real']} real and {counts['fake']} fake clips of {table['identity'].nunique()} people in {folder}")
+    say("Faces: ORL Database of Faces, AT&T Laboratories Cambridge.")
 
 
 def empty_folder(folder: Path) -> None:

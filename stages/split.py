@@ -17,16 +17,18 @@ from typing import Any
 import pandas as pd
 
 from deepfake_detector.corpora import LINK_KINDS, PARTITIONS
-from deepfake_detector.corpora.face_table import VISUAL_LINKS
+from deepfake_detector.corpora.face_table import VISUAL_LINKS, read_splits
 from deepfake_detector.corpora.identity_graph import Links, links
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.corpora.leakage import count_leaks, find_leaks
 from deepfake_detector.corpora.plots import plot_split
 from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitError, assign_splits, moved_videos
 from deepfake_detector.corpora.visual_links import VISUAL_LINK_COLUMNS, VisualLinksError, find_visual_links
+from deepfake_detector.faces.archive import ArchiveError
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.files import atomic_path
-from stages.params import Data, Split, fail, parse
+from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
+from stages.params import Data, Split, fail, parse, say
 
 SHOWN = 20  # rows of a table that a message lists
 
@@ -45,16 +47,16 @@ def main() -> None:
         visual = compare_faces(labels, data, settings)
         all_links = links(labels, visual)
         assignment = assign(labels, all_links, settings, previous)
-    except (LabelsError, FaceIndexError, VisualLinksError, SplitError, ImportError) as error:
+    except (LabelsError, FaceIndexError, ArchiveError, VisualLinksError, SplitError, ImportError) as error:
         fail(str(error))
     splits = assignment.table
     leaks = find_leaks(splits.set_index("video_id")["partition"], all_links)
     moved = moved_videos(labels, assignment) if settings.strategy == "repair" else pd.DataFrame(columns=["video_id"])
     excluded = splits.loc[assignment.side < 0, ["video_id"]].assign(reason=assignment.reason[assignment.side < 0])
     write_csv(pd.DataFrame(columns=VISUAL_LINK_COLUMNS) if visual is None else visual, report / VISUAL_LINKS)
-    write_csv(excluded, report / "excluded.csv")
-    write_csv(leaks, report / "leaks.csv")
-    write_csv(moved, report / "moved.csv")
+    write_spreadsheet(excluded, report / "excluded.csv")
+    write_spreadsheet(leaks, report / "leaks.csv")
+    write_spreadsheet(moved, report / "moved.csv")
     counts = leak_counts(leaks, all_links, compared_kinds(visual, settings))
     metrics = summarize(labels, splits, counts, len(moved))
     with atomic_path(Path(data.metrics) / "split.json") as part:
@@ -92,7 +94,7 @@ def compare_faces(labels: pd.DataFrame, data: Data, settings: Split) -> pd.DataF
         lacking = f"{data.index} has no face of these videos"
         if settings.identities == "faces":
             raise VisualLinksError(f"split.identities = faces: {lacking}; run the extract stage first")
-        print(f"{lacking}: near-duplicates are not searched for")
+        say(f"{lacking}: near-duplicates are not searched for")
     return visual
 
 
@@ -119,19 +121,14 @@ def read_previous_splits(settings: Split) -> pd.DataFrame | None:
         return None
     if settings.strategy != "grouped":
         raise SplitError(f"{key}: needs split.strategy = grouped; it is {settings.strategy}")
-    columns = ["video_id", "partition", "fold"]
     try:
-        previous = pd.read_csv(
-            settings.previous_splits, dtype={"video_id": str}, usecols=columns, keep_default_na=False
-        )
-        valid = previous["partition"].eq("excluded") | previous["fold"].between(0, settings.folds - 1)
-    except (OSError, ValueError, TypeError) as error:
+        previous = read_splits(settings.previous_splits, ["fold"])
+    except LabelsError as error:
         raise SplitError(f"{key} is not a splits CSV: {error}") from error
-    if not valid.all() or previous["video_id"].duplicated().any():
-        raise SplitError(
-            f"{key}: its folds must be those of split.folds = {settings.folds}, and each video must be listed once"
-        )
-    return previous
+    valid = previous["partition"].eq("excluded") | previous["fold"].between(0, settings.folds - 1)
+    if not valid.all():
+        raise SplitError(f"{key}: its folds must be those of split.folds = {settings.folds}")
+    return previous[["video_id", "partition", "fold"]]
 
 
 def compared_kinds(visual: pd.DataFrame | None, settings: Split) -> set[str]:
@@ -148,8 +145,14 @@ def leak_counts(leaks: pd.DataFrame, all_links: Links, compared: set[str]) -> di
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write a table that the pipeline reads again: every name stays as it is."""
     with atomic_path(path) as part:
         table.to_csv(part, index=False, lineterminator="\n")
+
+
+def write_spreadsheet(table: pd.DataFrame, path: Path) -> None:
+    """Write a table for people, in which no spreadsheet finds a formula."""
+    write_csv(table.map(spreadsheet_cell), path)
 
 
 def leak_message(leaks: pd.DataFrame, report: Path) -> str:
@@ -185,23 +188,23 @@ def print_summary(
     metrics: dict[str, Any], excluded: pd.DataFrame, moved: pd.DataFrame, leaks: pd.DataFrame, report: Path
 ) -> None:
     table = pd.DataFrame({key: metrics[key] for key in ("videos", "fakes", "groups")}).fillna(0).astype(int)
-    print(table.to_string())
+    say(table.to_string())
     for reason, count in excluded["reason"].value_counts().items():
-        print(f"excluded: {count} videos, each of which {reason}")
+        say(terminal_text(f"excluded: {count} videos, each of which {reason}"))
     if len({0, metrics["fakes"]["test"], metrics["videos"]["test"]}) < 3:
         kind = "fakes" if metrics["fakes"]["test"] else "real videos"
-        print(f"WARNING: test has only {kind}: a detector cannot be measured on it")
+        say(f"WARNING: test has only {kind}: a detector cannot be measured on it")
     if len(excluded):
-        print(f"excluded in total: {metrics['excluded_fakes']:.1%} of the fakes; see {report / 'excluded.csv'}")
+        say(f"excluded in total: {metrics['excluded_fakes']:.1%} of the fakes; see {report / 'excluded.csv'}")
     for row in moved.head(SHOWN).itertuples():
-        print(f"moved: {row.video_id} from {row.official} to {row.partition}")
+        say(f"moved: {terminal_text(row.video_id)} from {row.official} to {row.partition}")
     if len(moved) > SHOWN:
-        print(f"moved: {len(moved)} videos in total; see {report / 'moved.csv'}")
+        say(f"moved: {len(moved)} videos in total; see {report / 'moved.csv'}")
     for kind, count in metrics["leaks"].items():
         pairs = "not known for this corpus" if count is None else f"{count} pairs of videos across partitions"
-        print(f"{kind}: {pairs}")
+        say(f"{kind}: {pairs}")
     if len(leaks):
-        print("split.allow_leaks accepts these leaks: metrics of this split are too optimistic.")
+        say("split.allow_leaks accepts these leaks: metrics of this split are too optimistic.")
 
 
 if __name__ == "__main__":

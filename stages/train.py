@@ -25,7 +25,9 @@ from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_t
 from deepfake_detector.corpora.identity_graph import links
 from deepfake_detector.corpora.labels import LabelsError
 from deepfake_detector.corpora.leakage import link_digests
-from deepfake_detector.faces.extraction import Geometry, read_geometry
+from deepfake_detector.faces.archive import ArchiveError
+from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.files import file_sha256
 from deepfake_detector.training.augmentation import augmentation
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
@@ -33,11 +35,12 @@ from deepfake_detector.training.dataset import FaceDataset, make_loader
 from deepfake_detector.training.device import computes_in_bfloat16, make_deterministic
 from deepfake_detector.training.distributed import DistributedContext, init_process_group
 from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
+from deepfake_detector.training.pair_pictures import pair_pictures
 from deepfake_detector.training.samplers import PairedBatchSampler, add_originals
 from deepfake_detector.training.temporal_heads import fit_temporal_head
 from deepfake_detector.training.trainer import EpochMetrics, Schedule, TrainingState, fit
 from deepfake_detector.training.validation import Validation, calibrate
-from stages.params import Params, fail, parse
+from stages.params import Params, fail, parse, say
 
 NO_HYPERPARAMETERS = {
     "workers",
@@ -49,6 +52,7 @@ SAMPLE = (
     "trained on the sample corpus: grey photographs of 40 people, with faces swapped by three simple methods. It flags "
     "genuine recordings of other kinds. Use it to try things out, never to judge a real video"
 )
+PAIRS_SHOWN = 8  # as pictures in TensorBoard
 LIBRARIES = ("av", "numpy", "opencv-python", "timm", "torch")
 
 
@@ -66,12 +70,15 @@ def main() -> None:
         model = create_model(
             params.model.backbone, params.model.weights, geometry.size, patch_head=params.train.localization_weight > 0
         )
-    except (LabelsError, ModelError) as error:
+    except (LabelsError, FaceIndexError, ModelError) as error:
         fail(str(error))
     model.to(context.device)
     validation = Validation(select_partition(faces, "val"), Path(params.data.faces), params.model.temporal, context)
-    state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
-    calibrate_and_save(model, state, validation, faces, geometry, params, context)
+    try:
+        state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
+        calibrate_and_save(model, state, validation, faces, geometry, params, context)
+    except ArchiveError as error:
+        fail(str(error).rpartition("ArchiveError: ")[2].strip())  # a loading process puts its traceback in front
     context.shut_down()
 
 
@@ -117,7 +124,8 @@ def train(
     )
     schedule = Schedule(**{name: getattr(settings, name) for name in Schedule.__dataclass_fields__})
     fingerprint = training_fingerprint(params, geometry, context)
-    with epoch_logger(params, context, fingerprint[:8]) as report:
+    pictures = pair_pictures(model, dataset, next(iter(sampler))[: 2 * PAIRS_SHOWN])
+    with epoch_logger(params, context, fingerprint[:8], pictures) as report:
         return fit(
             model,
             (settings.ranking_weight, settings.localization_weight),
@@ -157,9 +165,12 @@ def shaping_params(params: Params) -> dict[str, dict[str, object]]:
 
 @contextmanager
 def epoch_logger(
-    params: Params, context: DistributedContext, name: str
+    params: Params, context: DistributedContext, name: str, pictures: torch.Tensor
 ) -> Iterator[Callable[[int, EpochMetrics], None]]:
-    """What the main process calls after each epoch: it writes the learning curves and prints a line."""
+    """What the main process calls after each epoch: it writes the learning curves and prints a line.
+
+    `pictures`: of training pairs, uint8 RGB (n, 3, height, width), for TensorBoard.
+    """
     if not context.is_main:
         yield lambda epoch, scores: None
         return
@@ -168,13 +179,15 @@ def epoch_logger(
         Live(str(folder), dvcyaml=False, save_dvc_exp=False) as live,
         SummaryWriter(f"{params.train.logs}/{name}", purge_step=0) as board,
     ):
+        board.add_images("pairs: fake, original, localization target", pictures)
 
         def report(epoch: int, scores: EpochMetrics) -> None:
             for key, value in scores.items():
                 live.log_metric(key, value)
                 board.add_scalar(key, value, epoch)
             live.next_step()
-            print(f"epoch {epoch + 1}: " + ", ".join(f"{key} {value:.4f}" for key, value in scores.items()))
+            shown = (f"{key} {value:.4f}" for key, value in scores.items() if key == "loss" or key.startswith("val_"))
+            say(f"epoch {epoch + 1}: " + ", ".join(shown))
 
         yield report
 
@@ -246,7 +259,7 @@ def calibrate_and_save(
     folder = Path(params.data.metrics)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    print(f"{settings.checkpoint}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")
+    say(f"{settings.checkpoint}: epoch {config.epoch} of {state.epoch}, video AUC {config.val_auc:.3f} on validation")
 
 
 if __name__ == "__main__":

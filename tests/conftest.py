@@ -12,7 +12,7 @@ import torch
 from deepfake_detector.corpora.sample_corpus import Person, SampleClip, partner, sample_clips, write_clip
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.archive import encode_crop, write_archive
-from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.backends import TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx

@@ -64,6 +64,25 @@ def test_library_never_prints_and_never_exits():
             assert "SystemExit" not in ast.dump(node), path
 
 
+def calls(path: Path) -> set[str]:
+    return {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+
+
+def test_one_module_alone_writes_pictures_with_axes():
+    """It draws plain text. Elsewhere a name with a dollar sign might be set as mathematics."""
+    for path in LIBRARY:
+        if name_of(path) != "figures.py":
+            assert not any(call.endswith(".savefig") for call in calls(path)), path
+            assert not any(name.startswith("matplotlib.pyplot") for name in imports(path)), path
+
+
+def test_stages_print_through_one_function():
+    """It keeps control characters in names from the terminal."""
+    for path in (ROOT / "stages").glob("*.py"):
+        if path.name != "params.py":
+            assert "print" not in calls(path), path
+
+
 def test_no_import_circle():
     """Between modules, by their imports at the top; Kahn's algorithm leaves nothing over."""
     modules = {

@@ -5,18 +5,24 @@ import sys
 from types import SimpleNamespace
 from urllib.error import URLError
 
-import cv2
 import numpy as np
 import onnx
 import pytest
 
+from deepfake_detector.faces.detected_frames import Geometry, detect_frames
 from deepfake_detector.faces.detections import Detection, Detections
-from deepfake_detector.faces.detectors import DETECTORS, FaceDetectorError, create_face_detector, retinaface
+from deepfake_detector.faces.detectors import (
+    DETECTORS,
+    FaceDetectorError,
+    create_face_detector,
+    fetch_network,
+    retinaface,
+)
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.detectors.search import merge_candidates
-from deepfake_detector.faces.extraction import Geometry, detect_frames
-from deepfake_detector.faces.tracking import color_histogram, link_detections, same_shot
+from deepfake_detector.faces.tracking import link_detections
 from deepfake_detector.faces.video_reader import Frame, read_frames
+from deepfake_detector.files import file_sha256
 
 YUNET_OUTPUTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}  # of each cell, and how many numbers each has
 GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)
@@ -51,12 +57,12 @@ def test_new_detector_needs_one_line_in_the_registry(monkeypatch):
 
 def test_redetection_finds_the_faces_that_a_search_of_every_frame_finds(frames):
     detector = CountingDetector(0.5)
-    redetected = list(detect_frames(frames, GEOMETRY, detector, search_all=False))
+    redetected = list(detect_frames(frames, GEOMETRY, detector))
     assert detector.searches == len(frames) / 2
-    searched = list(detect_frames(frames, GEOMETRY, detector, search_all=True))
-    for a, b in zip(redetected, searched, strict=True):
-        assert len(a.detections) == len(b.detections) == 1
-        landmarks = b.detections[0].landmarks
+    for a, frame in zip(redetected, frames, strict=True):
+        searched = detector.detect(frame.image)
+        assert len(a.detections) == len(searched) == 1
+        landmarks = searched[0].landmarks
         eye_distance = np.linalg.norm(landmarks[0] - landmarks[1])
         assert np.abs(a.detections[0].landmarks - landmarks).mean() < 0.1 * eye_distance
 
@@ -68,24 +74,21 @@ def test_person_who_appears_between_searched_frames_is_detected_from_the_first_f
         Frame(f.number, f.time, np.hstack([f.image, f.image[:, ::-1] if i >= 3 else empty]))
         for i, f in enumerate(frames)
     ]
-    results = list(detect_frames(wide, GEOMETRY, CenterFace(0.5), search_all=False))
+    results = list(detect_frames(wide, GEOMETRY, CenterFace(0.5)))
     assert [len(result.detections) for result in results] == [1, 1, 1, 2, 2, 2, 2, 2]
 
 
 def test_face_that_leaves_its_window_is_searched_for(frames):
     shifted = [Frame(f.number, f.time, np.roll(f.image, 140 * (i % 2), axis=1)) for i, f in enumerate(frames)]
-    results = list(detect_frames(shifted, GEOMETRY, CenterFace(0.5), search_all=False))
+    results = list(detect_frames(shifted, GEOMETRY, CenterFace(0.5)))
     eye_x = [result.detections[0].landmarks[0, 0] for result in results]
     assert all(abs(a - b) > 60 for a, b in zip(eye_x[::2], eye_x[1::2], strict=True))
 
 
-def test_no_track_crosses_a_cut(frames):
+def test_no_track_crosses_a_cut():
     face = Detection(np.array([10, 10, 60, 60]), 0.9, np.zeros((5, 2)))
-    tracks, dropped = link_detections([Detections.stack([face])] * 8, cuts={4})
-    assert sorted(track.frames for track in tracks) == [[0, 1, 2, 3], [4, 5, 6, 7]] and dropped == 0
-    one, other = color_histogram(frames[0].image), color_histogram(frames[-1].image)
-    assert same_shot(one, other)
-    assert not same_shot(one, color_histogram(cv2.applyColorMap(frames[0].image, cv2.COLORMAP_JET)))
+    tracks = link_detections([Detections.stack([face])] * 8, [0] * 4 + [4] * 4, [(100, 100)] * 8)
+    assert sorted(track.frames for track in tracks) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_overlapping_candidates_are_averaged_into_one_face():
@@ -134,16 +137,39 @@ def test_yunet_decodes_the_cells_of_its_network(tmp_path):
     np.testing.assert_allclose(faces[0].landmarks, landmarks, rtol=1e-5)
 
 
-def test_retinaface_without_its_weights_says_how_to_get_them(monkeypatch):
+def test_retinaface_without_its_weights_says_how_to_get_them(monkeypatch, tmp_path):
     from retinaface import pre_trained_models
 
     def unreachable(*_, **__):
         raise URLError("no route")
 
     retinaface._load_model.cache_clear()
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
     monkeypatch.setattr(pre_trained_models, "get_model", unreachable)
     with pytest.raises(FaceDetectorError, match="download https://"):
+        fetch_network("retinaface")
+    with pytest.raises(FaceDetectorError, match="only the extract stage downloads them"):
         create_face_detector("retinaface", 0.5)
+
+
+def test_weights_of_retinaface_are_taken_only_with_their_hash(monkeypatch, tmp_path):
+    retinaface._load_model.cache_clear()
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    path, _ = retinaface._weights_file()
+    source = tmp_path / "other.zip"
+    source.write_bytes(b"other weights")
+    monkeypatch.setattr(retinaface, "_weights_file", lambda: (path, source.as_uri()))
+    with pytest.raises(FaceDetectorError, match="invalid hash value"):
+        fetch_network("retinaface")
+    assert not path.exists()
+    path.write_bytes(b"other weights")
+    with pytest.raises(FaceDetectorError, match="has the SHA-256"):
+        create_face_detector("retinaface", 0.5)
+    monkeypatch.setattr(retinaface, "SHA256_PREFIX", file_sha256(source)[:9])
+    path.unlink()
+    fetch_network("retinaface")
+    assert path.read_bytes() == b"other weights"
 
 
 def test_empty_answer_of_retinaface_is_no_face(monkeypatch):

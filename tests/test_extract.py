@@ -14,7 +14,8 @@ import pytest
 
 from deepfake_detector import files
 from deepfake_detector.faces import batch_extraction
-from deepfake_detector.faces.extraction import Geometry, read_geometry
+from deepfake_detector.faces.extraction import read_geometry
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.parallel_map import parallel_map
 from stages import extract
 

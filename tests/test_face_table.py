@@ -13,7 +13,8 @@ def paths(tmp_path):
     """Index, labels CSV and splits CSV of two videos with three faces, as arguments of load_face_table."""
     (tmp_path / "labels.csv").write_text("video_id,filepath,label,group\nNA,a.mp4,real,x\n1,b.mp4,fake,y\n")
     (tmp_path / "splits.csv").write_text("video_id,partition,group,fold\nNA,train,0,1\n1,test,1,0\n")
-    faces = pd.DataFrame({"video_id": ["1", "NA", "1"], "member": ["a.jpg", "b.jpg", "c.jpg"]})
+    faces = pd.DataFrame({"video_id": ["1", "NA", "1"], "track": 0, "frame": [0, 1, 2], "time": [0.0, 0.1, 0.2]})
+    faces["member"] = ["a.jpg", "b.jpg", "c.jpg"]
     faces.to_parquet(tmp_path / "faces.parquet")
     names = {"index": "faces.parquet", "labels": "labels.csv", "splits": "splits.csv"}
     return {key: tmp_path / name for key, name in names.items()}

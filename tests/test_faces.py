@@ -116,23 +116,26 @@ def boxes(*corners_and_sizes):
     )
 
 
+def link(frames):
+    """`link_detections` for frames of one shot and size."""
+    return link_detections(frames, [0] * len(frames), [(640, 480)] * len(frames))
+
+
 def test_two_moving_people_keep_their_tracks_over_a_missing_detection():
     frames = [boxes((10 + 5 * i, 10, 50), (300 - 5 * i, 10, 80)) for i in range(8)]
     frames[3] = frames[3][:1]
-    tracks, dropped = link_detections(frames)
-    assert dropped == 0
+    tracks = link(frames)
     assert [track.frames for track in tracks] == [[0, 1, 2, 4, 5, 6, 7], list(range(8))]  # the larger face comes first
 
 
-def test_detection_without_support_is_dropped_and_counted():
+def test_single_detection_is_a_track_of_its_own():
     frames = [boxes((10, 10, 50))] * 6
     frames[2] = boxes((10, 10, 50), (400, 300, 50))
-    tracks, dropped = link_detections(frames)
-    assert len(tracks) == 1 and dropped == 1
+    assert [track.frames for track in link(frames)] == [list(range(6)), [2]]
 
 
 def test_no_detections_give_no_tracks():
-    assert link_detections([Detections.stack([])] * 5) == ([], 0)
+    assert link([Detections.stack([])] * 5) == []
 
 
 def test_archive_is_uncompressed_and_has_the_same_bytes_every_time(tmp_path, photo):

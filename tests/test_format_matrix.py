@@ -203,13 +203,15 @@ def test_one_scene_has_one_verdict_and_one_look(name, faces, exported, tmp_path)
     variant = variants()[name]
     path = write(tmp_path / f"scene.{variant.container}", faces, variant)
     settings = PredictionSettings.with_checkpoint(str(exported), timeline=False, fps=None)
-    record = predict_video(PredictionTask(str(path), "scene", str(tmp_path), settings))
-    assert record == json.loads((tmp_path / "scene.json").read_text())
+    output = tmp_path / "results"
+    output.mkdir()
+    record = predict_video(PredictionTask(str(path), "scene", str(output), settings))
+    assert record == json.loads((output / "scene.json").read_text())
     assert record["message"] == "" and record["verdict"] in ("real", "fake", "uncertain")
     assert (record["frames"], record["faces"], len(record["people"])) == (4, 4, 1)
     assert [face["frame"] for face in record["people"][0]["faces"]] == [2, 7, 12, 17]
 
-    annotated = list(read_frames(tmp_path / "scene.mp4"))
+    annotated = list(read_frames(output / "scene.mp4"))
     assert len(annotated) == FRAMES
     height, width = annotated[0].image.shape[:2]
     assert width == WIDTH and height > HEIGHT
@@ -220,4 +222,4 @@ def test_one_scene_has_one_verdict_and_one_look(name, faces, exported, tmp_path)
     for face in record["people"][0]["faces"]:
         assert annotated[face["frame"]].time == pytest.approx(face["time"], abs=0.002)
     if variant.sound:
-        assert loud_from(tmp_path / "scene.mp4") == pytest.approx(annotated[FLASH].time, abs=0.06)
+        assert loud_from(output / "scene.mp4") == pytest.approx(annotated[FLASH].time, abs=0.06)

@@ -12,8 +12,11 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import cv2
 import onnx
 import pandas as pd
 import pytest
@@ -24,6 +27,7 @@ from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
 from deepfake_detector.faces.sources import find_videos
+from deepfake_detector.faces.video_reader import probe, read_frames
 from deepfake_detector.files import file_sha256
 from deepfake_detector.inference import batch_prediction, overlay, timeline
 from deepfake_detector.inference.onnx_export import save_with_metadata
@@ -233,6 +237,79 @@ def test_process_that_dies_costs_only_its_own_video(tmp_path, monkeypatch, expor
     table = infer.predict_all(tasks, tmp_path, 1, 60, 4)
     assert [row["verdict"] for row in table] == ["error", "error"]
     assert "infer.timeout = 60" in table[0]["message"] and "Abnormal termination" in table[1]["message"]
+
+
+@pytest.fixture
+def interrupted(tmp_path, monkeypatch, exported, real_clip):
+    """A task whose process ended while the annotated video was drawn."""
+
+    def die(*_, **__):
+        raise SystemExit
+
+    task = PredictionTask(str(real_clip), "clip", str(tmp_path / "out"), settings(exported))
+    with monkeypatch.context() as patch:
+        patch.setattr(overlay, "annotate_video", die)
+        with pytest.raises(SystemExit):
+            predict_video(task)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (TimeoutError(), "the annotated video was not finished: it took longer than infer.timeout = 60 seconds"),
+        (OSError("Abnormal termination"), "the annotated video was not finished: OSError: Abnormal termination"),
+    ],
+)
+def test_interrupted_drawing_costs_the_drawing_only(interrupted, monkeypatch, error, words):
+    monkeypatch.setattr(batch_prediction, "parallel_map", lambda *_: iter([(0, error)]))
+    (row,) = infer.predict_all([interrupted], Path(interrupted.output), 1, 60)
+    assert row["verdict"] in ("real", "fake", "uncertain") and row["faces"] == 4 and row["message"] == words
+    names = {path.name for path in Path(interrupted.output).iterdir()}
+    assert names == {"clip.json", "clip.png", "predictions.csv", "predictions.json"}
+    assert json.loads((Path(interrupted.output) / "clip.json").read_text())["message"] == words
+    assert set(batch_prediction.finished_rows([interrupted])) == {0}
+
+
+def test_pictures_of_a_killed_run_are_drawn_by_the_next(interrupted, tmp_path):
+    assert not batch_prediction.finished_rows([interrupted])
+    predict_video(interrupted)
+    whole = replace(interrupted, output=str(tmp_path / "whole"))
+    predict_video(whole)
+    for suffix in (".json", ".mp4", ".png"):
+        assert interrupted.result_path(suffix).read_bytes() == whole.result_path(suffix).read_bytes()
+
+
+def test_old_verdict_of_another_file_is_not_kept(interrupted, monkeypatch, faceless_clip):
+    other = replace(interrupted, video=str(faceless_clip))
+    monkeypatch.setattr(batch_prediction, "parallel_map", lambda *_: iter([(0, TimeoutError())]))
+    (row,) = infer.predict_all([other], Path(other.output), 1, 60)
+    assert row["verdict"] == "error" and not other.result_path(".png").exists()
+
+
+def test_pictures_beyond_the_limit_are_not_decoded(tmp_path, exported, real_clip):
+    small, large = (write_clip_of(tmp_path / f"{side}.ts", real_clip, side) for side in (288, 640))
+    grows = tmp_path / "grows.ts"
+    grows.write_bytes(small.read_bytes() * 4 + large.read_bytes() * 4)
+    limit = PredictionTask(str(grows), "clip", str(tmp_path / "out"), settings(exported), max_pixels=320 * 320)
+    record = predict_video(limit)
+    assert record["verdict"] != "error" and "cannot be decoded" in record["message"]
+    assert probe(limit.result_path(".mp4")).frames == 40
+    record = predict_video(replace(limit, video=str(large)))
+    assert record["verdict"] == "error" and "0.1024 megapixels" in record["message"]
+
+
+def write_clip_of(path, source, side):
+    """The first ten frames of a clip at `side` x `side` pixels, in a stream without an index."""
+    with av.open(str(path), "w", format="mpegts") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.width = stream.height = side
+        for frame in read_frames(source, list(range(10))):
+            picture = av.VideoFrame.from_ndarray(cv2.resize(frame.image, (side, side)), "bgr24")
+            picture.pts, picture.time_base = frame.number, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return path
 
 
 def test_mistakes_in_the_command_end_it_at_once(in_project, monkeypatch, checkpoint, exported, real_clip, capsys):

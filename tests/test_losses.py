@@ -46,6 +46,9 @@ def test_loss_reaches_every_weight_of_the_classifier(patch_head):
     model = create_model("resnet10t", patch_head=patch_head)
     learner = ClassifierWithLoss(model, ranking_weight=0.5, localization_weight=1.0)
     crops = torch.randint(0, 255, (8, 3, 32, 32), dtype=torch.uint8)
-    learner(crops, torch.tensor([1.0, 0.0] * 4), torch.ones(8, dtype=torch.bool)).backward()
+    loss, terms = learner(crops, torch.tensor([1.0, 0.0] * 4), torch.ones(8, dtype=torch.bool))
+    torch.testing.assert_close(loss.detach(), 0.5 * terms[0] + 0.5 * terms[1] + terms[2])
+    assert (terms[2] > 0) == patch_head
+    loss.backward()
     assert all(weight.grad is not None for weight in model.parameters())
     assert {name.removeprefix("model.") for name in learner.state_dict()} == set(model.state_dict())

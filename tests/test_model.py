@@ -31,7 +31,7 @@ def test_backbone_trains_or_is_refused_in_one_sentence(backbone):
     except ModelError as error:
         assert backbone in str(error) and "\n" not in str(error)
         return
-    loss = ClassifierWithLoss(model.train(), 0.5, 1.0)(
+    loss, _ = ClassifierWithLoss(model.train(), 0.5, 1.0)(
         random_crops(4, 96), torch.tensor([1.0, 0.0] * 2), torch.ones(4, dtype=torch.bool)
     )
     loss.backward()

@@ -16,7 +16,8 @@ import pytest
 from av.stream import Disposition
 
 from deepfake_detector.faces.detectors.centerface import CenterFace
-from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.extraction import extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sources import VIDEO_SUFFIXES, describe_others, find_videos
 from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
 from deepfake_detector.faces.video_writer import VideoWriter

@@ -3,20 +3,23 @@
 from dataclasses import replace
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from av.video.reformatter import Colorspace
 
 from deepfake_detector.corpora.sample_corpus import SampleClip, write_clip
 from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors.centerface import CenterFace
-from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.extraction import extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.video_reader import probe, read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.backends import TorchBackend
-from deepfake_detector.inference.box_tracks import track_boxes, track_scored_faces
+from deepfake_detector.inference.box_tracks import track_boxes
 from deepfake_detector.inference.drawing import fit_text_size, text_width
 from deepfake_detector.inference.face_marks import Heatmaps
 from deepfake_detector.inference.gradcam import face_heatmaps
@@ -81,7 +84,8 @@ def test_annotated_video_keeps_times_and_shows_a_box_on_each_face(two_people, pr
     assert drawn.shape[0] > plain.shape[0] and drawn.shape[1] == plain.shape[1]
     for person in prediction.people:
         x1, y1, x2, _ = person.faces[0].detection.box.round().astype(int)
-        assert np.abs(drawn[y1, x1:x2].astype(int) - plain[y1, x1:x2]).mean() > 20
+        edge = np.s_[y1 - 2 : y1 + 2, x1:x2]
+        assert np.abs(drawn[edge].astype(int) - plain[edge]).mean(axis=(1, 2)).max() > 20
     box = prediction.people[0].faces[0].detection.box
     x = int(box[[0, 2]].mean())
     middle = slice(int(box[1]) + 20, int(box[3]) - 20)
@@ -97,26 +101,35 @@ def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
     detector = CenterFace(0.5)
     video = extract_faces(source, GEOMETRY, detector, "all")
     prediction = predict_people(video, np.zeros(len(video.faces), np.float32), CALIBRATION)
-    followed = track_boxes(source, probe(source), prediction, detector)
+    tracks = {
+        name: track_boxes(source, probe(source), prediction, used)
+        for name, used in (("straight", None), ("followed", detector))
+    }
     errors = {"straight": [], "followed": []}
     for frame in read_frames(source, list(range(8, 42, 3))):
         boxes = detector.detect(frame.image).boxes
         for person in prediction.people:
-            for name, track in (("straight", track_scored_faces(person)), ("followed", followed[person.track])):
-                errors[name].append(np.abs(boxes - track.at(frame.time).box).mean(axis=1).min())
+            for name, of in tracks.items():
+                box = of[person.track][0].at(frame.time, (576, 288)).box
+                errors[name].append(np.abs(boxes - box).mean(axis=1).min())
     assert np.mean(errors["followed"]) < 4 < np.mean(errors["straight"])
     assert np.mean(errors["followed"]) < np.mean(errors["straight"]) / 2
 
 
 @pytest.fixture(scope="module")
 def gone_for_a_while(real_clip, tmp_path_factory):
-    """Twelve seconds of a moving head, blurred away from second 4 to 8. A frame every 1.5 s is scored."""
+    """Twelve seconds of a moving head before a wall, faded away from second 4 to 8. A frame every 1.5 s is scored."""
     path = tmp_path_factory.mktemp("gone") / "gone.mp4"
-    head = next(read_frames(real_clip)).image
-    with VideoWriter(path, Fraction(10), (288, 288)) as writer:
+    head = cv2.resize(next(read_frames(real_clip)).image, (160, 160), interpolation=cv2.INTER_AREA)
+    spots = np.random.default_rng(0).integers(60, 200, (9, 16), dtype=np.uint8)
+    wall = cv2.cvtColor(cv2.resize(spots, (640, 288), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
+    with VideoWriter(path, Fraction(10), (640, 288)) as writer:
         for i in range(120):
-            image = np.roll(head, round(40 * np.sin(i / 10)), axis=1)
-            writer.write(cv2.GaussianBlur(image, (0, 0), 30) if 40 <= i < 80 else image, i / 10)
+            image, left = wall.copy(), 240 + round(40 * np.sin(i / 10))
+            place = image[60:220, left : left + 160]
+            share = np.interp(i, [36, 42, 78, 84], [1, 0, 0, 1])
+            place[:] = cv2.addWeighted(head, share, place, 1 - share, 0)
+            writer.write(image, i / 10)
     video = extract_faces(path, replace(GEOMETRY, frames=8), CenterFace(0.5), "all")
     return path, predict_people(video, np.full(len(video.faces), 2, np.float32), CALIBRATION)
 
@@ -126,7 +139,7 @@ def test_there_is_a_box_wherever_there_is_a_face_and_nowhere_else(gone_for_a_whi
     assert prediction.faces == 6 and len(prediction.people) == 1
     annotate_video(source, tmp_path / "out.mp4", prediction, CALIBRATION, CenterFace(0.5))
     boxed = [bool((np.ptp(frame.image[:288], axis=2) > 60).sum() > 500) for frame in read_frames(tmp_path / "out.mp4")]
-    assert all(boxed[:40]) and all(boxed[80:]), "the clip is grey: only a box has colour"
+    assert all(boxed[:36]) and all(boxed[84:]), "the clip is grey: only a box has colour"
     assert not any(boxed[44:76])
 
 
@@ -173,3 +186,50 @@ def test_timeline_has_one_size_with_and_without_faces(prediction, two_people, fa
         draw_timeline(tmp_path / f"{name}.png", probe(clip), what, CALIBRATION)
         sizes.append(cv2.imread(str(tmp_path / f"{name}.png")).shape)
     assert sizes[0] == sizes[1] and min(sizes[0][:2]) > 500
+
+
+def write_stream(path, images, size):
+    """A transport stream of `size` (width, height) in BT.709, with its tags."""
+    with av.open(str(path), "w", format="mpegts") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "0", "crf": "10"})
+        stream.width, stream.height = size
+        context = stream.codec_context
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
+        for i, image in enumerate(images):
+            picture = av.VideoFrame.from_ndarray(cv2.resize(image, size), "bgr24")
+            picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            picture.pts, picture.time_base = i, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_annotated_video_has_the_colours_of_the_source(prediction, tmp_path):
+    source = write_stream(tmp_path / "a.ts", [np.full((96, 96, 3), (40, 60, 200), np.uint8)] * 25, (320, 240))
+    annotate_video(source, tmp_path / "out.mp4", replace(prediction, people=[]), CALIBRATION)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.streams.video[0].codec_context.colorspace == Colorspace.ITU709
+    colors = [
+        next(read_frames(path)).image[20:200, 20:300].mean(axis=(0, 1)) for path in (source, tmp_path / "out.mp4")
+    ]
+    assert colors[1] == pytest.approx(colors[0], abs=1.5)
+
+
+def test_pictures_that_change_their_size_are_fitted_to_the_first(real_clip, prediction, tmp_path):
+    images = [frame.image for frame in read_frames(real_clip, list(range(25)))]
+    source = tmp_path / "a.ts"
+    parts = [write_stream(tmp_path / f"{size[0]}.ts", images, size) for size in ((288, 288), (320, 160))]
+    source.write_bytes(b"".join(path.read_bytes() for path in parts))
+    annotate_video(source, tmp_path / "out.mp4", replace(prediction, people=[]), CALIBRATION)
+    frames = list(read_frames(tmp_path / "out.mp4"))
+    assert len(frames) == 50 and {frame.image.shape for frame in frames} == {frames[0].image.shape}
+    assert frames[-1].image[:60].max() < 25  # a bar
+    shown = cv2.resize(images[24], (288, 144)).astype(int)
+    assert np.abs(frames[-1].image[72:216] - shown).mean() < 6
+
+
+def test_many_pixels_a_second_are_drawn_smaller(two_people, prediction, tmp_path, monkeypatch):
+    monkeypatch.setattr("deepfake_detector.inference.overlay.PIXELS_PER_SECOND", 288 * 144 * 25)
+    annotate_video(two_people, tmp_path / "out.mp4", prediction, CALIBRATION)
+    before, after = probe(two_people), probe(tmp_path / "out.mp4")
+    assert after.width == 288 and after.times == pytest.approx(before.times, abs=2e-3)

@@ -76,6 +76,87 @@ def test_broken_yaml_is_said_to_be_broken(in_project, capsys):
     assert "not valid YAML" in parse_error(capsys, "train")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text + "a: &a [x, x]\nb: *a\n", r"line \d+: \*a is an alias"),
+        (lambda text: text + "train:\n  epochs: 1\n", r"line \d+: train is given twice, first in line \d+"),
+        (lambda text: text.replace("  epochs: 3", "  epochs: 3\n  epochs: 1"), r"line \d+: epochs is given twice"),
+        (lambda text: text + "x: " + 5000 * "[" + 5000 * "]", r"line \d+: more than 20 levels"),
+        (lambda text: text + "? [a, b]\n: 1\n", r"line \d+: a key must be a word"),
+        (lambda text: text + 2_000_000 * "#", "more than 1,000,000 bytes"),
+        (lambda text: text.replace("epochs: 3", "epochs: !!binary aGVsbG8="), r"line \d+: could not determine"),
+        (lambda text: text.replace("epochs: 3", "epochs: " + 5000 * "9"), "digits"),
+        (lambda text: text + "x: \0\n", "not valid YAML"),
+    ],
+)
+@pytest.mark.parametrize("option", [[], ["--help"]])
+def test_file_that_is_no_plain_yaml_is_refused_with_its_line(in_project, capsys, change, said, option):
+    """Such as aliases that expand without end, and a second key that would silently win."""
+    (in_project / "params.yaml").write_text(change((in_project / "params.yaml").read_text()))
+    message = parse_error(capsys, "train", *option)
+    assert re.search(said, message) and message.count("\n") == 1
+
+
+def test_file_in_another_encoding_is_refused_with_its_line(in_project, capsys):
+    text = (in_project / "params.yaml").read_text()
+    (in_project / "params.yaml").write_bytes((text + "# größe\n").encode("latin-1"))
+    assert "is not UTF-8 text; save the file as UTF-8" in parse_error(capsys, "train", "--help")
+    (in_project / "params.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert parse("train", "", []).train.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("lr: 3.0e-4", "lr: .inf"),
+        ("weight_decay: 0.05", "weight_decay: .inf"),
+        ("localization_weight: 1.0", "localization_weight: .nan"),
+        ("timeout: 600\n  memory", "timeout: .inf\n  memory"),
+        ("megapixels: 8.3", "megapixels: .inf"),
+        ("fps: 1 ", "fps: .inf "),
+    ],
+)
+def test_infinity_and_nan_are_refused(in_project, capsys, old, new):
+    text = (in_project / "params.yaml").read_text()
+    assert old in text
+    (in_project / "params.yaml").write_text(text.replace(old, new))
+    assert "finite number" in parse_error(capsys, "train")
+
+
+def test_date_is_text_and_control_characters_are_refused(in_project, capsys):
+    text = (in_project / "params.yaml").read_text()
+    (in_project / "params.yaml").write_text(text.replace("faces: data/faces\n", "faces: 2026-01-01\n"))
+    assert parse("train", "", []).data.faces == "2026-01-01"
+    (in_project / "params.yaml").write_text(text.replace("faces: data/faces\n", 'faces: "a\\0b"\n'))
+    message = parse_error(capsys, "train")
+    assert "data.faces" in message and "control characters" in message
+
+
+def test_key_below_a_section_without_keys_is_refused(in_project, capsys):
+    text = re.sub(r"manipulations:.*\n.*\n.*\n", "manipulations:\n", (in_project / "params.yaml").read_text())
+    (in_project / "params.yaml").write_text(text)
+    assert "manipulations has no keys" in parse_error(capsys, "train", "--manipulations.blend", "0.2")
+
+
+def commands(stages):
+    """The commands of a pipeline, those of stages in a foreach, too."""
+    for stage in stages.values():
+        yield stage["cmd"] if "cmd" in stage else stage["do"]["cmd"]
+
+
+@pytest.mark.parametrize("pipeline", ["dvc.yaml", "release/dvc.yaml"])
+def test_no_value_of_params_is_part_of_a_shell_command(pipeline):
+    """A space in it would break the command, and $(...) in it would be run."""
+    stages = yaml.safe_load((ROOT / pipeline).read_text())["stages"]
+    assert not [command for command in commands(stages) if "${" in command]
+
+
+def test_stage_of_a_further_corpus_finds_its_corpus_by_the_name_of_the_dvc_stage(in_project):
+    assert parse("extract", "", ["--corpus", "release/dvc.yaml:corpus@celebdf"]).extract.corpus == "celebdf"
+    assert parse("extract", "", ["--corpus", "celebdf"]).extract.corpus == "celebdf"
+
+
 def test_help_shows_every_key_that_the_stage_reads_with_meaning_and_value(in_project, capsys):
     with pytest.raises(SystemExit):
         parse("train", "What it does.", ["--help"])

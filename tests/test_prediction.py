@@ -8,7 +8,8 @@ import pytest
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detections import Detection
 from deepfake_detector.faces.detectors.centerface import CenterFace
-from deepfake_detector.faces.extraction import Face, Geometry, VideoFaces, extract_faces
+from deepfake_detector.faces.extraction import Face, VideoFaces, extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.inference.prediction import predict_people
 
 GEOMETRY = Geometry(4, 64, 0.5, "centerface", 0.5)

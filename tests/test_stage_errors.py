@@ -5,8 +5,12 @@ import sys
 
 import pandas as pd
 import pytest
+import torch
+from training_data import make_config
 
-from stages import evaluate, extract, split, train
+from deepfake_detector.training.checkpoint import save_detector
+from deepfake_detector.training.model import create_model
+from stages import evaluate, extract, infer, split, train
 
 
 def run(monkeypatch, door, *argv):
@@ -114,3 +118,13 @@ def test_each_stage_explains_itself(stage, in_project, monkeypatch, capsys):
         module.main()
     assert stop.value.code == 0
     assert f"python -m stages.{stage}" in capsys.readouterr().out
+
+
+def test_damaged_detector_ends_the_run_and_is_no_error_of_each_video(in_project, real_clip, monkeypatch, capsys):
+    model = create_model("resnet10t")
+    with torch.no_grad():
+        model.backbone.conv1[0].weight[:] = float("nan")
+    save_detector(in_project / "x.safetensors", model, make_config())
+    message = run_to_error(monkeypatch, capsys, infer, real_clip, "--checkpoint", "x.safetensors", "--workers", 1)
+    assert "x.safetensors is damaged" in message and message.count("error: ") == 1
+    assert not (in_project / "results/predictions.csv").exists()

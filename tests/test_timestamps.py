@@ -9,7 +9,8 @@ from test_odd_videos import counter, numbers_in, write
 
 from deepfake_detector.faces import video_reader
 from deepfake_detector.faces.detectors.centerface import CenterFace
-from deepfake_detector.faces.extraction import Geometry, extract_faces
+from deepfake_detector.faces.extraction import extract_faces
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
 from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
 

@@ -9,7 +9,6 @@ from training_data import MANIPULATIONS, SCHEDULE
 from deepfake_detector.training.augmentation import augment
 from deepfake_detector.training.dataset import FaceDataset, make_loader
 from deepfake_detector.training.distributed import DistributedContext
-from deepfake_detector.training.losses import ClassifierWithLoss
 from deepfake_detector.training.model import create_model
 from deepfake_detector.training.samplers import PairedBatchSampler
 from deepfake_detector.training.trainer import fit
@@ -86,7 +85,41 @@ def test_loss_that_is_no_number_ends_the_training_with_advice(small_faces, tmp_p
 
 def test_norms_and_biases_have_no_weight_decay(small_faces, tmp_path):
     state = train(small_faces, tmp_path / "a.pt")
-    decays = {group["weight_decay"]: len(group["params"]) for group in state.optimizer["param_groups"]}
-    learner = ClassifierWithLoss(create_model("resnet10t"), 0.5, 1.0)
-    vectors = sum(parameter.ndim <= 1 for parameter in learner.parameters())
-    assert decays[0.0] == vectors and decays[SCHEDULE.weight_decay] > 0
+    decays = dict.fromkeys((0.0, SCHEDULE.weight_decay), 0)
+    for group in state.optimizer["param_groups"]:
+        decays[group["weight_decay"]] += len(group["params"])
+    weights = list(create_model("resnet10t").parameters())
+    vectors = sum(parameter.ndim <= 1 for parameter in weights)
+    assert decays == {0.0: vectors, SCHEDULE.weight_decay: len(weights) - vectors}
+
+
+def test_history_has_the_terms_of_the_loss_the_gradient_and_the_learning_rate(small_faces, tmp_path):
+    history = train(small_faces, tmp_path / "a.pt").history
+    for scores in history:
+        assert scores["loss"] == pytest.approx(
+            0.5 * scores["classification_loss"] + 0.5 * scores["ranking_loss"] + scores["localization_loss"], rel=1e-5
+        )
+        assert scores["gradient_norm"] > 0 and 0 < scores["lr"] <= SCHEDULE.lr
+    assert history[-1]["lr"] < history[0]["lr"]
+
+
+@pytest.mark.parametrize(("trainable", "learning"), [(0, {"fc"}), (1, {"fc", "layer4"}), ("norm", None)])
+def test_what_is_frozen_keeps_its_weights_and_statistics(small_faces, tmp_path, trainable, learning):
+    torch.manual_seed(3)
+    before = create_model("resnet10t", size=32).state_dict()
+    schedule = dataclasses.replace(SCHEDULE, trainable=trainable, ema_decay=0)
+    after = train(small_faces, tmp_path / "a.pt", schedule=schedule).model
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    if learning is None:
+        assert {name for name in changed if before[name].ndim > 1} == {"backbone.fc.weight"}
+        assert "backbone.layer1.0.bn1.weight" in changed and "backbone.layer1.0.bn1.running_mean" in changed
+    else:
+        assert {name.split(".")[1] for name in changed} == learning
+
+
+def test_lower_layers_learn_more_slowly(small_faces, tmp_path):
+    schedule = dataclasses.replace(SCHEDULE, layer_decay=0.5)
+    groups = train(small_faces, tmp_path / "a.pt", schedule=schedule).optimizer["param_groups"]
+    rates = [group["lr"] / groups[-1]["lr"] for group in groups]
+    assert rates == sorted(rates) and rates[-1] == 1
+    assert rates[0] == pytest.approx(0.5**5)  # the stem, below four blocks and the classifier

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from deepfake_detector.faces.archive import encode_crop, write_archive
-from deepfake_detector.faces.extraction import Geometry
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.checkpoint import load_detector
@@ -123,6 +124,15 @@ def test_finished_training_leaves_no_state_to_resume(project):
     output = finish(start(project))
     assert "epoch 1:" in output and "resuming" not in output  # it trains again, and comes to the same bytes
     assert results(project) == before
+
+
+def test_tensorboard_shows_rate_loss_terms_gradient_and_pairs(project):
+    finish(start(project, overrides=("--epochs", "1")))
+    (folder,) = (project / "runs").iterdir()
+    board = EventAccumulator(str(folder)).Reload()
+    scalars = {"loss", "classification_loss", "ranking_loss", "localization_loss", "gradient_norm", "lr", "val_loss"}
+    assert scalars <= set(board.Tags()["scalars"])
+    assert len(board.Tags()["images"]) == 1
 
 
 def test_state_of_other_params_is_not_resumed(project):

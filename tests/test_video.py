@@ -6,6 +6,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange
 
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
@@ -93,17 +94,17 @@ def test_truncated_index_is_an_error(real_clip, tmp_path):
         list(read_frames(path))
 
 
-def test_audio_is_copied(tmp_path):
+def test_sound_is_carried_over(tmp_path):
     silent, loud, copy = write_counter(tmp_path / "silent.mp4"), tmp_path / "loud.mp4", tmp_path / "copy.mp4"
     add_tone(silent, loud)
     with VideoWriter(copy, Fraction(25), (160, 120), sound_from=loud) as writer:
         for frame in read_frames(loud):
             writer.write(frame.image, frame.time)
     with av.open(str(loud)) as a, av.open(str(copy)) as b:
-        assert b.streams.audio[0].codec_context.name == "aac"
         original = np.concatenate([frame.to_ndarray() for frame in a.decode(audio=0)], axis=1)
         copied = np.concatenate([frame.to_ndarray() for frame in b.decode(audio=0)], axis=1)
-    np.testing.assert_array_equal(original, copied)
+    assert copied.shape == original.shape
+    assert np.abs(original - copied)[0, 5_000:40_000].max() < 0.1
 
 
 def test_audio_that_mp4_cannot_hold_is_encoded_as_aac(tmp_path):
@@ -132,7 +133,8 @@ def add_tone(silent, loud, codec="aac", form="fltp"):
         out.mux(audio.encode(None))
 
 
-def test_same_frames_give_same_bytes(tmp_path):
+@pytest.mark.parametrize(("preset", "threads"), [("veryfast", 1), ("superfast", 2)])
+def test_same_frames_give_same_bytes(tmp_path, preset, threads):
     """Noise over drifting blobs: on such frames the encoder's lookahead varied in one run of four."""
     rng = np.random.default_rng(0)
     field = cv2.GaussianBlur(rng.integers(0, 255, (288, 400, 3), dtype=np.uint8), (0, 0), 3).astype(int)
@@ -141,8 +143,164 @@ def test_same_frames_give_same_bytes(tmp_path):
     ]
     contents = set()
     for run in range(12):
-        with VideoWriter(tmp_path / f"{run}.mp4", Fraction(25), (288, 288), 22, "veryfast") as writer:
+        with VideoWriter(tmp_path / f"{run}.mp4", Fraction(25), (288, 288), 22, preset, threads) as writer:
             for i, frame in enumerate(frames):
                 writer.write(frame, i / 25)
         contents.add((tmp_path / f"{run}.mp4").read_bytes())
     assert len(contents) == 1
+
+
+def test_times_rise_even_where_those_given_do_not(tmp_path):
+    path = write_counter(tmp_path / "a.mp4", 4, times=[0, 0.04, 0.04, 0.02])
+    assert (np.diff(probe(path).times) > 0).all() and probe(path).frames == 4
+
+
+@pytest.mark.parametrize(("size", "matrix"), [((320, 240), 6), ((1280, 720), 1)])
+def test_written_video_states_its_colours_and_has_them(tmp_path, size, matrix):
+    """The numbers of ITU-T H.273: 1 is BT.709, 6 is SMPTE 170M."""
+    image = np.full((size[1], size[0], 3), (40, 90, 200), np.uint8)
+    with VideoWriter(tmp_path / "a.mp4", Fraction(25), size) as writer:
+        writer.write(image, 0)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc) == (matrix,) * 3
+        assert context.color_range == ColorRange.MPEG
+        y, u, v = (bytes(plane)[0] for plane in next(container.decode(video=0)).planes)
+    red, blue = (0.299, 0.114) if matrix == 6 else (0.2126, 0.0722)
+    luma = red * 200 + (1 - red - blue) * 90 + blue * 40
+    expected = [
+        16 + luma * 219 / 255,
+        128 + (40 - luma) / (1 - blue) * 112 / 255,
+        128 + (200 - luma) / (1 - red) * 112 / 255,
+    ]
+    assert [int(y), int(u), int(v)] == pytest.approx(expected, abs=1.1)
+
+
+def write_flashes(path, sound, layout="mono", rate=48000, size=(64, 48), seconds=3, first_picture=0.0):
+    """White frames at 1 and 2 seconds, each with a beep of 0.04 seconds; `sound` is the codec."""
+    with av.open(str(path), "w") as out:
+        codec = "mpeg4" if path.suffix == ".avi" else "libx264"
+        video = out.add_stream(codec, rate=25, options={"g": "25", "bf": "0"})
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        audio = out.add_stream(sound, rate=rate, layout=layout)
+        for i in range(seconds * 25):
+            is_flash = i % 25 == 0 and i > 0
+            if i / 25 >= first_picture:
+                picture = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), 255 * is_flash, np.uint8), "bgr24")
+                picture.pts, picture.time_base = i, Fraction(1, 25)
+                out.mux(video.encode(picture))
+            start, end = i * rate // 25, (i + 1) * rate // 25
+            wave = is_flash * 0.5 * np.sin(np.arange(start, end) * 2 * np.pi * 1000 / rate)
+            samples = np.repeat((wave * 32767).astype(np.int16), av.AudioLayout(layout).nb_channels)[None]
+            frame = av.AudioFrame.from_ndarray(samples, "s16", layout)
+            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), start
+            out.mux(audio.encode(frame))
+        out.mux([*video.encode(None), *audio.encode(None)])
+    return path
+
+
+def rewrite(source, target):
+    """Write the pictures and the sound of `source` again; return what is missing of the sound."""
+    info = probe(source)
+    with VideoWriter(target, info.rate, (info.width, info.height), sound_from=source, info=info) as writer:
+        for frame in read_frames(source, None, info):
+            writer.write(frame.image, frame.time)
+    return writer.missing_sound
+
+
+def flashes_and_beeps(path):
+    """Seconds at which a white frame and a beep begin."""
+    with av.open(str(path)) as container:
+        white = [(frame.time, frame.to_ndarray(format="gray").mean() > 128) for frame in container.decode(video=0)]
+    flashes = [time for (time, is_white), (_, before) in zip(white[1:], white, strict=False) if is_white and not before]
+    with av.open(str(path)) as container:
+        parts = [(frame.time, frame.sample_rate, frame.to_ndarray()[0]) for frame in container.decode(audio=0)]
+    loud = [part[0] + i / part[1] for part in parts for i in np.flatnonzero(np.abs(part[2]) > 0.15)]
+    return flashes, [time for i, time in enumerate(loud) if not i or time - loud[i - 1] > 0.2]
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "layout", "rate"),
+    [
+        ("a.avi", "pcm_s16le", "stereo", 44100),
+        ("a.avi", "pcm_u8", "mono", 11024),
+        ("a.mkv", "pcm_s16le", "mono", 22222),
+        ("a.mkv", "pcm_s16le", "6.1", 48000),
+        ("a.mov", "pcm_s16le", "7.1", 48000),
+        ("a.mov", "pcm_s16le", "hexadecagonal", 48000),
+        ("a.mp4", "aac", "mono", 44100),
+    ],
+)
+def test_sound_of_any_layout_and_rate_is_written_in_time(tmp_path, name, sound, layout, rate):
+    path = write_flashes(tmp_path / name, sound, layout, rate)
+    assert rewrite(path, tmp_path / "out.mp4") == ""
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert flashes == pytest.approx([1, 2], abs=0.002) and beeps == pytest.approx(flashes, abs=0.01)
+
+
+def test_first_sound_track_without_a_decoder_is_passed_over(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(write_flashes(tmp_path / "b.mkv", "aac"))) as source, av.open(str(path), "w") as out:
+        video = out.add_stream_from_template(source.streams.video[0])
+        tracks = [out.add_stream_from_template(source.streams.audio[0]) for _ in range(2)]
+        copy_packets(source, out, video)
+        for track in tracks:
+            source.seek(0)
+            for packet in source.demux(audio=0):
+                if packet.dts is not None:
+                    packet.stream = track
+                    out.mux(packet)
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_APA", 1))
+    assert rewrite(path, tmp_path / "out.mp4") == ""
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert beeps == pytest.approx(flashes, abs=0.03) and len(beeps) == 2  # the copy lacks the encoder's delay
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_APA"))
+    assert rewrite(path, tmp_path / "out.mp4") == "no sound: its sound cannot be decoded"
+    assert probe(tmp_path / "out.mp4").frames == 75
+
+
+def test_damaged_sound_costs_only_itself(tmp_path):
+    path = write_flashes(tmp_path / "a.ts", "aac")
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    for start in range(len(data) * 55 // 100 // 188 * 188, len(data) * 62 // 100, 188):
+        if data[start + 1] & 31 == 1 and data[start + 2] == 1:  # the second stream
+            data[start + 24 : start + 188] = rng.integers(0, 255, 164, np.uint8).tobytes()
+    path.write_bytes(data)
+    rewrite(path, tmp_path / "out.mp4")
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert len(flashes) == 2 and min(abs(np.array(beeps) - flashes[1])) < 0.02
+
+
+def test_pictures_that_start_late_keep_their_distance_from_the_sound(tmp_path):
+    path = write_flashes(tmp_path / "a.ts", "aac", first_picture=0.48)
+    assert rewrite(path, tmp_path / "out.mp4") == ""
+    assert probe(tmp_path / "out.mp4").times[0] == pytest.approx(probe(path).times[0], abs=0.001)
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert len(flashes) == 2 and beeps == pytest.approx(flashes, abs=0.01)
+
+
+def test_sound_follows_a_clock_that_restarts(tmp_path):
+    path = write_flashes(tmp_path / "a.ts", "aac")
+    path.write_bytes(path.read_bytes() * 2)
+    rewrite(path, tmp_path / "out.mp4")
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert len(flashes) == 4 and beeps == pytest.approx(flashes, abs=0.04)
+
+
+def test_endless_silence_in_the_timestamps_is_not_written(tmp_path):
+    """The second half of the sound claims to come ten hours later."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(write_flashes(tmp_path / "b.mkv", "aac"))) as source, av.open(str(path), "w") as out:
+        video, audio = (
+            out.add_stream_from_template(stream) for stream in (source.streams.video[0], source.streams.audio[0])
+        )
+        for packet in source.demux():
+            if packet.dts is not None:
+                if packet.stream.type == "audio" and packet.pts * packet.time_base > 1.5:
+                    packet.pts = packet.dts = packet.pts + int(36_000 / packet.time_base)
+                packet.stream = video if packet.stream.type == "video" else audio
+                out.mux(packet)
+    rewrite(path, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.duration / av.time_base < 70

@@ -17,7 +17,8 @@ from deepfake_detector.corpora.sample_corpus import partner, sample_clips, write
 from deepfake_detector.corpora.visual_links import VisualLinksError, find_visual_links, join_pairs
 from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.extraction import Geometry, extract_faces, index_rows, write_index
+from deepfake_detector.faces.extraction import extract_faces, index_rows, write_index
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.video_writer import VideoWriter
 from stages import split
 
@@ -149,7 +150,7 @@ def test_videos_without_faces_have_no_visual_links(corpus, in_project):
 
 def test_error_names_an_unreadable_archive(corpus, in_project):
     (in_project / "faces/encoded.zip").write_bytes(b"no zip")
-    with pytest.raises(VisualLinksError, match=r"the archives of encoded and others in .*run the extract stage again"):
+    with pytest.raises(VisualLinksError, match=r"encoded\.zip cannot be read .*run the extract stage again"):
         find(corpus, in_project)
 
 

@@ -23,7 +23,8 @@ from streamlit.testing.v1 import AppTest
 from deepfake_detector.faces.video_reader import VideoError
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.files import file_sha256
-from deepfake_detector.inference.prediction_task import PredictionTask
+from deepfake_detector.inference.predict import predict_video
+from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
 from stages.params import App
 from web_app.uploads import PREFIX, PendingUpload, Result, _lock, check_limits, open_upload_pool
 
@@ -341,6 +342,27 @@ def test_limits_are_checked_against_the_container(change, words, real_clip, tmp_
     check_limits(clip, LIMITS)
     with pytest.raises(VideoError, match=words):
         check_limits(clip, LIMITS.model_copy(update=change))
+
+
+def test_upload_whose_drawing_takes_too_long_keeps_its_verdict(real_clip, exported, tmp_path, monkeypatch):
+    def wait_forever(*_, **__):
+        raise SystemExit
+
+    folder = tmp_path / "upload-1"
+    folder.mkdir()
+    shutil.copy(real_clip, folder / "upload")
+    settings = PredictionSettings.with_checkpoint(str(exported))
+    task = PredictionTask(str(folder / "upload"), "mine", str(folder / "results"), settings)
+    monkeypatch.setattr("deepfake_detector.inference.overlay.annotate_video", wait_forever)
+    with pytest.raises(SystemExit):
+        predict_video(task)
+    upload, future = PendingUpload("mine.mp4", folder, task), Future()
+    future.set_exception(TimeoutError())
+    upload.collect(future)
+    record = upload.result.record
+    assert record["verdict"] in ("real", "fake", "uncertain") and record["filepath"] == "mine.mp4"
+    assert record["message"] == "the annotated video was not finished: it took too long"
+    assert set(upload.result.files) == {".png"} and not folder.exists()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from deepfake_detector.faces.sources import name_videos
 from deepfake_detector.faces.video_reader import VideoError, probe
 from deepfake_detector.files import atomic_path
 from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
+from deepfake_detector.inference.records import PICTURES, give_up_pictures
 from deepfake_detector.parallel_map import cpu_count, is_memory_error, worker_pool
 from stages.params import App
 
@@ -23,8 +24,8 @@ PREFIX = "deepfake-uploads-"
 
 # A step of `predict_video`: the words on the page, and where it starts and ends on the progress bar.
 STEPS = {
-    "annotating the video": ("Annotating the video", 0.0, 0.9),
-    "drawing the timeline": ("Drawing the timeline", 0.9, 1.0),
+    "drawing the timeline": ("Drawing the timeline", 0.0, 0.1),
+    "annotating the video": ("Annotating the video", 0.1, 1.0),
 }
 
 
@@ -62,10 +63,11 @@ class PendingUpload:
         result = failure(self.name, "Its results could not be read.")
         try:
             error = future.exception()
-            if error is None:
-                record = _with_visitors_name(future.result(), self.task.video, self.name)
+            record = give_up_pictures(self.task, _describe_interruption(error)) if error else future.result()
+            if record:
+                record = _with_visitors_name(record, self.task.video, self.name)
                 result = Result(self.name, record, _read_files(self.task))
-            else:
+            elif error:
                 result = failure(self.name, _describe(error, self.task.video, self.name))
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -137,9 +139,8 @@ def submit(upload_pool: UploadPool, name: str, content: bytes, settings: Predict
     folder = Path(tempfile.mkdtemp(dir=upload_pool.folder))
     video = folder / "upload"
     video.write_bytes(content)
-    task = PredictionTask(
-        str(video), name_videos([name])[0], str(folder / "results"), settings, app.device, contact_sheet=True
-    )
+    video_id, pixels = name_videos([name])[0], int(app.megapixels * 1_000_000)
+    task = PredictionTask(str(video), video_id, str(folder / "results"), settings, app.device, True, pixels)
     upload = PendingUpload(name, folder, task)
     upload_pool.pool.schedule(predict_upload, [task, app], timeout=app.timeout).add_done_callback(upload.collect)
     return upload
@@ -180,13 +181,17 @@ def _write_progress(folder: Path, step: str, fraction: float) -> None:
 
 
 def _read_files(task: PredictionTask) -> dict[str, bytes]:
-    paths = {suffix: task.result_path(suffix) for suffix in (".mp4", ".png", ".faces.png")}
+    paths = {suffix: task.result_path(suffix) for suffix in PICTURES.values()}
     return {suffix: path.read_bytes() for suffix, path in paths.items() if path.is_file()}
 
 
 def _with_visitors_name(record: dict[str, Any], path: str, name: str) -> dict[str, Any]:
     """The record with the visitor's name of the video in place of its path on the server."""
     return {**record, "filepath": name, "message": record["message"].replace(path, name)}
+
+
+def _describe_interruption(error: BaseException) -> str:
+    return "it took too long" if isinstance(error, TimeoutError) else "an error ended it"
 
 
 def _describe(error: BaseException, path: str, name: str) -> str:

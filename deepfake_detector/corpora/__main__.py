@@ -21,6 +21,7 @@ from deepfake_detector.corpora.adapters.listing import SHOWN, CorpusError, Listi
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.faces.sources import describe_others
 from deepfake_detector.files import atomic_path
+from deepfake_detector.foreign_text import terminal_lines
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if given.name == "check":
             print_counts(read_labels(given.table, given.root, files=True))
-            print(f"{given.table} is valid.")
+            show(f"{given.table} is valid.")
         else:
             options: dict[str, Any] = {}
             if given.name == "csv":
@@ -41,12 +42,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             listing = ADAPTERS[given.name].read(given.root, **options)
             print_counts(write_labels(listing.table(), given.output, given.root))
             print_remaining(listing, given.output)
-            print(
+            show(
                 f"{given.output}: {len(listing.rows)} videos. "
                 f"In params.yaml set data.videos: {given.root} and data.labels: {given.output}"
             )
     except (CorpusError, LabelsError) as error:
-        parser.exit(2, f"error: {error}\n")
+        parser.exit(2, terminal_lines(f"error: {error}\n"))
+
+
+def show(text: str) -> None:
+    """Print `text`. The names in it are a stranger's: no character of them commands the terminal."""
+    print(terminal_lines(text))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,7 +110,7 @@ def print_counts(labels: pd.DataFrame) -> None:
     for column in ("label", "method", "quality", "subset"):
         if column in words:
             counts = words[column].replace("", "(none)").value_counts()
-            print(f"{column}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
+            show(f"{column}: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 def print_remaining(listing: Listing, output: Path) -> None:
@@ -115,10 +121,10 @@ def print_remaining(listing: Listing, output: Path) -> None:
             path = output.with_suffix(f".{title.split()[-1]}.txt")
             path.write_text("\n".join(names) + "\n", encoding="utf-8")
             more = f", ...; all in {path}"
-        print(f"{title}: {len(names)}" + (": " + ", ".join(names[:SHOWN]) if names else "") + more)
-    print(f"no videos by their suffix: {describe_others(listing.others)}")
+        show(f"{title}: {len(names)}" + (": " + ", ".join(names[:SHOWN]) if names else "") + more)
+    show(f"no videos by their suffix: {describe_others(listing.others)}")
     for note in listing.notes:
-        print(f"note: {note}")
+        show(f"note: {note}")
 
 
 if __name__ == "__main__":

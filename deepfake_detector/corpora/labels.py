@@ -1,7 +1,5 @@
 """The labels CSV, the input of the pipeline: one row for each video of a corpus."""
 
-import csv
-import io
 import os.path
 import re
 import unicodedata
@@ -10,18 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from deepfake_detector.corpora import PARTITIONS
+from deepfake_detector.corpora.text_table import UNREADABLE, Problems, raise_problems, read_text, require_columns
+from deepfake_detector.corpora.text_table import LabelsError as LabelsError
 from deepfake_detector.faces.extraction import INDEX_COLUMNS
 from deepfake_detector.faces.sources import is_file
 
 REQUIRED = ("video_id", "filepath", "label")
 LABELS = {"real": 0, "0": 0, "fake": 1, "1": 1}
-SHOWN = 50  # problems that a message lists
-UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # stands for bytes that are not UTF-8
-Problems = list[tuple[int, str]]  # position of a row, and what is wrong with it
-
-
-class LabelsError(Exception):
-    """The labels CSV is not valid. The message lists every problem with its row."""
 
 
 def read_labels(path: Path | str, videos: Path | str, files: bool = False, subset: str = "") -> pd.DataFrame:
@@ -43,12 +36,10 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False, subse
             row 1.
     """
     path, videos = Path(path), Path(videos)
-    table = _read_text(path)
+    table = read_text(path, "set data.labels to your labels CSV, or run the sample stage")
     table.columns = table.columns.str.strip().str.lower()
     duplicate = table.columns[table.columns.duplicated()]
-    missing = [column for column in REQUIRED if column not in table]
-    if missing:
-        raise LabelsError(f"{path} has no column {', '.join(missing)}; its columns are {', '.join(table.columns)}")
+    require_columns(table, REQUIRED, path)
     if len(duplicate):
         raise LabelsError(f"{path} has the column {duplicate[0]} twice")
     table = table.rename(columns={name: f"labels_{name}" for name in (*INDEX_COLUMNS[1:], "path") if name in table})
@@ -61,9 +52,7 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False, subse
     problems = [(row, "not UTF-8 text; save the file as UTF-8") for row in _rows(unreadable)]
     problems += _id_problems(table, unreadable) + _path_problems(table, videos, unreadable) + _label_problems(table)
     problems += _missing_files(table) if files else []
-    if problems:
-        lines = [f"  row {row + 2}: {text}" for row, text in sorted(problems)]
-        raise LabelsError(f"{path} has {len(problems)} problem(s):\n" + _first_lines(lines))
+    raise_problems(problems, path)
     table["label"] = table["label"].str.lower().map(LABELS).astype(int)
     return _in_subset(table, subset, path).reset_index(drop=True)
 
@@ -76,52 +65,6 @@ def _in_subset(table: pd.DataFrame, subset: str, path: Path) -> pd.DataFrame:
         found = ", ".join(sorted(set(subsets) - {""})) or "not named"
         raise LabelsError(f"{path} has no video with the subset {subset!r}; its subsets are {found}")
     return table[subsets == subset]
-
-
-def _read_text(path: Path) -> pd.DataFrame:
-    """The table as text, with UNREADABLE for bytes that are not UTF-8."""
-    try:
-        table = pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            encoding_errors="replace",
-            skipinitialspace=True,
-            skip_blank_lines=False,
-        )
-    except FileNotFoundError:
-        message = f"{path} does not exist; set data.labels to your labels CSV, or run the sample stage"
-        raise LabelsError(message) from None
-    except OSError as error:
-        raise LabelsError(f"{path} cannot be read: {error.strerror}") from error
-    except pd.errors.EmptyDataError as error:
-        raise LabelsError(f"{path} is not a CSV table: {error}") from error
-    except pd.errors.ParserError as error:
-        raise LabelsError(_long_rows(path) or f"{path} is not a CSV table: {error}") from error
-    if not isinstance(table.index, pd.RangeIndex):  # the first row is longer than the header; all columns are shifted
-        raise LabelsError(_long_rows(path))
-    if UNREADABLE in "".join(table.columns):
-        raise LabelsError(f"{path}, row 1, is not UTF-8 text; save the file as UTF-8")
-    return table
-
-
-def _long_rows(path: Path) -> str:
-    """A message about the rows with more fields than the header has columns; empty if there are none."""
-    try:
-        header, *rows = csv.reader(io.StringIO(path.read_text("utf-8-sig", "replace")), skipinitialspace=True)
-    except csv.Error:
-        return ""
-    lines = [f"  row {number}: {len(row)} fields" for number, row in enumerate(rows, 2) if len(row) > len(header)]
-    if not lines:
-        return ""
-    title = f"{path} has {len(header)} columns, but {len(lines)} row(s) with more fields"
-    return f"{title} (a surplus comma, or text that needs quotes):\n" + _first_lines(lines)
-
-
-def _first_lines(lines: list[str]) -> str:
-    more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return "\n".join(lines[:SHOWN] + more)
 
 
 def _resolve(filepath: str, videos: Path) -> str:

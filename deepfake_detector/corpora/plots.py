@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
-from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from deepfake_detector.corpora import PARTITIONS
+from deepfake_detector.figures import figure_file, shorten
 
-matplotlib.use("Agg")
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#666666")
 
 
@@ -21,15 +20,12 @@ def plot_split(path: Path, labels: pd.DataFrame, leaks: dict[str, int | None]) -
         labels: the labels table with a column `partition`.
         leaks: pairs of videos across partitions by kind of link; None where the corpus has no link of that kind.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), width_ratios=(2, 1), layout="constrained")
-    _draw_partitions(left, labels)
-    _draw_leaks(right, leaks)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
-    plt.close(figure)
+    with figure_file(path, (9, 3), columns=2, width_ratios=(2, 1)) as (_, axes):
+        _draw_partitions(axes[0, 0], labels)
+        _draw_leaks(axes[0, 1], leaks)
 
 
-def _draw_partitions(axes: plt.Axes, labels: pd.DataFrame) -> None:
+def _draw_partitions(axes: Axes, labels: pd.DataFrame) -> None:
     method = labels["method"] if "method" in labels else pd.Series("", index=labels.index)
     word = labels["label"].map({0: "real", 1: "fake"}) + method.where(method == "", ": " + method)
     names = [name for name in (*PARTITIONS, "excluded") if (labels["partition"] == name).any()]
@@ -39,12 +35,11 @@ def _draw_partitions(axes: plt.Axes, labels: pd.DataFrame) -> None:
     axes.set_yticks(range(len(names)), [f"{name}: {table.loc[name].sum():,}" for name in names])
     axes.invert_yaxis()
     axes.set(xlabel="% of its videos", ylabel="", xlim=(0, 100))
-    legend = axes.legend(loc="upper left", bbox_to_anchor=(0, -0.25), ncols=3, frameon=False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # methods come from the labels CSV: a $ there is a dollar sign
+    words = [shorten(name, 60) for name in table]
+    axes.legend(words, loc="upper left", bbox_to_anchor=(0, -0.25), ncols=3, frameon=False)
 
 
-def _draw_leaks(axes: plt.Axes, leaks: dict[str, int | None]) -> None:
+def _draw_leaks(axes: Axes, leaks: dict[str, int | None]) -> None:
     counts = [count or 0 for count in leaks.values()]
     axes.barh(list(leaks), counts, color=COLORS[1])
     for i, count in enumerate(leaks.values()):

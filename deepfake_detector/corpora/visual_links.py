@@ -9,9 +9,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from deepfake_detector.corpora.embeddings import DIMENSIONS, EmbeddingError, embed_faces, similar_pairs
+from deepfake_detector.corpora.face_table import read_index
 from deepfake_detector.corpora.near_duplicates import near_duplicates, perceptual_hash
 from deepfake_detector.corpora.person_sheets import draw_person_sheets
-from deepfake_detector.faces.archive import read_crops
+from deepfake_detector.faces.archive import ArchiveError, read_crops
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.parallel_map import parallel_map
 
@@ -68,7 +69,7 @@ def find_visual_links(
 
 def read_tracks(labels: pd.DataFrame, index: Path) -> list[TrackMembers]:
     """Every person in every video, in the order of the labels, with up to HASHED_FACES faces, evenly spread."""
-    faces = pd.read_parquet(index, columns=["video_id", "track", "member"])
+    faces = read_index(index, ["video_id", "track", "member"])
     faces = faces[faces["video_id"].isin(labels["video_id"])]
     tracks = {key: members.tolist() for key, members in faces.groupby(["video_id", "track"])["member"]}
     order = {video: row for row, video in enumerate(labels["video_id"])}
@@ -84,7 +85,7 @@ def _describe_tracks(
     work = partial(hash_and_embed, folder=faces, embedded=embedded, margin=margin)
     outcomes: dict[int, tuple[list[np.ndarray], np.ndarray]] = {}
     for position, outcome in parallel_map(work, chunks, workers, "compare faces", f"{CHUNK} people"):
-        if isinstance(outcome, EmbeddingError):
+        if isinstance(outcome, (EmbeddingError, ArchiveError)):
             raise VisualLinksError(str(outcome))
         if isinstance(outcome, BaseException):
             raise VisualLinksError(

@@ -14,17 +14,19 @@ VERDICT_TEXTS = {"fake": "flagged", "real": "not flagged", "uncertain": "uncerta
 class Calibration(BaseModel):
     """Turns the logit of a video into a probability and a verdict. `fit_calibration` makes it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    scale: float = Field(gt=0)
-    bias: float
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    scale: float = Field(ge=1e-9, le=1e9)
+    bias: float = Field(ge=-1e6, le=1e6)
     threshold: float = Field(ge=0, le=1)  # probability from which a video counts as fake
     low: float = Field(ge=0, le=1)  # probability from which the verdict is "uncertain"
     high: float = Field(ge=0, le=1)  # probability from which it no longer is
     method: str = "platt"  # or temperature
     aggregation: str = "mean_logit"  # how the logits of a video's faces become one: a name in AGGREGATORS
     operating_point: str = "eer"  # how the threshold was chosen: see choose_threshold
-    face_scale: float | None = Field(default=None, gt=0)  # of single faces; None: they are calibrated like videos
-    face_bias: float = 0.0
+    face_scale: float | None = Field(
+        default=None, ge=1e-9, le=1e9
+    )  # of single faces; None: they are calibrated like videos
+    face_bias: float = Field(default=0.0, ge=-1e6, le=1e6)
     prior: float = Field(default=0.5, gt=0, lt=1)  # share of fakes among all videos that every probability assumes
 
     def log_odds(self, logit: float) -> float:
@@ -69,11 +71,16 @@ def logit_of(probability: ArrayLike) -> np.ndarray:
 
 
 def fit_calibration(
-    label: ArrayLike, logit: ArrayLike, groups: ArrayLike, operating_point: str = "eer", aggregation: str = "mean_logit"
+    label: ArrayLike,
+    logit: ArrayLike,
+    groups: ArrayLike,
+    operating_point: str = "eer",
+    aggregation: str = "mean_logit",
+    videos: ArrayLike | None = None,
 ) -> Calibration:
     """Fit temperature or Platt scaling, whichever predicts unseen groups better, then threshold and uncertain band.
 
-    Both are fitted to Platt's smoothed targets (1999), so a separable set does not give certainty. Real and fake are
+    Both are fitted with Firth's penalty (see `_fit`), so a separable set does not give certainty. Real and fake are
     weighted as equally likely. Platt scaling has one more parameter. The two are compared by the log loss of each fold
     of groups under the fit to the other folds.
 
@@ -83,17 +90,22 @@ def fit_calibration(
         groups: group of people of each video, same length.
         operating_point: `eer`, `youden` or `fpr=0.05` (any rate): see `choose_threshold`.
         aggregation: how `logit` was made from the logits of faces; recorded in the result.
+        videos: the video of each sample, if these are single faces or people: the samples of a video count as one,
+            because they are much alike.
 
     Raises:
         ValueError: if one class is missing.
     """
-    label, logit, groups = np.asarray(label), np.asarray(logit, float), np.asarray(groups)
+    label, logit, groups = np.asarray(label, int), np.asarray(logit, float), np.asarray(groups)
     real, fake = int((label == 0).sum()), int((label == 1).sum())
     if not real or not fake:
         raise ValueError(f"calibration needs real and fake validation videos; there are {real} real and {fake} fake")
-    platt, temperature = (_cross_validated_loss(method, label, logit, groups) for method in ("platt", "temperature"))
+    share = _share_of_video(np.arange(len(label)) if videos is None else np.asarray(videos))
+    platt, temperature = (
+        _cross_validated_loss(method, label, logit, share, groups) for method in ("platt", "temperature")
+    )
     method = "temperature" if temperature <= platt * (1 + MIN_GAIN) < np.inf else "platt"
-    scale, bias = _fit(method, label, logit)
+    scale, bias = _fit(method, label, logit, _balance(label, share))
     probability = sigmoid(scale * logit + bias).round(DECIMALS)
     threshold = choose_threshold(label, probability, operating_point)
     # The band in which validation videos of both classes lie or, if they do not overlap, in which none lies.
@@ -113,43 +125,59 @@ def fit_calibration(
     )
 
 
-def _fit(method: str, label: np.ndarray, logit: np.ndarray) -> tuple[float, float]:
-    """Scale and bias. Temperature scaling (Guo et al. 2017) leaves the bias at 0."""
-    from sklearn.linear_model import LogisticRegression  # here: inference does not need it, and it imports slowly
+def _fit(method: str, label: np.ndarray, logit: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Scale and bias of a logistic regression with Firth's penalty (1993; Heinze & Schemper 2002).
 
-    target, weight = _targets(label)
-    model = LogisticRegression(C=1e6, fit_intercept=method == "platt").fit(
-        np.tile(logit, 2)[:, None],
-        np.repeat([1, 0], len(logit)),
-        sample_weight=np.concatenate([target, 1 - target]) * np.tile(weight, 2),
-    )
-    scale, bias = float(model.coef_[0, 0]), float(np.ravel(model.intercept_)[0])
+    The penalty is Jeffreys' prior: half the logarithm of the determinant of the information. It keeps the scale finite
+    where the classes do not overlap, and has no constant to choose. Temperature scaling (Guo et al. 2017) leaves the
+    bias at 0.
+    """
+    from scipy.optimize import minimize  # here: inference does not need it
+
+    centre, spread = (logit.mean() if method == "platt" else 0.0), logit.std() or 1.0
+    x = (logit - centre) / spread
+    design = np.stack([x, np.ones_like(x)], axis=1) if method == "platt" else x[:, None]
+
+    def loss(coefficients: np.ndarray) -> float:
+        z = np.clip(design @ coefficients, -30, 30)
+        p = sigmoid(z)
+        information = (design * (weight * p * (1 - p))[:, None]).T @ design
+        return float((weight * (np.logaddexp(0, z) - label * z)).sum() - np.linalg.slogdet(information)[1] / 2)
+
+    scale, bias = np.append(minimize(loss, np.eye(2)[0][: design.shape[1]]).x, 0.0)[:2]
     # A detector that ranks validation videos the wrong way round is uninformative: every probability is one half.
-    return (scale, bias) if scale > 0 else (1e-6, 0.0)
+    return (float(scale / spread), float(bias - scale / spread * centre)) if scale > 0 else (1e-6, 0.0)
 
 
-def _targets(label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Platt's smoothed targets, and weights that give both classes the same total."""
-    real, fake = int((label == 0).sum()), int((label == 1).sum())
-    target = np.where(label == 1, (fake + 1) / (fake + 2), 1 / (real + 2))
-    return target, np.where(label == 1, 0.5 / max(fake, 1), 0.5 / max(real, 1)) * len(label)
+def _share_of_video(videos: np.ndarray) -> np.ndarray:
+    """The part of its video that each sample is, (n,)."""
+    codes = np.unique(videos, return_inverse=True)[1]
+    return np.asarray(1 / np.bincount(codes)[codes])
 
 
-def _cross_validated_loss(method: str, label: np.ndarray, logit: np.ndarray, groups: np.ndarray) -> float:
+def _balance(label: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Weights in proportion to `share` that give both classes the same total, and together the number of videos."""
+    total = np.bincount(label, share, minlength=2)
+    return np.asarray(share * (total.sum() / 2 / total)[label])
+
+
+def _cross_validated_loss(
+    method: str, label: np.ndarray, logit: np.ndarray, share: np.ndarray, groups: np.ndarray
+) -> float:
     """Log loss of each fold of groups under the fit to the other folds, summed; infinite if those lack a class."""
-    loss, (target, weight) = 0.0, _targets(label)
+    loss, weight = 0.0, _balance(label, share)
     folds = np.unique(groups, return_inverse=True)[1] % FOLDS
     for fold in np.unique(folds):
         out = folds == fold
         if len(np.unique(label[~out])) < 2:
             return np.inf
-        p = sigmoid(np.polyval(_fit(method, label[~out], logit[~out]), logit[out]))
-        loss += float((weight[out] * _log_loss(target[out], p)).sum())
+        fitted = _fit(method, label[~out], logit[~out], _balance(label[~out], share[~out]))
+        loss += float((weight[out] * _log_loss(label[out], np.polyval(fitted, logit[out]))).sum())
     return loss
 
 
-def _log_loss(target: np.ndarray, p: np.ndarray) -> np.ndarray:
-    return np.asarray(-(target * np.log(p) + (1 - target) * np.log(1 - p)))
+def _log_loss(label: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
+    return np.asarray(np.logaddexp(0, log_odds) - label * log_odds)
 
 
 def calibrated_loss(label: ArrayLike, logit: ArrayLike, groups: ArrayLike) -> tuple[float, float]:
@@ -165,9 +193,9 @@ def calibrated_loss(label: ArrayLike, logit: ArrayLike, groups: ArrayLike) -> tu
     Returns:
         The loss and its standard error over groups, since samples of one group are correlated.
     """
-    label, logit = np.asarray(label), np.asarray(logit, float)
-    target, weight = _targets(label)
-    losses = weight * _log_loss(target, sigmoid(np.polyval(_fit("platt", label, logit), logit)))
+    label, logit = np.asarray(label, int), np.asarray(logit, float)
+    weight = _balance(label, np.ones(len(label)))
+    losses = weight * _log_loss(label, np.polyval(_fit("platt", label, logit, weight), logit))
     sums = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1], losses - losses.mean())
     error = np.sqrt((sums**2).sum() * len(sums) / max(1, len(sums) - 1)) / len(losses)
     return float(losses.mean()), float(error)

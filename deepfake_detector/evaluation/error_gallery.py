@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from deepfake_detector.evaluation.calibration import VERDICT_TEXTS
-from deepfake_detector.evaluation.figures import figure_file, shorten
 from deepfake_detector.faces.archive import read_crops
+from deepfake_detector.figures import figure_file, shorten
 
 COUNT = 6  # videos in each row
 

@@ -20,9 +20,9 @@ from sklearn.metrics import (
 
 from deepfake_detector.evaluation.calibration import Calibration, sigmoid
 from deepfake_detector.evaluation.curves import BINS, reliability
-from deepfake_detector.evaluation.figures import BLUE, GRAY, GREEN, ORANGE, figure_file, shorten
 from deepfake_detector.evaluation.intervals import format_interval
 from deepfake_detector.evaluation.robustness_plot import plot_robustness
+from deepfake_detector.figures import BLUE, GRAY, GREEN, ORANGE, figure_file, shorten
 
 Row = dict[str, Any]
 NAMES = {"val": "validation", "test": "test"}

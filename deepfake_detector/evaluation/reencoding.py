@@ -5,11 +5,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import av
-import cv2
+from av.video.reformatter import VideoReformatter
 
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.extraction import Face, Geometry, extract_faces
-from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
+from deepfake_detector.faces.extraction import Face, extract_faces
+from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.pixels import to_yuv
+from deepfake_detector.faces.planes import letterbox, with_matrix
+from deepfake_detector.faces.video_reader import VideoError, probe, read_pictures
 from deepfake_detector.faces.video_writer import VideoWriter
 
 NEAR_LOSSLESS = 18  # CRF that leaves a lower resolution as the only change
@@ -18,7 +21,7 @@ MIN_SIDE = 16  # pixels of a scaled video
 
 
 def reencode(source: Path | str, target: Path, family: str, strength: float) -> None:
-    """Decode `source` and write it to `target` as H.264.
+    """Decode `source` and write it to `target` as H.264, in its own colours and at the size of its first picture.
 
     Args:
         family: `h264` or `resolution`.
@@ -28,17 +31,16 @@ def reencode(source: Path | str, target: Path, family: str, strength: float) -> 
         VideoError: if `source` cannot be read.
     """
     factor, crf = (strength, NEAR_LOSSLESS) if family == "resolution" else (1.0, int(strength))
-    rate = probe(source).rate
+    info, reformatter = probe(source), VideoReformatter()
     with ExitStack() as stack:
         writer = None
-        for frame in read_frames(source):
-            image = frame.image
-            if factor < 1:
-                width, height = (max(MIN_SIDE, round(side * factor)) for side in image.shape[1::-1])
-                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        for picture in read_pictures(source, None, info):
+            image = to_yuv(picture.decoded, reformatter, picture.pixel_aspect)
             if writer is None:
-                writer = stack.enter_context(VideoWriter(target, rate, (image.shape[1], image.shape[0]), crf, PRESET))
-            writer.write(image, frame.time)
+                width, height = (max(MIN_SIDE, round(side * factor)) for side in image.y.shape[::-1])
+                width, height, is_bt709 = width + width % 2, height + height % 2, image.is_bt709
+                writer = stack.enter_context(VideoWriter(target, info.rate, (width, height), crf, PRESET))
+            writer.write(letterbox(with_matrix(image, is_bt709), width, height)[0], picture.time)
 
 
 def extract_reencoded(source: str, family: str, strength: float, geometry: Geometry, max_people: int) -> list[Face]:

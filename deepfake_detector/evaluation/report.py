@@ -39,14 +39,17 @@ def write_card(path: Path, context: dict[str, Any]) -> None:
 
 
 def _write(path: Path, template: str, context: dict[str, Any]) -> None:
+    """Render a template. All that it inserts is escaped: into HTML by Jinja, into Markdown by `escape_markdown`."""
+    is_html = template.endswith(".html")
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=template.endswith(".html"),
+        autoescape=is_html,
+        finalize=None if is_html else escape_markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"interval": format_interval, "value": format_value, "escape_markdown": escape_markdown}
+    environment.filters |= {"interval": format_interval, "value": format_value, "code": markdown_code}
     text = environment.get_template(template).render(context)
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
@@ -57,9 +60,20 @@ def format_value(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def escape_markdown(text: object) -> str:
-    """`text` on one line, in which Markdown finds no markup, HTML, mathematics or table cell."""
-    return re.sub(r"([\\`*_\[\]<>&|~$#])", r"\\\1", " ".join(str(text).split()))
+class Markdown(str):
+    """Text that is Markdown already."""
+
+
+def escape_markdown(value: object) -> str:
+    """`value` on one line, in which Markdown finds no markup, HTML, mathematics, table cell or link."""
+    if isinstance(value, Markdown):
+        return value
+    return re.sub(r"([\\`*_\[\]<>&|~$#@]|(?<=:)/|(?<=www)\.)", r"\\\1", re.sub(r"\s+", " ", str(value)))
+
+
+def markdown_code(value: object) -> Markdown:
+    """`value` as code, which Markdown shows as it is."""
+    return Markdown("`" + re.sub(r"\s+", " ", str(value)).replace("`", "'") + "`")
 
 
 def report_context(

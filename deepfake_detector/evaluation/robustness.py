@@ -24,7 +24,8 @@ from deepfake_detector.evaluation.scored_videos import ScoreCrops, ScoredVideos
 from deepfake_detector.evaluation.significance import paired_auc_difference
 from deepfake_detector.evaluation.tables import Resampling, Row
 from deepfake_detector.faces.archive import read_table_crops
-from deepfake_detector.faces.extraction import Face, Geometry
+from deepfake_detector.faces.extraction import Face
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.parallel_map import cpu_count
 

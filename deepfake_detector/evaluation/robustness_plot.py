@@ -5,8 +5,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from deepfake_detector.evaluation.figures import BLUE, GRAY, ORANGE, figure_file
 from deepfake_detector.evaluation.robustness_plan import TITLES
+from deepfake_detector.figures import BLUE, GRAY, ORANGE, figure_file
 
 Row = dict[str, Any]
 

@@ -3,6 +3,9 @@
 Any zip tool opens them, and data versioning handles one file per video.
 """
 
+import io
+import re
+import struct
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -11,13 +14,22 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from deepfake_detector.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
+MEMBER_NAME = re.compile(r"\d{3,}_\d{6,}(_original)?\.(jpg|png)")  # track and frame; see Face.member, original_member
+MAX_SIDE = 1024  # pixels of a crop
+MAX_MEMBER = 2**23  # bytes of a crop: more than one of MAX_SIDE takes as PNG
+
 JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+
+
+class ArchiveError(Exception):
+    """An archive of face crops is missing or damaged; the message names it and the member."""
 
 
 def encode_crop(crop: np.ndarray, format: str = "jpg") -> bytes:
@@ -27,8 +39,21 @@ def encode_crop(crop: np.ndarray, format: str = "jpg") -> bytes:
 
 
 def decode_crop(data: bytes) -> np.ndarray:
-    """Decode a JPEG or PNG file to uint8 BGR (height, width, 3)."""
-    crop: np.ndarray = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    """Decode a JPEG or PNG file to uint8 BGR (height, width, 3).
+
+    Raises ArchiveError for anything else, and for a picture larger than a crop can be: a few kilobytes of PNG may
+    decode to gigabytes.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:  # reads the header only
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ArchiveError("it is no JPEG or PNG picture") from error
+    if max(width, height) > MAX_SIDE:
+        raise ArchiveError(f"a picture of {width} x {height} pixels is no face crop, which has at most {MAX_SIDE}")
+    crop: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if crop is None:
+        raise ArchiveError("its picture is damaged")
     return crop
 
 
@@ -40,9 +65,35 @@ def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
 
 
 def read_crops(path: Path, members: Sequence[str]) -> list[np.ndarray]:
-    """The named crops of one archive, each uint8 BGR (height, width, 3), in the order of `members`."""
-    archive = _open_archive(path, path.stat().st_mtime_ns)
-    return [decode_crop(archive.read(member)) for member in members]
+    """The named crops of one archive, each uint8 BGR (height, width, 3), in the order of `members`.
+
+    Raises ArchiveError.
+    """
+    try:
+        archive = _open_archive(path, path.stat().st_mtime_ns)
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+        raise ArchiveError(f"{path} cannot be read ({error}); run the extract stage again") from error
+    crops = []
+    for member in members:
+        try:
+            crops.append(decode_crop(_read_member(archive, member)))
+        except (ArchiveError, OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+            raise ArchiveError(f"{path}: {member}: {error}; run the extract stage again") from error
+    return crops
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The bytes of a member that is stored as `write_archive` stores it; its CRC is checked. Raises ArchiveError."""
+    if name not in archive.NameToInfo:
+        raise ArchiveError("there is no such member")
+    info = archive.getinfo(name)
+    if info.flag_bits & 1:
+        raise ArchiveError("it is encrypted")
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        raise ArchiveError("it is compressed, and face crops are stored")
+    if info.file_size > MAX_MEMBER:
+        raise ArchiveError(f"it has {info.file_size:,} bytes, and a face crop at most {MAX_MEMBER:,}")
+    return archive.read(info)
 
 
 @lru_cache(maxsize=256)
@@ -54,7 +105,20 @@ def _open_archive(path: Path, modified: int) -> zipfile.ZipFile:
 def read_table_crops(faces: "pd.DataFrame", folder: Path) -> Iterator[np.ndarray]:
     """The crops of a table of faces (`video_id,member`), each uint8 BGR (height, width, 3), from archives in `folder`.
 
-    They come in the order of the table, in which the faces of a video must be together.
+    They come in the order of the table, in which the faces of a video must be together, and are all of one size.
+    Raises ArchiveError.
     """
+    size = None
     for video_id, members in faces.groupby("video_id", sort=False)["member"]:
-        yield from read_crops(folder / f"{video_id}.zip", members.tolist())
+        path = folder / f"{video_id}.zip"
+        for member, crop in zip(members, read_crops(path, members.tolist()), strict=True):
+            size = size or crop.shape
+            check_size(crop, size, f"{path}: {member}")
+            yield crop
+
+
+def check_size(crop: np.ndarray, expected: tuple[int, ...], name: str) -> None:
+    """Raises ArchiveError unless a crop has the shape of the others."""
+    if crop.shape != expected:
+        shapes = [f"{shape[1]} x {shape[0]}" for shape in (crop.shape, expected)]
+        raise ArchiveError(f"{name} has {shapes[0]} pixels, and other crops {shapes[1]}; run the extract stage again")

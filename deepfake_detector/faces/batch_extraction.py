@@ -3,31 +3,29 @@
 import errno
 import logging
 import os
-import shutil
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from deepfake_detector.faces.cache import FaceCache
+from tqdm import tqdm
+
+from deepfake_detector.faces.cache import FaceCache, file_state
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.extraction import Geometry, Record, extract_video, failed_record
+from deepfake_detector.faces.extraction import Record, extract_video, failed_record
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.remote import TemporaryFileError, UrlLimits
 from deepfake_detector.files import MAX_FILE_NAME
 from deepfake_detector.parallel_map import is_memory_error, parallel_map
 
-STATUSES = ("ok", "partial", "no_face", "unreadable", "timeout", "crashed")
-CACHED_STATUSES = ("ok", "partial", "no_face")  # the others may be different in the next run
+CACHED_STATUSES = ("ok", "partial", "no_face")
+FAILED_STATUSES = ("unreadable", "timeout", "crashed")  # may be different in the next run
+STATUSES = CACHED_STATUSES + FAILED_STATUSES
 # Errors of the machine or its set-up. They end the run, since they say nothing about the video.
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 logger = logging.getLogger(__name__)
-
-
-class ArchiveFolderError(Exception):
-    """A folder that should hold archives only holds another file; the message names it."""
 
 
 def extract_videos(
@@ -64,26 +62,32 @@ def extract_videos(
     """
     keys = cache.keys([(path, original) for _, path, original in videos])
     archives = [folder / f"{video_id}.zip" for video_id, *_ in videos]
-    records = [refused(archive) or cache.get(key, archive) for key, archive in zip(keys, archives, strict=True)]
-    missing = [i for i, record in enumerate(records) if record is None]
-    first: dict[str | int, int] = {}  # of the videos with the same content, only the first is processed
-    original = {i: first.setdefault(keys[i] or i, i) for i in missing}
-    work = list(first.values())
-    if len(work) < len(videos):
-        logger.info("%d of %d videos are in the cache or copies of others", len(videos) - len(work), len(videos))
-    if work:
+    records = [refused(archive) for archive in archives]
+    task = partial(extract_unchanged, geometry=geometry, max_people=max_people, folder=folder, url_limits=url_limits)
+    for process_copies in (False, True):  # copies of a video are found in the cache, unless it could not be stored
+        for i, record in enumerate(tqdm(records, "cache", unit="video", delay=1)):
+            if record is None:
+                records[i] = cache.get(keys[i], archives[i])
+        missing = [i for i, record in enumerate(records) if record is None]
+        first = {keys[i] or i: i for i in reversed(missing)}
+        work = missing if process_copies else sorted(first.values())
+        if not work:
+            break
+        if len(work) < len(videos) and not process_copies:
+            logger.info("%d of %d videos are in the cache or copies of others", len(videos) - len(work), len(videos))
         create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)  # fails before any work
-        task = partial(extract_video, geometry=geometry, max_people=max_people, folder=folder, url_limits=url_limits)
         tasks = [videos[i] for i in work]
-        for position, outcome in parallel_map(task, tasks, workers, "extract", "video", timeout, memory):
-            i = work[position]
-            records[i] = record = record_of(outcome, timeout, memory)
-            if record["report"]["status"] in CACHED_STATUSES:
-                cache.put(keys[i], archives[i], record)
-    for i in missing:
-        records[i] = records[original[i]]
-        if original[i] != i and archives[original[i]].exists():
-            shutil.copyfile(archives[original[i]], archives[i])
+        with closing(parallel_map(task, tasks, workers, "extract", "video", timeout, memory)) as outcomes:
+            for position, outcome in outcomes:
+                i, failed = work[position], isinstance(outcome, BaseException)
+                record, contents = (record_of(outcome, timeout, memory), ("", None)) if failed else outcome
+                records[i] = record
+                if record["report"]["status"] in CACHED_STATUSES:
+                    cache.put(cache.key(*contents), archives[i], record)
+                else:
+                    archives[i].unlink(missing_ok=True)  # written before its process was stopped
+    if cache.damaged:
+        logger.warning("%d entries of the cache were damaged; their videos are extracted again", cache.damaged)
     return [record for record in records if record is not None]
 
 
@@ -96,13 +100,32 @@ def refused(archive: Path) -> Record | None:
     return failed_record("unreadable", f"its video_id has {limit + too_long} bytes and names a file: at most {limit}")
 
 
-def record_of(outcome: Any, timeout: float, memory: float) -> Record:
-    """The record of a video from the outcome of its worker: the record itself, or the exception in which it ended.
+def extract_unchanged(
+    task: tuple[str, str, str], geometry: Geometry, max_people: int | str, folder: Path, url_limits: UrlLimits
+) -> tuple[Record, tuple[str, str | None]]:
+    """`extract_video`, with the SHA-256 of the files that the faces come from, as `FaceCache.key` takes them.
+
+    A digest is empty if it is not certain that all was read from this content. If a file holds something else at the
+    end, the video is unreadable.
+    """
+    paths = task[1:]
+    before = [file_state(path) for path in paths]
+    record = extract_video(task, geometry, max_people, folder, url_limits)
+    after = [file_state(path) for path in paths]
+    for path, earlier, later in zip(paths, before, after, strict=True):
+        if earlier and later and earlier.sha256 != later.sha256:
+            return failed_record("unreadable", f"{Path(path).name} changed while it was read"), ("", None)
+    video, original = (
+        earlier.sha256 if earlier and earlier == later else "" for earlier, later in zip(before, after, strict=True)
+    )
+    return record, (video, original if task[2] else None)
+
+
+def record_of(outcome: BaseException, timeout: float, memory: float) -> Record:
+    """The record of a video from the exception in which its worker ended.
 
     Raises the exception if the machine caused it, as a full disk does.
     """
-    if isinstance(outcome, dict):
-        return outcome
     if isinstance(outcome, TimeoutError):
         return failed_record("timeout", f"took longer than extract.timeout = {timeout:g} seconds")
     if isinstance(outcome, TemporaryFileError) or (isinstance(outcome, OSError) and outcome.errno in MACHINE_ERRORS):
@@ -114,25 +137,3 @@ def record_of(outcome: Any, timeout: float, memory: float) -> Record:
         cause = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         return failed_record("crashed", f"its process died ({cause})")
     return failed_record("crashed", f"{type(outcome).__name__}: {outcome}")
-
-
-@contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder for archives that replaces `folder` when the block ends without an exception.
-
-    Raises ArchiveFolderError if `folder` holds anything but archives, since that would be lost.
-    """
-    others = [path.name for path in folder.iterdir() if path.suffix not in (".zip", ".part")] if folder.is_dir() else []
-    if others:
-        raise ArchiveFolderError(f"{folder} holds {others[0]}, which is no archive of faces; give a folder of its own")
-    for left_over in folder.parent.glob(f"{folder.name}.*.part"):
-        shutil.rmtree(left_over, ignore_errors=True)  # a killed run left it
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
-        yield part
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -1,30 +1,26 @@
 """From a video to aligned face crops. Training and inference crop faces by this one path."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from deepfake_detector.faces.alignment import align_face, crop_box, sharpness
+from deepfake_detector.faces.alignment import sharpness
 from deepfake_detector.faces.archive import decode_crop, encode_crop, write_archive
-from deepfake_detector.faces.detections import Detection, Detections
+from deepfake_detector.faces.detected_frames import FrameDetections, crop_face, detect_frames
+from deepfake_detector.faces.detections import Detection
 from deepfake_detector.faces.detectors import FaceDetector, create_face_detector
+from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.nearby_frames import number_shots, tracks_seen_again
 from deepfake_detector.faces.remote import DEFAULT_LIMITS, UrlLimits
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.sources import local_file
-from deepfake_detector.faces.tracking import (
-    FEW_FRAMES,
-    MAX_DISTANCE,
-    Track,
-    box_distance,
-    color_histogram,
-    link_detections,
-    same_shot,
-)
-from deepfake_detector.faces.video_reader import Frame, VideoError, VideoInfo, probe, read_frames
+from deepfake_detector.faces.tracking import Track, link_detections
+from deepfake_detector.faces.video_reader import VideoError, VideoInfo, probe, read_frames
 
 LANDMARKS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 INDEX_COLUMNS = (
@@ -42,25 +38,6 @@ Record = dict[
 
 class FaceIndexError(Exception):
     """The file is no face index of this project; the message names it."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How faces are found and cropped. A trained detector stores the geometry of its training crops.
-
-    The fields are the keys of the same names in the section `extract` of params.yaml.
-    """
-
-    frames: int | str
-    size: int
-    margin: float
-    detector: str
-    threshold: float
-    detector_weights: str = "none"
-    fps: float | None = None
-    align: str = "landmarks"
-    format: str = "jpg"
-    min_eye_distance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,9 +79,10 @@ class VideoFaces:
         reason: what is wrong, in words, or that it is a single picture; empty if nothing is.
         frames_wanted: number of frames to sample.
         frames_read: number of them that were decoded.
-        faces_dropped: number of detections without support in another frame, or of people beyond the limit.
+        faces_dropped: number of faces that no second frame shows, or of people beyond the limit.
         too_small: faces of people whose eyes are nearer to each other than the geometry allows, in the same order.
         faces: by track, then in order of time.
+        beyond_limit: how many of `faces_dropped` are of people beyond the limit.
     """
 
     status: str
@@ -114,6 +92,7 @@ class VideoFaces:
     faces_dropped: int = 0
     faces: list[Face] = field(default_factory=list)
     too_small: list[Face] = field(default_factory=list)
+    beyond_limit: int = 0
 
     @property
     def tracks(self) -> int:
@@ -121,21 +100,15 @@ class VideoFaces:
         return len({face.track for face in self.faces})
 
 
-@dataclass(frozen=True)
-class FrameDetections:
-    """The detections of one frame and their encoded crops. The image is not kept, only its colour histogram (512,)."""
-
-    number: int
-    time: float
-    histogram: np.ndarray
-    detections: Detections
-    crops: list[bytes]
-
-
 def extract_faces(
-    path: Path | str, geometry: Geometry, detector: FaceDetector, max_people: int | str, least_fps: float | None = None
+    path: Path | str,
+    geometry: Geometry,
+    detector: FaceDetector,
+    max_people: int | str,
+    least_fps: float | None = None,
+    info: VideoInfo | None = None,
 ) -> VideoFaces:
-    """Extract the faces of the most prominent people of a video.
+    """Extract the faces of the most prominent people of a video. One person in two shots counts as two people.
 
     At most two images are in memory at a time. A file that cannot be read does not raise; its status says so.
 
@@ -145,36 +118,40 @@ def extract_faces(
         detector: the face detector.
         max_people: number of people; "all" for everybody.
         least_fps: frames of each second to sample if that is more than the geometry gives.
+        info: from `probe`, which is called without it.
     """
     wanted: list[int] = []
     try:
-        info = probe(path)
+        info = info or probe(path)
         wanted = choose_frames(info, geometry.frames, geometry.fps)
         if least_fps:
             wanted = max(wanted, choose_frames(info, geometry.frames, least_fps), key=len)
-        search_all = len(wanted) <= FEW_FRAMES
-        frames = list(detect_frames(read_frames(path, wanted, info), geometry, detector, search_all))
+        frames = list(detect_frames(read_frames(path, wanted, info), geometry, detector))
+        shots = number_shots(path, info, frames)
+        found = link_detections([frame.detections for frame in frames], shots, [frame.size for frame in frames])
+        tracks = tracks_seen_again(path, info, frames, found, detector)
     except VideoError as error:
         return VideoFaces("unreadable", str(error), len(wanted))
     if not frames:
         return VideoFaces("unreadable", f"{Path(path).name}: none of the sampled frames can be decoded", len(wanted))
-    cuts = {i for i in range(1, len(frames)) if not same_shot(frames[i - 1].histogram, frames[i].histogram)}
-    tracks, unsupported = link_detections([frame.detections for frame in frames], cuts)
+    unsupported = len(found) - len(tracks)
     small = [track for track in tracks if track.eye_distance < geometry.min_eye_distance]
     tracks = [track for track in tracks if track.eye_distance >= geometry.min_eye_distance]
     kept = tracks if max_people == "all" else tracks[: int(max_people)]
     faces, too_small = _faces_of(kept, frames), _faces_of(small, frames)
-    dropped = unsupported + sum(len(track.detections) for track in tracks[len(kept) :])
+    beyond_limit = sum(len(track.detections) for track in tracks[len(kept) :])
+    dropped = unsupported + beyond_limit
     missing = _describe_missing_frames(info, len(frames), len(wanted))
     picture = SINGLE_PICTURE if info.frames == 1 and not missing else ""
     if faces:
         status = "partial" if missing else "ok"
-        return VideoFaces(status, missing or picture, len(wanted), len(frames), dropped, faces, too_small)
+        reason = missing or picture
+        return VideoFaces(status, reason, len(wanted), len(frames), dropped, faces, too_small, beyond_limit)
     reason = "no face in more than one frame" if unsupported else "no face in any frame"
     if too_small:
         reason = f"all faces are too small: less than {geometry.min_eye_distance:g} pixels between the eyes"
     reason = "; ".join(filter(None, [reason, missing, picture]))
-    return VideoFaces("no_face", reason, len(wanted), len(frames), dropped, [], too_small)
+    return VideoFaces("no_face", reason, len(wanted), len(frames), dropped, [], too_small, beyond_limit)
 
 
 def _faces_of(tracks: list[Track], frames: list[FrameDetections]) -> list[Face]:
@@ -196,60 +173,6 @@ def _describe_missing_frames(info: VideoInfo, read: int, wanted: int) -> str:
     return "; ".join(problems)
 
 
-def detect_frames(
-    frames: Iterable[Frame], geometry: Geometry, detector: FaceDetector, search_all: bool
-) -> Iterator[FrameDetections]:
-    """Detect and crop the faces in each frame.
-
-    Every other frame is searched as a whole. In the frames between, the detector looks only near the faces of the frame
-    before. Such a frame is searched after all if a face is not found again, if the next frame shows an additional
-    face, or if another shot begins. So no face is missed that a neighbouring frame supports; tracking drops the others
-    anyway.
-
-    Args:
-        frames: in order of time.
-        geometry: how faces are cropped.
-        detector: the face detector.
-        search_all: whether every frame is searched.
-    """
-    previous: FrameDetections | None = None
-    pending: tuple[Frame, FrameDetections] | None = None  # a frame that was not searched
-    for frame in frames:
-        histogram = color_histogram(frame.image)
-        if previous and not pending and not search_all and same_shot(previous.histogram, histogram):
-            redetected = detector.redetect(frame.image, previous.detections)
-            if redetected is not None:
-                previous = _crop_faces(frame, histogram, redetected, geometry)
-                pending = frame, previous
-                continue
-        found = detector.detect(frame.image)
-        if pending:
-            earlier, result = pending
-            if any(_is_additional(box, result.detections) for box in found.boxes):
-                result = _crop_faces(earlier, result.histogram, detector.detect(earlier.image), geometry)
-            yield result
-            pending = None
-        previous = _crop_faces(frame, histogram, found, geometry)
-        yield previous
-    if pending:
-        yield pending[1]
-
-
-def _is_additional(box: np.ndarray, known: Detections) -> bool:
-    return all(box_distance(box, other) > MAX_DISTANCE for other in known.boxes)
-
-
-def _crop(image: np.ndarray, face: Detection, geometry: Geometry) -> np.ndarray:
-    if geometry.align == "box":
-        return crop_box(image, face.box, geometry.size, geometry.margin)
-    return align_face(image, face.landmarks, geometry.size, geometry.margin)
-
-
-def _crop_faces(frame: Frame, histogram: np.ndarray, detections: Detections, geometry: Geometry) -> FrameDetections:
-    crops = [encode_crop(_crop(frame.image, face, geometry), geometry.format) for face in detections]
-    return FrameDetections(frame.number, frame.time, histogram, detections, crops)
-
-
 def crop_originals(faces: list[Face], path: Path | str, original: Path | str, geometry: Geometry) -> dict[str, bytes]:
     """What the original of a fake shows at the same frames and in the same places: encoded crops by member of the face.
 
@@ -264,7 +187,7 @@ def crop_originals(faces: list[Face], path: Path | str, original: Path | str, ge
     crops = {}
     for frame in read_frames(original, wanted, info):
         for face in (face for face in faces if face.frame == frame.number):
-            crops[face.member] = encode_crop(_crop(frame.image, face.detection, geometry), geometry.format)
+            crops[face.member] = encode_crop(crop_face(frame.image, face.detection, geometry), geometry.format)
     return crops
 
 
@@ -371,7 +294,7 @@ def read_geometry(index_path: Path | str) -> Geometry:
 
     try:
         metadata = parquet.read_schema(index_path).metadata or {}
-        return Geometry(**json.loads(metadata[GEOMETRY_KEY]))
+        return TypeAdapter(Geometry).validate_json(metadata[GEOMETRY_KEY])
     except (KeyError, TypeError, ValueError) as error:
         raise FaceIndexError(
             f"{index_path} does not say how its crops were made: its Parquet metadata have no valid key"

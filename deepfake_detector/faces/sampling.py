@@ -1,5 +1,7 @@
 """Which frames of a video are sampled."""
 
+from bisect import bisect_right
+
 import numpy as np
 
 from deepfake_detector.faces.video_reader import VideoInfo
@@ -27,3 +29,26 @@ def choose_frames(info: VideoInfo, frames: int | str, fps: float | None = None) 
     if frames == "keyframes":
         return info.keyframes if info.decode_order else [0]
     return evenly_spread(info.frames, int(frames))
+
+
+def frames_between(start: int, end: int, info: VideoInfo, seconds: float) -> list[int]:
+    """Numbers of frames between two wanted frames, at most `seconds` apart where that costs little decoding.
+
+    These are keyframes and the frames that decoding `end` needs anyway. Keyframes may be further apart.
+    """
+    keyframes = info.keyframes
+    numbers: list[int] = []
+    last = start
+    while info.times[end] - info.times[last] > seconds:
+        reach = max(bisect_right(info.times, info.times[last] + seconds) - 1, last + 1)
+        before, after = bisect_right(keyframes, reach), bisect_right(keyframes, last)
+        if before > after:
+            last = keyframes[before - 1]
+        elif after < len(keyframes) and keyframes[after] <= end:
+            last = keyframes[after]
+        else:
+            last = reach
+        if last >= end:
+            break
+        numbers.append(last)
+    return numbers

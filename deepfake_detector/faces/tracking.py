@@ -1,17 +1,14 @@
 """Tracks: which detections in successive frames are the same person."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from deepfake_detector.faces.detections import Detection, Detections
 
-MAX_DISTANCE = 1.0  # box distance up to which two detections in successive sampled frames can be one person
-MAX_GAP = 2  # sampled frames in which a track may have no detection
-FEW_FRAMES = 3  # up to this number of sampled frames, a face in a single frame is kept
-SAME_SHOT_OVERLAP = 0.35  # lowest overlap of the colour histograms of two frames of one shot
+MAX_DISTANCE = 1.0  # box distance up to which two detections in successive frames can be one person
+MAX_GAP = 2  # successive frames in which a track may have no detection
 
 
 @dataclass
@@ -19,7 +16,7 @@ class Track:
     """One person.
 
     Attributes:
-        frames: positions in the sampled sequence, ascending.
+        frames: positions in the sequence of frames, ascending.
         detections: the person's detection in each of these frames.
         indices: its index among the detections of its frame.
     """
@@ -47,30 +44,30 @@ class Track:
         return float(sum(np.prod(face.box[2:] - face.box[:2]) * np.float32(face.score) for face in self.detections))
 
 
-def link_detections(frames: Sequence[Detections], cuts: Collection[int] = ()) -> tuple[list[Track], int]:
-    """Link the detections of successive sampled frames into tracks.
+def link_detections(
+    frames: Sequence[Detections], shots: Sequence[int], sizes: Sequence[tuple[int, int]]
+) -> list[Track]:
+    """Link the detections of successive frames into tracks. A detection without another one is a track, too.
 
     In each frame the Hungarian method matches the detections to the open tracks by `box_distance`. A track ends where
-    no detection matches it for more than MAX_GAP frames, and at a cut.
+    no detection matches it for more than MAX_GAP frames. It never leaves its shot.
 
     Args:
-        frames: detections of each sampled frame in order of time.
-        cuts: positions in `frames` at which another shot begins.
+        frames: detections of each frame in order of time.
+        shots: number of the shot of each frame.
+        sizes: width and height of each frame, which may change within a video: boxes are compared in units of it.
 
     Returns:
-        Tracks, most prominent first, and the number of detections that were dropped because no other frame supports
-        them.
+        Tracks, most prominent first.
     """
+    units = np.tile(np.array(sizes, float).reshape(-1, 2), 2)
     tracks: list[Track] = []
-    shot_start = 0
     for i, detections in enumerate(frames):
-        shot_start = i if i in cuts else shot_start
-        open_tracks = [t for t in tracks if i - t.frames[-1] <= MAX_GAP + 1 and t.frames[-1] >= shot_start]
+        open_tracks = [t for t in tracks if i - t.frames[-1] <= MAX_GAP + 1 and shots[t.frames[-1]] == shots[i]]
         matched = set()
         if open_tracks and len(detections):
-            cost = np.array(
-                [[box_distance(t.detections[-1].box, box) for box in detections.boxes] for t in open_tracks]
-            )
+            last_boxes = [t.detections[-1].box * (units[i] / units[t.frames[-1]]) for t in open_tracks]
+            cost = np.array([[box_distance(last, box) for box in detections.boxes] for last in last_boxes])
             for row, column in _assign(np.minimum(cost, 10 * MAX_DISTANCE)):
                 if cost[row, column] <= MAX_DISTANCE:
                     open_tracks[row].add(i, column, detections[column])
@@ -78,9 +75,7 @@ def link_detections(frames: Sequence[Detections], cuts: Collection[int] = ()) ->
         for index, detection in enumerate(detections):
             if index not in matched:
                 tracks.append(Track([i], [detection], [index]))
-    kept = [track for track in tracks if len(track.frames) > 1 or len(frames) <= FEW_FRAMES]
-    kept.sort(key=lambda track: -track.prominence)
-    return kept, len(tracks) - len(kept)
+    return sorted(tracks, key=lambda track: -track.prominence)
 
 
 def _assign(cost: np.ndarray) -> list[tuple[int, int]]:
@@ -103,15 +98,3 @@ def box_distance(a: np.ndarray, b: np.ndarray) -> float:
     size_a, size_b = (max(float(np.sqrt(max(x2 - x1, 0) * max(y2 - y1, 0))), 1e-3) for x1, y1, x2, y2 in (a, b))
     center_distance = np.hypot(*((a[:2] + a[2:]) - (b[:2] + b[2:]))) / 2
     return float(center_distance / ((size_a + size_b) / 2) + abs(np.log(size_a / size_b)))
-
-
-def color_histogram(image: np.ndarray) -> np.ndarray:
-    """Fractions of 8 × 8 × 8 colours in a thumbnail of a uint8 BGR image: float32 (512,)."""
-    small = cv2.resize(image, (64, 36), interpolation=cv2.INTER_NEAREST)
-    counts: np.ndarray = cv2.calcHist([small], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel()
-    return counts / (64 * 36)
-
-
-def same_shot(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether frames with these histograms can belong to one shot (histogram intersection, Swain & Ballard 1991)."""
-    return float(np.minimum(a, b).sum()) >= SAME_SHOT_OVERLAP

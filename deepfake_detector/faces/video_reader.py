@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -373,7 +374,7 @@ class _PictureDecoder:
         """The packets that `probe` saw; each carries the number of its frame in place of a timestamp."""
         order = self._info.decode_order
         packets = (packet for packet in container.demux(self._stream) if packet.size)
-        for i, packet in enumerate(_until_damage(packets)):
+        for i, packet in enumerate(until_damage(packets)):
             if order:
                 if i >= len(order):
                     return
@@ -420,7 +421,11 @@ def _decode(stream: av.VideoStream, packet: "av.Packet[av.VideoStream] | None") 
         return []
 
 
-def _until_damage(packets: "Iterator[av.Packet[av.VideoStream]]") -> "Iterator[av.Packet[av.VideoStream]]":
+Packets = TypeVar("Packets", bound="av.Packet[Any]")
+
+
+def until_damage(packets: Iterator[Packets]) -> Iterator[Packets]:
+    """The packets up to where the file is too damaged to go on."""
     try:
         yield from packets
     except DEMUX_ERRORS:

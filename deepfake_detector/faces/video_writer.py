@@ -1,23 +1,29 @@
-"""Writing H.264 video with PyAV, with the audio of another file."""
+"""Writing H.264 video with PyAV, with the sound of another file."""
 
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from deepfake_detector.faces.video_reader import DEMUX_ERRORS, open_video, picture_stream
+from deepfake_detector.faces.pixels import YuvImage
+from deepfake_detector.faces.planes import from_bgr, to_frame
+from deepfake_detector.faces.sound import SoundTrack
+from deepfake_detector.faces.video_reader import VideoInfo, probe
 from deepfake_detector.files import ffmpeg_name
 
 TIME_BASE = Fraction(1, 90_000)
-MP4_AUDIO_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+SMPTE170M = 6  # AVCOL_SPC_SMPTE170M; PyAV's Colorspace numbers BT.601 otherwise
 
 
 class VideoWriter:
-    """Writes uint8 BGR frames as H.264 yuv420p in MP4, which browsers play. Use it as a context manager.
+    """Writes H.264 yuv420p in MP4, which browsers play. Use it as a context manager.
 
-    The same frames give the same bytes. Odd sizes are padded by one pixel.
+    The same pictures give the same bytes. The file states its colours: those of BT.709, or those of BT.601 (NTSC).
+
+    Attributes:
+        missing_sound: what is missing of the sound, in words; empty if nothing is.
     """
 
     def __init__(
@@ -27,39 +33,62 @@ class VideoWriter:
         size: tuple[int, int],
         crf: int = 20,
         preset: str = "fast",
+        threads: int = 1,
         sound_from: Path | str | None = None,
+        info: VideoInfo | None = None,
     ) -> None:
         """Open `path` for writing.
 
         Args:
             path: the file; it becomes MP4 whatever its suffix.
             rate: nominal frames per second.
-            size: width and height in pixels.
+            size: width and height in pixels; odd ones are padded by one pixel.
             crf: constant rate factor of x264, from 0 (lossless) to 51.
             preset: speed preset of x264.
-            sound_from: a video whose first audio stream is added; it is copied where MP4 can hold its codec, else
-                encoded as AAC.
+            threads: of x264. Another number gives other bytes.
+            sound_from: a video whose sound is added; its pictures are taken to be written with their own times.
+            info: that of `sound_from`, from `probe`, which is called without it.
         """
-        width, height = size
-        self._padding = (height % 2, width % 2)
         self._container = av.open(ffmpeg_name(path), "w", format="mp4", options={"movflags": "+faststart"})
         self._stream = self._container.add_stream("libx264", rate=rate)
-        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.width, self._stream.height = (side + side % 2 for side in size)
         self._stream.pix_fmt = "yuv420p"
-        # One thread, and no macroblock tree: x264's lookahead gives other bytes for the same frames now and then.
+        # No macroblock tree: with it, x264's lookahead gives other bytes for the same frames now and then.
         self._stream.options = {"crf": str(crf), "preset": preset, "x264-params": "mbtree=0"}
-        self._stream.codec_context.thread_count = 1
+        self._stream.codec_context.thread_count = threads
         self._stream.codec_context.time_base = TIME_BASE
-        self._audio = AudioCopy(self._container, sound_from) if sound_from else None
+        self._sound = SoundTrack(self._container, sound_from, info or probe(sound_from)) if sound_from else None
+        self._last: int | None = None  # the time of the last picture, in TIME_BASE
 
-    def write(self, image: np.ndarray, time: float) -> None:
-        """Add a frame, uint8 BGR (height, width, 3), shown from `time` seconds on; times must rise."""
-        if any(self._padding):
-            image = cv2.copyMakeBorder(image, 0, self._padding[0], 0, self._padding[1], cv2.BORDER_REPLICATE)
-        picture = av.VideoFrame.from_ndarray(image, format="bgr24")
+    @property
+    def missing_sound(self) -> str:
+        return self._sound.problem if self._sound else ""
+
+    def write(self, image: np.ndarray | YuvImage, time: float) -> None:
+        """Add a picture that is shown from `time` seconds on, or from just after the last one if that is later.
+
+        The image is a YuvImage of the size of the video, or uint8 BGR (height, width, 3). All have the colour matrix of
+        the first one.
+        """
+        planes = from_bgr(image) if isinstance(image, np.ndarray) else image
+        if self._last is None:
+            self._state_colors(planes.is_bt709)
+        picture = to_frame(planes)
         picture.time_base = TIME_BASE
         picture.pts = round(time * TIME_BASE.denominator)
+        if self._last is not None:
+            picture.pts = max(picture.pts, self._last + 1)
+        self._last = picture.pts
         self._container.mux(self._stream.encode(picture))
+        if self._sound:
+            self._sound.write_until(time)
+
+    def _state_colors(self, is_bt709: bool) -> None:
+        context = self._stream.codec_context
+        context.color_range = ColorRange.MPEG
+        context.colorspace = Colorspace.ITU709 if is_bt709 else SMPTE170M
+        context.color_primaries = ColorPrimaries.BT709 if is_bt709 else ColorPrimaries.SMPTE170M
+        context.color_trc = ColorTrc.BT709 if is_bt709 else ColorTrc.SMPTE170M
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -68,60 +97,7 @@ class VideoWriter:
         try:
             if kind is None:
                 self._container.mux(self._stream.encode(None))
-                if self._audio:
-                    self._audio.copy()
+                if self._sound:
+                    self._sound.finish()
         finally:
-            if self._audio:
-                self._audio.close()
             self._container.close()
-
-
-class AudioCopy:
-    """Adds the first audio stream of the video `source`, if it has one, to an MP4 container that is being written."""
-
-    def __init__(self, container: av.container.OutputContainer, source: Path | str) -> None:
-        self._container = container
-        self._input = open_video(source)
-        self._source = self._input.streams.audio[0] if self._input.streams.audio else None
-        if self._source is None:
-            return
-        self._remux = self._source.codec_context.name in MP4_AUDIO_CODECS
-        if self._remux:
-            self._target = container.add_stream_from_template(self._source)
-        else:
-            layout = self._source.layout.name
-            if layout.endswith("channels"):  # "2 channels": PCM often names no layout, and the encoder needs one
-                layout = "mono" if self._source.channels == 1 else "stereo"
-            self._target = container.add_stream("aac", rate=self._source.rate, layout=layout)
-
-    def copy(self) -> None:
-        """Write all packets, with times relative to the start of the pictures; leave out a damaged end."""
-        if self._source is None:
-            return
-        pictures = picture_stream(self._input)
-        start = Fraction(pictures.start_time or 0) * (pictures.time_base or 1)
-        try:
-            for packet in self._input.demux(self._source):
-                self._write(packet, start)
-        except DEMUX_ERRORS:
-            pass
-        if not self._remux:
-            self._container.mux(self._target.encode(None))
-
-    def _write(self, packet: "av.Packet[av.AudioStream]", start: Fraction) -> None:
-        """Write one packet, or encode what it decodes to, `start` seconds earlier."""
-        if packet.dts is None or packet.pts is None:
-            return
-        if self._remux:
-            shift = round(start / packet.time_base)
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            packet.stream = self._target
-            self._container.mux(packet)
-            return
-        for samples in packet.decode():
-            samples.pts = (samples.pts or 0) - round(start / (samples.time_base or 1))
-            self._container.mux(self._target.encode(samples))
-
-    def close(self) -> None:
-        """Close the source; the container stays open."""
-        self._input.close()

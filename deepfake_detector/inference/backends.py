@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
-from pydantic import ValidationError
 
 from deepfake_detector.inference.prediction_task import backend_name
 from deepfake_detector.training.batching import batch_lengths
@@ -15,6 +14,8 @@ from deepfake_detector.training.detector_config import (
     CheckpointError,
     DetectorConfig,
     DeviceError,
+    check_logits,
+    parse_config,
     read_safetensors_config,
 )
 
@@ -44,12 +45,14 @@ class TorchBackend:
         self.device = pick_device(device)
         self.model, self.config = load_detector(path)
         self.model.to(self.device)
+        self._path = path
 
     def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
         from deepfake_detector.training.scoring import batch_crops, predict_logits
 
         lengths = batch_lengths(people, BATCH_SIZE, self.config.temporal)
-        return predict_logits(self.model, batch_crops(crops, lengths), self.device)
+        logits = predict_logits(self.model, batch_crops(crops, lengths), self.device)
+        return check_logits(logits, len(crops), self._path)
 
 
 class OnnxBackend:
@@ -68,17 +71,28 @@ class OnnxBackend:
         metadata = self._session.get_modelmeta().custom_metadata_map
         if "detector" not in metadata:
             raise CheckpointError(f"{path} has no detector metadata; export a checkpoint with: python -m stages.export")
-        try:
-            self.config = DetectorConfig.model_validate_json(metadata["detector"])
-        except ValidationError as error:
-            raise CheckpointError(f"{path} was exported by another version; export it again: {error}") from error
+        self.config = parse_config(metadata["detector"], path, "export it again")
+        self._path = path
+        self._try()
+
+    def _try(self) -> None:
+        """Score two black crops, and one. Raises CheckpointError: what fails here would fail for every video."""
+        size = self.config.geometry.size
+        for count in (2, 1):
+            try:
+                self.score([np.zeros((size, size, 3), np.uint8)] * count, [0] * count)
+            except CheckpointError:
+                raise
+            except Exception as error:  # onnxruntime raises a class of its own for each kind of failure
+                reason = str(error).strip().splitlines()[0]
+                raise CheckpointError(f"{self._path} is no detector of this project: {reason}") from error
 
     def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
         remaining = iter(crops)
         lengths = batch_lengths(people, BATCH_SIZE, self.config.temporal)
         batches = (np.stack(list(islice(remaining, length))) for length in lengths)
         logits = [self._session.run(None, {"crops": network_input(batch)})[0] for batch in batches]
-        return np.concatenate(logits) if logits else np.empty(0, np.float32)
+        return check_logits(np.concatenate(logits) if logits else np.empty(0, np.float32), len(crops), self._path)
 
 
 def open_backend(checkpoint: str, device: str = "auto") -> Backend:

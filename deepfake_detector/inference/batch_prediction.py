@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepfake_detector.faces.sources import is_url, printable
-from deepfake_detector.files import atomic_path, file_sha256
+from deepfake_detector.files import atomic_path
+from deepfake_detector.foreign_text import spreadsheet_cell
 from deepfake_detector.inference.prediction_task import CAUTION, FATAL_ERRORS, PredictionTask, run_task
+from deepfake_detector.inference.records import TO_DRAW, give_up_pictures, read_record
 from deepfake_detector.parallel_map import is_memory_error, parallel_map
 
 Row = dict[str, Any]
@@ -27,23 +28,15 @@ def table_row(record: dict[str, Any]) -> Row:
 def finished_rows(tasks: Sequence[PredictionTask]) -> dict[int, Row]:
     """Rows of the tasks that an earlier run finished, by position in `tasks`.
 
-    A task is finished if its JSON, which is written last of all, names the same file (by SHA-256) and the same
-    settings. Errors are not finished: they are tried again.
+    A task is finished if there is a record of the same file and the same settings, and no picture is to come. Errors
+    are not finished: they are tried again.
     """
-    rows = {}
-    for i, task in enumerate(tasks):
-        try:
-            record = json.loads(task.result_path(".json").read_text(encoding="utf-8"))
-            same_task = (record["filepath"], record["settings"]) == (printable(task.video), task.settings.record())
-            if same_task and record["verdict"] != "error" and _same_file(task, record["sha256"]):
-                rows[i] = table_row(record)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # no JSON, or that of another program: the video is predicted again
-    return rows
-
-
-def _same_file(task: PredictionTask, sha256: str) -> bool:
-    return is_url(task.video) or file_sha256(task.video) == sha256
+    records = {i: read_record(task) for i, task in enumerate(tasks)}
+    return {
+        i: table_row(record)
+        for i, record in records.items()
+        if record and TO_DRAW not in record and record["verdict"] != "error"
+    }
 
 
 def run_tasks(
@@ -51,8 +44,9 @@ def run_tasks(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Predict all tasks in `workers` processes (0: one for each core), and give position and record as they finish.
 
-    A video that crashes its process, takes longer than `timeout` seconds or needs more than `memory` gigabytes gets a
-    record with the verdict `error`.
+    A video that crashes its process, takes longer than `timeout` seconds or needs more than `memory` gigabytes keeps
+    the verdict that it has by then, and loses the pictures to come. Without a verdict it gets a record with the verdict
+    `error`.
 
     Raises one of FATAL_ERRORS as `predict_video` does.
     """
@@ -62,30 +56,35 @@ def run_tasks(
         if isinstance(result, FATAL_ERRORS):
             raise result
         if isinstance(result, BaseException):
-            from deepfake_detector.inference.predict import record_error  # here: what it imports takes seconds
-
-            task = tasks[position]
-            result = record_error(task, _describe(task.video, result, timeout, memory))
+            result = _end_record(tasks[position], result, timeout, memory)
         yield position, result
 
 
-def _describe(video: str, error: BaseException, timeout: float, memory: float) -> str:
+def _end_record(task: PredictionTask, error: BaseException, timeout: float, memory: float) -> dict[str, Any]:
+    """The record of a task that was interrupted: with its verdict if there is one, else with the verdict `error`."""
+    limit = ""
     if isinstance(error, TimeoutError):
-        return f"{video} took longer than infer.timeout = {timeout:g} seconds"
-    if is_memory_error(error):
-        return f"{video} needed more than infer.memory = {memory:g} gigabytes"
-    return f"{video}: {type(error).__name__}: {error}"
+        limit = f"took longer than infer.timeout = {timeout:g} seconds"
+    elif is_memory_error(error):
+        limit = f"needed more than infer.memory = {memory:g} gigabytes"
+    cause = f"{type(error).__name__}: {error}"
+    record = give_up_pictures(task, f"it {limit}" if limit else cause)
+    if record:
+        return record
+    from deepfake_detector.inference.predict import record_error  # here: what it imports takes seconds
+
+    return record_error(task, f"{task.video} {limit}" if limit else f"{task.video}: {cause}")
 
 
 def write_tables(rows: Sequence[Row], settings: dict[str, object], folder: Path) -> None:
-    """Write predictions.csv and predictions.json, each atomically."""
+    """Write predictions.csv and predictions.json, each atomically. The CSV has no formula for a spreadsheet."""
     content = {"note": CAUTION, "settings": settings, "videos": rows}
     with atomic_path(folder / "predictions.json") as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
     with atomic_path(folder / "predictions.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
         table.writeheader()
-        table.writerows(rows)
+        table.writerows({column: spreadsheet_cell(value) for column, value in row.items()} for row in rows)
 
 
 def delete_partial_files(tasks: Sequence[PredictionTask], folder: Path) -> None:

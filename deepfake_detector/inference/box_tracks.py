@@ -1,6 +1,7 @@
 """The position of each face in every frame of a video, though only some frames were scored."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ from numpy.typing import ArrayLike
 
 from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors import FaceDetector
+from deepfake_detector.faces.extraction import Face
 from deepfake_detector.faces.sampling import choose_frames
+from deepfake_detector.faces.shots import shot_numbers, thumbnail
 from deepfake_detector.faces.video_reader import VideoInfo, read_frames
-from deepfake_detector.inference.prediction import PersonPrediction, Prediction
+from deepfake_detector.inference.prediction import Prediction
 
 DETECTIONS_PER_SECOND = 5
 MAX_DISTANCE = 0.6  # from the expected position at which a detection still is the same face, in sizes of the face
@@ -19,25 +22,31 @@ VISIBLE_SECONDS = 0.3  # before and after a detection for which the face is take
 
 @dataclass(frozen=True)
 class BoxTrack:
-    """Where the face of one person is.
+    """Where the face of one person is within one shot.
 
     Attributes:
         times: float (n,), seconds, ascending.
-        detections: the face at each of `times`.
-        spans: float (m, 2), start and end in seconds of the times at which the face is visible.
+        detections: the face at each of `times`, in pixels of a picture of the size `size`.
+        spans: float (m, 2), start and end in seconds of the times at which the face is visible; none leaves the shot.
+        size: float (2,), width and height.
     """
 
     times: np.ndarray
     detections: Detections
     spans: np.ndarray
+    size: np.ndarray
 
-    def at(self, time: float) -> Detection:
-        """The face at `time`: linear between known detections, constant before the first and after the last."""
-        known = self.detections
+    def at(self, time: float, size: ArrayLike) -> Detection:
+        """The face at `time` in pixels of a picture of the width and height `size`.
+
+        It moves linearly between known detections, and stays before the first and after the last.
+        """
         box, score, landmarks = (
-            interpolate(self.times, values, time) for values in (known.boxes, known.scores, known.landmarks)
+            interpolate(self.times, values, time)
+            for values in (self.detections.boxes, self.detections.scores, self.detections.landmarks)
         )
-        return Detection(box, float(score), landmarks)
+        scale = np.asarray(size) / self.size
+        return Detection(box * np.tile(scale, 2), float(score), landmarks * scale)
 
     def visible_at(self, time: float) -> bool:
         return bool(((self.spans[:, 0] <= time) & (time <= self.spans[:, 1])).any())
@@ -50,15 +59,20 @@ class BoxTrack:
             np.insert(known.scores, i, detection.score),
             np.insert(known.landmarks, i, detection.landmarks, axis=0),
         )
-        return BoxTrack(np.insert(self.times, i, time), detections, self.spans)
+        return replace(self, times=np.insert(self.times, i, time), detections=detections)
 
 
 @dataclass
 class SearchedFrame:
-    """A frame in which faces were detected; `unassigned` are those that belong to nobody yet."""
+    """A frame of the video; `size` is its width and height, float (2,).
+
+    `unassigned` are the faces in it that belong to nobody yet, in pixels of the first frame of the video, if it was
+    searched for faces at all.
+    """
 
     number: int
     time: float
+    size: np.ndarray
     unassigned: list[Detection]
 
 
@@ -72,47 +86,93 @@ def interpolate(times: ArrayLike, values: ArrayLike, time: float) -> np.ndarray:
     return np.asarray(values[before] * (1 - weight) + values[after] * weight)
 
 
-def track_scored_faces(person: PersonPrediction) -> BoxTrack:
-    """The track through the scored faces alone, visible from the first of them to the last."""
-    times = np.array([face.time for face in person.faces])
-    span = [times[0] - VISIBLE_SECONDS, times[-1] + VISIBLE_SECONDS]
-    return BoxTrack(times, Detections.stack([face.detection for face in person.faces]), np.array([span]))
+def track_boxes(
+    source: Path, info: VideoInfo, prediction: Prediction, detector: FaceDetector | None
+) -> dict[int, list[BoxTrack]]:
+    """Where each person is, by its number: one track for each shot in which it was scored.
 
-
-def track_boxes(source: Path, info: VideoInfo, prediction: Prediction, detector: FaceDetector) -> dict[int, BoxTrack]:
-    """The track of each person, by number of the track, through scored faces and detections between them.
-
-    Faces are detected DETECTIONS_PER_SECOND times a second, from one sampling step before a person's first scored
-    face to one after the last. A person is visible within VISIBLE_SECONDS of a detection near the expected position.
+    All frames are decoded, so that cuts are known exactly. Faces are detected DETECTIONS_PER_SECOND times a second,
+    from one sampling step before a person's first scored face to one after the last. A person is visible within
+    VISIBLE_SECONDS of a detection near the expected position. Without a detector, it is visible from its first scored
+    face of a shot to its last, too.
     """
+    if not prediction.people:
+        return {}
     step = info.frames / prediction.video.frames_wanted
     ranges = [(person.faces[0].frame - step, person.faces[-1].frame + step) for person in prediction.people]
-    searched = [
-        SearchedFrame(frame.number, frame.time, list(detector.detect(frame.image)))
-        for frame in read_frames(source, choose_frames(info, 1, DETECTIONS_PER_SECOND), info)
-        if any(start <= frame.number <= end for start, end in ranges)
-    ]
-    return {person.track: _follow(person, searched, step) for person in prediction.people}
+    chosen = choose_frames(info, 1, DETECTIONS_PER_SECOND) if detector else []
+    chosen = [number for number in chosen if any(start <= number <= end for start, end in ranges)]
+    tracks: dict[int, list[BoxTrack]] = {person.track: [] for person in prediction.people}
+    shots = _read_shots(source, info, detector, set(chosen))
+    for shot in shots:
+        numbers = {frame.number for frame in shot}
+        for person in prediction.people:
+            faces = [face for face in person.faces if face.frame in numbers]
+            if faces:
+                track = _follow(faces, shot, shots[0][0].size, step)
+                first, last = (track.times, track.times) if detector else (track.times[:1], track.times[-1:])
+                visible = np.stack([first - VISIBLE_SECONDS, last + VISIBLE_SECONDS], axis=1)
+                spans = _intersect(visible, _stretches(shot, info.times))
+                tracks[person.track].append(replace(track, spans=spans))
+    return tracks
 
 
-def _follow(person: PersonPrediction, searched: list[SearchedFrame], step: float) -> BoxTrack:
-    """The track of one person: forward from the first scored face, then backward from it.
+def _read_shots(
+    source: Path, info: VideoInfo, detector: FaceDetector | None, chosen: Collection[int]
+) -> list[list[SearchedFrame]]:
+    """The frames of each shot, of which `detector` has searched those with the numbers `chosen`."""
+    frames: list[SearchedFrame] = []
 
-    Detections that join the track are removed from `searched`.
+    def thumbnails() -> Iterator[np.ndarray]:
+        for frame in read_frames(source, None, info):
+            size = np.array(frame.image.shape[1::-1], float)
+            found = detector.detect(frame.image) if detector and frame.number in chosen else Detections.stack([])
+            first_size = frames[0].size if frames else size
+            frames.append(SearchedFrame(frame.number, frame.time, size, list(found.undo_scaling(size / first_size))))
+            yield thumbnail(frame.image)
+
+    numbers = shot_numbers(thumbnails())
+    return [[frame for frame, of in zip(frames, numbers, strict=True) if of == shot] for shot in np.unique(numbers)]
+
+
+def _follow(faces: list[Face], shot: list[SearchedFrame], size: np.ndarray, step: float) -> BoxTrack:
+    """The track of one person in one shot: forward from the first scored face, then backward from it.
+
+    Detections that join the track are removed from the frames of `shot`. `size` is that of the video's first frame.
     """
-    track = track_scored_faces(person)
-    scored = {face.frame for face in person.faces}
+    sizes = {frame.number: frame.size for frame in shot}
+    scored = {
+        face.frame: Detections.stack([face.detection]).undo_scaling(sizes[face.frame] / size)[0] for face in faces
+    }
+    times = np.array([face.time for face in faces])
+    track = BoxTrack(times, Detections.stack(list(scored.values())), np.empty((0, 2)), size)
     first, last = min(scored), max(scored)
-    forward = [frame for frame in searched if first < frame.number <= last + step and frame.number not in scored]
-    backward = [frame for frame in reversed(searched) if first - step <= frame.number < first]
+    forward = [frame for frame in shot if first < frame.number <= last + step and frame.number not in scored]
+    backward = [frame for frame in reversed(shot) if first - step <= frame.number < first]
     for frame in forward + backward:
-        expected = track.at(frame.time)
+        expected = track.at(frame.time, size)
         nearest = min(frame.unassigned, key=lambda face: _distance(face, expected), default=None)
         if nearest is not None and _distance(nearest, expected) <= MAX_DISTANCE:
             track = track.insert(frame.time, nearest)
             frame.unassigned = [face for face in frame.unassigned if face is not nearest]
-    spans = np.stack([track.times - VISIBLE_SECONDS, track.times + VISIBLE_SECONDS], axis=1)
-    return BoxTrack(track.times, track.detections, spans)
+    return track
+
+
+def _stretches(shot: list[SearchedFrame], times: Sequence[float]) -> np.ndarray:
+    """When a shot is shown, which flashes may interrupt: start and end in seconds, float (n, 2).
+
+    `times` are those of all frames of the video. The ends lie in the middle between two frames.
+    """
+    numbers = np.array([frame.number for frame in shot])
+    limits = np.concatenate([[-np.inf], (np.array(times[1:]) + np.array(times[:-1])) / 2, [np.inf]])
+    breaks = np.flatnonzero(np.diff(numbers) > 1)
+    return np.stack([limits[numbers[np.r_[0, breaks + 1]]], limits[numbers[np.r_[breaks, -1]] + 1]], axis=1)
+
+
+def _intersect(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The intersections of all intervals of `a`, (n, 2), with all of `b`, (m, 2): float (k, 2)."""
+    starts, ends = np.maximum.outer(a[:, 0], b[:, 0]), np.minimum.outer(a[:, 1], b[:, 1])
+    return np.stack([starts[starts < ends], ends[starts < ends]], axis=1)
 
 
 def _distance(face: Detection, reference: Detection) -> float:

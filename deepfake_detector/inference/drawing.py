@@ -1,9 +1,13 @@
-"""Text and colours of the pictures."""
+"""Text and colours of the pictures, and shapes in planes."""
 
+import math
 from functools import cache
 
 import cv2
 import numpy as np
+
+from deepfake_detector.faces.pixels import YuvImage
+from deepfake_detector.faces.planes import from_bgr
 
 Color = tuple[int, int, int]  # BGR, 0 to 255
 
@@ -36,3 +40,23 @@ def fit_text_size(text: str, size: int, width: int) -> int:
     while size > SMALLEST_TEXT and text_width(text, size) > width:
         size -= 1
     return size
+
+
+@cache
+def yuv_color(color: Color, is_bt709: bool) -> tuple[int, int, int]:
+    """A colour as Y, U and V."""
+    image = from_bgr(np.full((2, 2, 3), color, np.uint8), is_bt709)
+    return int(image.y[0, 0]), int(image.u[0, 0]), int(image.v[0, 0])
+
+
+def fill(image: YuvImage, left: int, top: int, right: int, bottom: int, color: Color) -> None:
+    """Fill a rectangle of an image in place; its sides are even numbers of pixels, and may lie beyond the image."""
+    left, top, right, bottom = (max(0, side) for side in (left, top, right, bottom))
+    y, u, v = yuv_color(color, image.is_bt709)
+    for plane, value, step in ((image.y, y, 1), (image.u, u, 2), (image.v, v, 2)):
+        plane[top // step : bottom // step, left // step : right // step] = value
+
+
+def even(value: float) -> int:
+    """The largest even number up to `value`: U and V have one value for two pixels."""
+    return 2 * math.floor(value / 2)

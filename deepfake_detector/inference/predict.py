@@ -1,6 +1,5 @@
 """One video from end to end, for the infer stage and the web app: faces, scores, verdict, pictures."""
 
-import json
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,22 +10,23 @@ from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors import FaceDetector, FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import VideoFaces, extract_faces
 from deepfake_detector.faces.sources import local_file, printable
-from deepfake_detector.faces.video_reader import VideoError, probe
+from deepfake_detector.faces.video_reader import VideoError, VideoInfo, probe
 from deepfake_detector.files import atomic_path, file_sha256
 from deepfake_detector.inference.backends import Backend, open_backend
 from deepfake_detector.inference.contact_sheet import draw_contact_sheet
 from deepfake_detector.inference.prediction import Prediction, predict_people
-from deepfake_detector.inference.prediction_task import OutputError, PredictionTask
+from deepfake_detector.inference.prediction_task import PredictionTask
+from deepfake_detector.inference.records import PICTURES, amend_record, start_record
 from deepfake_detector.training.detector_config import CheckpointError
 
 Progress = Callable[[str, float], None]  # called with the current step and the fraction of it that is done, 0 to 1
 
 
 def predict_video(task: PredictionTask, progress: Progress = lambda step, fraction: None) -> dict[str, Any]:
-    """Write the annotated video, the timeline and, last of all, the JSON; return what the JSON holds.
+    """Write the record of the verdict and then the pictures; return the record as it is at the end.
 
     A video that cannot be read gets a record with the verdict `error`. A picture that cannot be drawn is named in the
-    message of the record.
+    message of the record. Until all are drawn, the record lists those to come.
 
     Raises:
         CheckpointError: if the detector, or the face detector that it was trained with, cannot be used.
@@ -44,26 +44,29 @@ def predict_video(task: PredictionTask, progress: Progress = lambda step, fracti
             try:
                 sha256 = file_sha256(path)
                 progress("detecting faces", 0.0)
-                geometry = backend.config.geometry
-                faces = extract_faces(path, geometry, face_detector, settings.max_people, settings.fps)
+                info, geometry = probe(path, task.max_pixels), backend.config.geometry
+                faces = extract_faces(path, geometry, face_detector, settings.max_people, settings.fps, info)
             except OSError as error:
                 raise VideoError(f"{task.video} cannot be read: {error.strerror}") from error
+            except VideoError as error:
+                raise VideoError(str(error).replace(str(path), task.video)) from error
             crops, people = [face.crop for face in faces.faces], [face.track for face in faces.faces]
             prediction = predict_people(faces, backend.score(crops, people), calibration)
-            problems = _Pictures(task, path, prediction, backend, face_detector, calibration, progress).draw()
-            message = "; ".join(filter(None, [prediction.message, *problems])).replace(str(path), task.video)
+            message = printable(prediction.message.replace(str(path), task.video))
+            pictures = _Pictures(task, path, info, prediction, backend, face_detector, calibration, progress)
+            record = prediction.record(calibration) | {"message": message}
+            record = start_record(task, record, sha256, list(pictures.drawings))
+            return pictures.draw(record)
     except VideoError as error:
         return record_error(task, str(error), sha256)
-    record = prediction.record(calibration)
-    return _write_record(task, {**record, "message": printable(message)}, sha256)
 
 
 def record_error(task: PredictionTask, message: str, sha256: str | None = None) -> dict[str, Any]:
     """Write and return the record of a video that cannot be predicted, and delete pictures of an earlier run."""
-    for suffix in (".mp4", ".png", ".faces.png"):
+    for suffix in PICTURES.values():
         task.result_path(suffix).unlink(missing_ok=True)
     prediction = Prediction("error", None, printable(message), VideoFaces("unreadable"), [])
-    return _write_record(task, prediction.record(None), sha256)
+    return start_record(task, prediction.record(None), sha256, [])
 
 
 @lru_cache(maxsize=1)
@@ -90,46 +93,48 @@ def _face_detector(backend: Backend) -> FaceDetector:
 
 
 class _Pictures:
-    """The pictures that a task asks for. One that fails costs neither the verdict nor the others."""
+    """The pictures that a task asks for. One that fails costs neither the verdict nor the others.
+
+    `drawings` has the functions that draw them, by their names in PICTURES. The annotated video, which takes longest,
+    comes last. A function writes to a path and returns what is missing in the picture, in words.
+    """
 
     def __init__(
         self,
         task: PredictionTask,
         path: Path,
+        info: VideoInfo,
         prediction: Prediction,
         backend: Backend,
         face_detector: FaceDetector,
         calibration: Calibration,
         progress: Progress,
     ) -> None:
-        self._task, self._path, self._prediction = task, path, prediction
+        self._task, self._path, self._info, self._prediction = task, path, info, prediction
         self._backend, self._face_detector, self._progress = backend, face_detector, progress
         self._calibration = calibration
+        wanted = {
+            "timeline": (task.settings.timeline, self._timeline),
+            "contact sheet": (task.contact_sheet and bool(prediction.people), self._contact_sheet),
+            "annotated video": (task.settings.overlay != "none", self._annotated_video),
+        }
+        self.drawings = {
+            name: draw for name, (is_wanted, draw) in wanted.items() if is_wanted and prediction.verdict != "error"
+        }
 
-    def draw(self) -> list[str]:
-        """Write all pictures; return what went wrong, in words."""
-        if self._prediction.verdict == "error":
-            return []
-        problems = []
-        if self._task.settings.overlay != "none":
-            problems += self._try("annotated video", ".mp4", self._annotated_video)
-        if self._task.settings.timeline:
-            problems += self._try("timeline", ".png", self._timeline)
-        if self._task.contact_sheet and self._prediction.people:
-            problems += self._try("contact sheet", ".faces.png", self._contact_sheet)
-        return problems
+    def draw(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Write all pictures; return the record, in which `drawings` were still to come, as it is then."""
+        for name, draw in self.drawings.items():
+            target = self._task.result_path(PICTURES[name])
+            try:
+                with atomic_path(target) as part:
+                    problem = draw(part)
+            except Exception as error:  # encoders and plotting raise many kinds; the verdict stands whichever it is
+                problem = f"the {name} could not be written: {type(error).__name__}: {error}"
+            record = amend_record(self._task, record, [name], problem.replace(str(self._path), self._task.video))
+        return record
 
-    def _try(self, name: str, suffix: str, draw: Callable[[Path], None]) -> list[str]:
-        target = self._task.result_path(suffix)
-        try:
-            with atomic_path(target) as part:
-                draw(part)
-        except Exception as error:  # encoders and plotting raise many kinds; the verdict stands whichever it is
-            target.unlink(missing_ok=True)
-            return [f"{name} could not be written: {type(error).__name__}: {error}"]
-        return []
-
-    def _annotated_video(self, target: Path) -> None:
+    def _annotated_video(self, target: Path) -> str:
         from deepfake_detector.inference.overlay import annotate_video
 
         heatmaps = None
@@ -138,7 +143,7 @@ class _Pictures:
 
             heatmaps = face_heatmaps(self._backend, self._prediction, self._calibration)
         self._progress("annotating the video", 0.0)
-        annotate_video(
+        missing_sound = annotate_video(
             self._path,
             target,
             self._prediction,
@@ -146,24 +151,17 @@ class _Pictures:
             self._face_detector,
             heatmaps,
             lambda fraction: self._progress("annotating the video", fraction),
+            self._info,
         )
+        return missing_sound and f"the annotated video has {missing_sound}"
 
-    def _timeline(self, target: Path) -> None:
+    def _timeline(self, target: Path) -> str:
         from deepfake_detector.inference.timeline import draw_timeline  # here: matplotlib takes seconds to import
 
         self._progress("drawing the timeline", 0.0)
-        draw_timeline(target, probe(self._path), self._prediction, self._calibration)
+        draw_timeline(target, self._info, self._prediction, self._calibration)
+        return ""
 
-    def _contact_sheet(self, target: Path) -> None:
+    def _contact_sheet(self, target: Path) -> str:
         draw_contact_sheet(target, self._prediction, self._calibration)
-
-
-def _write_record(task: PredictionTask, prediction: dict[str, Any], sha256: str | None) -> dict[str, Any]:
-    record = {"filepath": printable(task.video), "video_id": task.video_id, **prediction}
-    record |= {"sha256": sha256, "settings": task.settings.record()}
-    try:
-        with atomic_path(task.result_path(".json")) as part:
-            part.write_text(json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"results cannot be written: {error}") from error
-    return record
+        return ""

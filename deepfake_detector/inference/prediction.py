@@ -9,6 +9,8 @@ from deepfake_detector.evaluation.aggregation import STRETCH, person_logit, vide
 from deepfake_detector.evaluation.calibration import DECIMALS, Calibration, sigmoid
 from deepfake_detector.faces.extraction import Face, VideoFaces
 
+FEW_FACES = 4  # a verdict that rests on fewer faces of the decisive person says so
+
 
 @dataclass(frozen=True)
 class SuspiciousStretch:
@@ -122,6 +124,7 @@ def _person_record(person: PersonPrediction, calibration: Calibration) -> dict[s
         "verdict": person.verdict,
         "logit": round(person.logit, 5),
         "probability": person.probability,
+        "faces_scored": len(person.faces),
         "suspicious": stretch,
         "faces": faces,
     }
@@ -138,7 +141,7 @@ def predict_people(video: VideoFaces, logits: np.ndarray, calibration: Calibrati
     if video.status == "unreadable":
         return Prediction("error", None, video.reason, video, [])
     if not video.faces:
-        return Prediction("no_face", None, video.reason, video, [])
+        return Prediction("no_face", None, _message(video, None), video, [])
     tracks = np.array([face.track for face in video.faces])
     numbers = np.unique(tracks)
     people = [
@@ -149,7 +152,24 @@ def predict_people(video: VideoFaces, logits: np.ndarray, calibration: Calibrati
     probability = float(calibration.probability(logit))
     decisive = max(people, key=lambda person: person.logit)
     people.sort(key=lambda person: (person is not decisive, person.track))
-    return Prediction(str(calibration.verdict(probability)), probability, video.reason, video, people)
+    message = _message(video, decisive)
+    return Prediction(str(calibration.verdict(probability)), probability, message, video, people)
+
+
+def _message(video: VideoFaces, decisive: PersonPrediction | None) -> str:
+    """What is wrong with a video, which of its faces were not scored, and whether few faces decide; mostly empty."""
+    notes, unsupported = [video.reason], video.faces_dropped - video.beyond_limit
+    if unsupported:
+        notes.append(f"{_faces(unsupported)} not scored: seen in a single frame, and not again shortly before or after")
+    if video.beyond_limit:
+        notes.append(f"{_faces(video.beyond_limit)} not scored: of less prominent people than the limit allows")
+    if decisive and len(decisive.faces) < FEW_FACES:
+        notes.append(f"the verdict rests on {_faces(len(decisive.faces))} of person {decisive.track + 1}")
+    return "; ".join(filter(None, notes))
+
+
+def _faces(count: int) -> str:
+    return "1 face" if count == 1 else f"{count} faces"
 
 
 def _predict_person(faces: list[Face], logits: np.ndarray, people: int, calibration: Calibration) -> PersonPrediction:

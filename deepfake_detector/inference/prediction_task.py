@@ -11,6 +11,7 @@ from typing import Any
 from deepfake_detector.bundled_models import BundledModelError, check_if_bundled
 from deepfake_detector.evaluation.calibration import VERDICT_TEXTS
 from deepfake_detector.faces.remote import DEFAULT_LIMITS, TemporaryFileError, UrlLimits
+from deepfake_detector.faces.video_reader import MAX_PIXELS
 from deepfake_detector.files import file_sha256
 from deepfake_detector.training.detector_config import CheckpointError, DeviceError
 
@@ -78,7 +79,10 @@ class PredictionSettings:
 
 @dataclass(frozen=True)
 class PredictionTask:
-    """One video to predict: `video` is a path or URL; the results go to `<output>/<video_id>.*`."""
+    """One video to predict: `video` is a path or URL; the results go to `<output>/<video_id>.*`.
+
+    Pictures with more than `max_pixels` pixels are not decoded, and a video whose header states more is an error.
+    """
 
     video: str
     video_id: str
@@ -86,6 +90,7 @@ class PredictionTask:
     settings: PredictionSettings
     device: str = "auto"
     contact_sheet: bool = False  # also draw all scored faces side by side, as <video_id>.faces.png
+    max_pixels: int = MAX_PIXELS
     url_limits: UrlLimits = DEFAULT_LIMITS
 
     def result_path(self, suffix: str) -> Path:

@@ -2,41 +2,37 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import Face
 from deepfake_detector.faces.video_reader import VideoInfo
+from deepfake_detector.figures import empty_figure
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction, thresholds
 from deepfake_detector.inference.prediction_task import CAUTION, verdict_text
 
-matplotlib.use("Agg")
 LINE_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")  # Okabe & Ito 2008
 CROPS = 8  # faces in a row
 
 
 def draw_timeline(target: Path, info: VideoInfo, prediction: Prediction, calibration: Calibration) -> None:
     """Write a PNG, whatever the suffix. Without a face the plot says so."""
-    figure = plt.figure(figsize=(9, 6.4), layout="constrained")
-    if prediction.people:
-        curves, lowest, highest = figure.subfigures(3, 1, height_ratios=[3, 1.1, 1.1])
-        _draw_extremes(lowest, highest, prediction.people[0], calibration)
-    else:
-        curves = figure
-    axes = curves.subplots()
-    text = verdict_text(prediction.verdict, prediction.probability, thresholds(calibration))
-    axes.set_title(text.capitalize(), fontsize=13, loc="left")
-    _draw_curves(axes, info, prediction, calibration)
-    if not prediction.people:
-        axes.text(0.5, 0.5, text, fontsize=20, color="#666666", ha="center", va="center", transform=axes.transAxes)
-    axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.supxlabel(CAUTION, fontsize=8, color="#666666")
-    figure.savefig(target, format="png", dpi=100, metadata={"Software": None})
-    plt.close(figure)
+    with empty_figure(target, (9, 6.4)) as figure:
+        if prediction.people:
+            curves, lowest, highest = figure.subfigures(3, 1, height_ratios=[3, 1.1, 1.1])
+            _draw_extremes(lowest, highest, prediction.people[0], calibration)
+        else:
+            curves = figure
+        axes = curves.subplots()
+        text = verdict_text(prediction.verdict, prediction.probability, thresholds(calibration))
+        axes.set_title(text.capitalize(), fontsize=13, loc="left")
+        _draw_curves(axes, info, prediction, calibration)
+        if not prediction.people:
+            axes.text(0.5, 0.5, text, fontsize=20, color="#666666", ha="center", va="center", transform=axes.transAxes)
+        axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+        figure.supxlabel(CAUTION, fontsize=8, color="#666666")
 
 
 def _draw_curves(axes: Axes, info: VideoInfo, prediction: Prediction, calibration: Calibration) -> None:

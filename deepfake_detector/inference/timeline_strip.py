@@ -5,8 +5,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.faces.pixels import YuvImage
+from deepfake_detector.faces.planes import from_bgr, paste
 from deepfake_detector.faces.video_reader import VideoInfo
-from deepfake_detector.inference.drawing import DARK, GREY, VERDICT_COLORS, WHITE, fit_text_size, put_text
+from deepfake_detector.inference.drawing import DARK, GREY, VERDICT_COLORS, WHITE, even, fill, fit_text_size, put_text
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction, thresholds
 from deepfake_detector.inference.prediction_task import verdict_text
 
@@ -17,8 +19,10 @@ class TimelineStrip:
     They may cover the verdict, which a page repeats beside the video, but not the scores.
     """
 
-    def __init__(self, width: int, info: VideoInfo, prediction: Prediction, calibration: Calibration) -> None:
-        """`width` is that of the video in pixels; `height` follows from it and is even."""
+    def __init__(
+        self, width: int, info: VideoInfo, prediction: Prediction, calibration: Calibration, is_bt709: bool
+    ) -> None:
+        """`width` is that of the video in pixels; `height` follows from it. Both are even."""
         text_size = max(12, round(width / 28))
         self.height = text_size * 5 + text_size % 2
         self._duration = max(info.times[-1], 1e-3)
@@ -34,13 +38,13 @@ class TimelineStrip:
         text = verdict_text(prediction.verdict, prediction.probability, thresholds(calibration)).capitalize()
         fitted_size = fit_text_size(text, text_size, self._right - self._left)
         put_text(self._canvas, text, self._left, round(text_size * 4.5), fitted_size, WHITE)
+        self._planes = from_bgr(self._canvas, is_bt709)
 
-    def at(self, time: float) -> np.ndarray:
-        """The strip with the cursor at `time` seconds: uint8 BGR (height, width, 3)."""
-        image = self._canvas.copy()
-        x = int(self._x(min(time, self._duration)))
-        cv2.line(image, (x, self._top - 2), (x, self._bottom + 2), WHITE, 2)
-        return image
+    def draw(self, image: YuvImage, top: int, time: float) -> None:
+        """Draw the strip from the line `top` of an image on, in place, with the cursor at `time` seconds."""
+        paste(image, self._planes, 0, top)
+        x = even(float(self._x(min(time, self._duration))))
+        fill(image, x, top + even(self._top - 2), x + 2, top + even(self._bottom + 2), WHITE)
 
     def _x(self, time: ArrayLike) -> np.ndarray:
         return self._left + np.asarray(time) / self._duration * (self._right - self._left)

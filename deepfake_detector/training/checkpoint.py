@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import timm
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -30,6 +32,7 @@ def load_detector(path: Path | str) -> tuple[FaceClassifier, DetectorConfig]:
     config = read_safetensors_config(path)
     try:
         weights = load_file(path)
+        _check_weights(weights, config.backbone, path)
         model = create_model(config.backbone, size=config.geometry.size, patch_head="patch_head.weight" in weights)
         if config.temporal != "mean":
             model.temporal = create_temporal_head(config.temporal, model.backbone.num_features)
@@ -37,3 +40,19 @@ def load_detector(path: Path | str) -> tuple[FaceClassifier, DetectorConfig]:
     except (SafetensorError, OSError, ModelError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit its own architecture: {error}") from error
     return model.eval(), config
+
+
+def _check_weights(weights: dict[str, torch.Tensor], backbone: str, path: Path | str) -> None:
+    """Raises CheckpointError for numbers that are not finite, and before memory is taken for a much larger network."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise CheckpointError(f"{path} is damaged: {name} holds numbers that are not finite")
+    if not timm.is_model(backbone.partition(".")[0]):
+        return  # create_model says so
+    with torch.device("meta"):  # no memory for weights
+        needed = sum(parameter.numel() for parameter in timm.create_model(backbone, num_classes=1).parameters())
+    held = sum(tensor.numel() for tensor in weights.values())
+    if needed > 2 * held:  # 2: position embeddings depend on the size of the crops
+        raise CheckpointError(
+            f"{path} does not fit its own architecture: a {backbone} has {needed:,} weights, and the file {held:,}"
+        )

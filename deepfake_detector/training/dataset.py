@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepfake_detector.faces.archive import read_crops
+from deepfake_detector.faces.archive import check_size, read_crops
 from deepfake_detector.parallel_map import cpu_count
 from deepfake_detector.registry import lookup
 from deepfake_detector.training import MANIPULATIONS
@@ -61,6 +61,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, np.float32, bool]]):
         self._members = list(zip(faces["video_id"], faces["member"], strict=True))
         self._labels = faces["label"].to_numpy(np.float32)
         self._folder, self._transform, self._margin = folder, transform, margin
+        self._shape: tuple[int, ...] = ()  # of the first crop, and so of all
         self._cache: dict[int, np.ndarray] = {}
         self._free_bytes = cache_bytes
 
@@ -82,7 +83,10 @@ class FaceDataset(Dataset[tuple[torch.Tensor, np.float32, bool]]):
         if row in self._cache:
             return self._cache[row]
         video_id, member = self._members[row]
-        crop = read_crops(self._folder / f"{video_id}.zip", [member])[0]
+        path = self._folder / f"{video_id}.zip"
+        crop = read_crops(path, [member])[0]
+        self._shape = self._shape or crop.shape
+        check_size(crop, self._shape, f"{path}: {member}")
         crop.flags.writeable = False
         if crop.nbytes <= self._free_bytes:
             self._cache[row] = crop

@@ -6,6 +6,7 @@ from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_l
 
 from deepfake_detector.training.model import FaceClassifier
 
+TERMS = ("classification_loss", "ranking_loss", "localization_loss")
 CHANGED = 5.0  # mean difference to the original, of 255, at which a patch counts as more changed than not
 UNCHANGED = 0.4  # share of CHANGED below which it counts as unchanged
 # difference along the border, of 255, from which a pair shows two moments and has no localization target, whatever the
@@ -26,8 +27,10 @@ class ClassifierWithLoss(nn.Module):
         self.model = model
         self._ranking_weight, self._localization_weight = ranking_weight, localization_weight
 
-    def forward(self, crops: torch.Tensor, labels: torch.Tensor, aligned: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar, of pairs of a fake and a real face in turn.
+    def forward(
+        self, crops: torch.Tensor, labels: torch.Tensor, aligned: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss, a scalar, of pairs of a fake and a real face in turn; and its terms, unweighted (3,).
 
         Args:
             crops: uint8 RGB (2n, 3, size, size).
@@ -35,17 +38,20 @@ class ClassifierWithLoss(nn.Module):
             aligned: bool (2n,): the real face beside a fake is its original at the same moment, cut alike.
         """
         logits, patch_logits, _ = self.model.forward_features(crops)
-        loss = paired_loss(logits, labels, self._ranking_weight)
-        if patch_logits is None:
-            return loss
-        with torch.no_grad():
-            target, weight = localization_target(crops, aligned, (patch_logits.shape[2], patch_logits.shape[3]))
-        localization = binary_cross_entropy_with_logits(patch_logits, target, weight.expand_as(patch_logits))
-        return loss + self._localization_weight * localization
+        loss, classification, ranking = paired_loss(logits, labels, self._ranking_weight)
+        localization = torch.zeros_like(loss)
+        if patch_logits is not None:
+            with torch.no_grad():
+                target, weight = localization_target(crops, aligned, (patch_logits.shape[2], patch_logits.shape[3]))
+            localization = binary_cross_entropy_with_logits(patch_logits, target, weight.expand_as(patch_logits))
+            loss = loss + self._localization_weight * localization
+        return loss, torch.stack([classification, ranking, localization]).detach()
 
 
-def paired_loss(logits: torch.Tensor, labels: torch.Tensor, ranking_weight: float) -> torch.Tensor:
-    """Cross-entropy of all faces and the ranking loss of the pairs, mixed by `ranking_weight`.
+def paired_loss(
+    logits: torch.Tensor, labels: torch.Tensor, ranking_weight: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Cross-entropy of all faces and the ranking loss of the pairs: both mixed by `ranking_weight`, then each.
 
     The ranking loss is the logistic loss of the difference of a fake's logit and that of the real face beside it
     (RankNet; Burges et al. 2005). What both faces share, such as the person, cancels out.
@@ -56,7 +62,7 @@ def paired_loss(logits: torch.Tensor, labels: torch.Tensor, ranking_weight: floa
     """
     classification = binary_cross_entropy_with_logits(logits, labels)
     ranking = softplus(logits[1::2] - logits[0::2]).mean()
-    return (1 - ranking_weight) * classification + ranking_weight * ranking
+    return (1 - ranking_weight) * classification + ranking_weight * ranking, classification, ranking
 
 
 def localization_target(

@@ -8,6 +8,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepfake_detector.bundled_models import RELEASED_DETECTOR, BundledModelError, bundled_model
 from deepfake_detector.training.small_map_conv import use_small_map_convs
@@ -46,6 +47,14 @@ class FaceClassifier(nn.Module):
         self.temporal: nn.Module | None = None
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255, persistent=False)
+
+    def train(self, mode: bool = True) -> "FaceClassifier":
+        """As usual, but batch norms that are frozen keep their statistics, too."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm) and not any(weight.requires_grad for weight in module.parameters()):
+                module.eval()
+        return self
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         """Logits (n,). In evaluation mode they are the mean over each crop and its mirror image."""

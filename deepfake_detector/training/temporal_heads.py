@@ -99,7 +99,7 @@ def fit_temporal_head(
     for _ in tqdm(range(EPOCHS), f"train {kind}", unit="epoch", leave=False):
         for rows in torch.randperm(len(logits), generator=order).split(BATCH_PAIRS):
             person_logits = (logits[rows].flatten(0, 1) + head(embeddings[rows].flatten(0, 1))).mean(dim=1)
-            loss = paired_loss(person_logits, labels.repeat(len(rows)), ranking_weight)
+            loss, *_ = paired_loss(person_logits, labels.repeat(len(rows)), ranking_weight)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

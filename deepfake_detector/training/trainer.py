@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -22,8 +23,9 @@ from deepfake_detector.files import atomic_path
 from deepfake_detector.training.dataset import prefetch
 from deepfake_detector.training.device import autocast
 from deepfake_detector.training.distributed import DistributedContext
-from deepfake_detector.training.losses import ClassifierWithLoss
+from deepfake_detector.training.losses import TERMS, ClassifierWithLoss
 from deepfake_detector.training.model import FaceClassifier
+from deepfake_detector.training.parameter_groups import freeze, parameter_groups
 from deepfake_detector.training.samplers import PairedBatchSampler
 
 EpochMetrics = dict[str, float]
@@ -37,6 +39,8 @@ class Schedule:
 
     epochs: int
     lr: float  # highest learning rate of AdamW
+    layer_decay: float  # see parameter_groups
+    trainable: int | str  # see parameter_groups.freeze
     weight_decay: float
     warmup_fraction: float  # share of the steps in which the learning rate rises
     ema_decay: float  # of the moving average of the weights; 0: none
@@ -119,9 +123,9 @@ def fit(
     """
     state = context.broadcast(TrainingState.load(path, fingerprint) if context.is_main else None)
     model_with_loss = ClassifierWithLoss(model, *loss_weights).to(context.device)
-    optimizer = create_optimizer_v2(
-        model_with_loss, "adamw", schedule.lr, schedule.weight_decay, fused=context.device.type != "mps"
-    )
+    freeze(model, schedule.trainable)
+    groups = parameter_groups(model, schedule.weight_decay, schedule.layer_decay)
+    optimizer = create_optimizer_v2(groups, "adamw", schedule.lr, fused=context.device.type != "mps")
     scheduler = _create_scheduler(optimizer, schedule, schedule.epochs * len(loader))
     decay = schedule.ema_decay
     ema_model = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
@@ -137,10 +141,10 @@ def fit(
             report(epoch, scores)
     while state.epoch < schedule.epochs and not _exhausted(state, schedule.patience):
         sampler.epoch = state.epoch
-        loss = _train_epoch(
+        means = _train_epoch(
             ddp_model, model_with_loss, ema_model, optimizer, scheduler, loader, schedule, context, state
         )
-        scores = {"loss": loss, **validate(validation_model)}
+        scores = {**means, **validate(validation_model)}
         state.history.append(scores)
         state.epoch += 1
         state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
@@ -180,10 +184,12 @@ def _train_epoch(
     schedule: Schedule,
     context: DistributedContext,
     state: TrainingState,
-) -> float:
-    """The mean loss of one epoch over all processes."""
+) -> EpochMetrics:
+    """Means over the steps of one epoch and over all processes: `loss`, TERMS, `gradient_norm` and `lr`."""
     model_with_loss.train()
-    steps, total, pending = len(loader), 0.0, torch.zeros((), device=context.device)
+    names = ("loss", *TERMS, "gradient_norm")
+    steps, rates = len(loader), 0.0
+    total, pending = np.zeros(len(names)), torch.zeros(len(names), device=context.device)
     best = f", best AUC {state.history[state.best_epoch]['val_auc']:.3f}" if state.history else ""
     title = f"train epoch {state.epoch + 1}/{schedule.epochs}{best}"
     bar = tqdm(prefetch(loader, context.device), title, steps, unit="batch", leave=False, disable=not context.is_main)
@@ -191,20 +197,22 @@ def _train_epoch(
         crops, labels, aligned = (part.to(context.device, non_blocking=True) for part in batch)
         scheduler.step(state.epoch * steps + step)
         with autocast(context.device, schedule.precision):
-            loss = ddp_model(crops, labels.float(), aligned)
+            loss, terms = ddp_model(crops, labels.float(), aligned)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model_with_loss.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(model_with_loss.parameters(), 1.0)
         optimizer.step()
         if ema_model:
             ema_model.update_parameters(model_with_loss.model)
-        pending += loss.detach()
+        rates += max(group["lr"] for group in optimizer.param_groups)
+        pending += torch.stack([loss.detach(), *terms, norm.detach()])
         if step % CHECK_EVERY == 0 or step + 1 == steps:
-            total += pending.item()
+            total += pending.cpu().numpy()
             pending.zero_()
-            if not math.isfinite(total):
+            if not math.isfinite(total[0]):
                 raise FloatingPointError(
-                    f"the loss is {total} at epoch {state.epoch + 1}, step {step + 1}; lower train.lr"
+                    f"the loss is {total[0]} at epoch {state.epoch + 1}, step {step + 1}; lower train.lr"
                 )
-            bar.set_postfix(loss=f"{total / (step + 1):.3f}")
-    return context.all_reduce_mean(total / steps)
+            bar.set_postfix(loss=f"{total[0] / (step + 1):.3f}")
+    means = {name: context.all_reduce_mean(float(value) / steps) for name, value in zip(names, total, strict=True)}
+    return means | {"lr": rates / steps}

@@ -62,5 +62,5 @@ def calibrate(faces: pd.DataFrame, operating_point: str, aggregation: str) -> Ca
     """The calibration of videos from validation faces with the columns `video_id,track,time,label,group,logit`."""
     videos = aggregate_videos(faces, aggregation).join(faces.groupby("video_id")[["label", "group"]].first())
     fitted = fit_calibration(videos["label"], videos["logit"], videos["group"], operating_point, aggregation)
-    single = fit_calibration(faces["label"], faces["logit"], faces["group"], operating_point)
+    single = fit_calibration(faces["label"], faces["logit"], faces["group"], operating_point, videos=faces["video_id"])
     return fitted.model_copy(update={"face_scale": single.scale, "face_bias": single.bias})

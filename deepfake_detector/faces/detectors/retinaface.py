@@ -1,4 +1,4 @@
-"""RetinaFace (Deng et al. 2020) with ResNet-50, from the package retinaface-pytorch, which downloads the weights."""
+"""RetinaFace (Deng et al. 2020) with ResNet-50, from retinaface-pytorch. Its weights are downloaded once, on demand."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,9 +8,11 @@ import numpy as np
 
 from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors import FaceDetectorError
+from deepfake_detector.files import file_sha256
 
 MAX_SIDE = 640  # pixels of the longer side of the searched image
 MODEL = "resnet50_2020-07-20"
+SHA256_PREFIX = "f168fae3c"  # of the weights, from their file name, as PyTorch names files
 
 
 class RetinaFace:
@@ -35,19 +37,51 @@ class RetinaFace:
         return None
 
 
+def download_weights() -> None:
+    """Download the weights if they are not here yet. Raises FaceDetectorError."""
+    import torch
+
+    path, url = _weights_file()
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=SHA256_PREFIX)
+    except (OSError, RuntimeError) as error:  # RuntimeError: another hash; then nothing is kept
+        raise FaceDetectorError(f"the weights of RetinaFace cannot be downloaded ({error}); {_advice()}") from error
+
+
+def _weights_file() -> tuple[Path, str]:
+    """Where the package keeps the weights, and where they come from."""
+    import torch
+    from retinaface.pre_trained_models import models
+
+    url: str = models[MODEL].url
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name, url
+
+
+def _advice() -> str:
+    path, url = _weights_file()
+    return (
+        f"download {url} where there is a network and put the file, as it is, into {path.parent}; "
+        "or set extract.detector to centerface"
+    )
+
+
 @lru_cache(maxsize=1)
 def _load_model() -> Any:
     import torch
-    from retinaface.pre_trained_models import get_model, models
+    from retinaface.pre_trained_models import get_model
 
-    torch.set_num_threads(1)
-    try:
-        model = get_model(MODEL, max_size=MAX_SIDE)
-    except OSError as error:
+    path, _ = _weights_file()
+    if not path.is_file():
         raise FaceDetectorError(
-            f"the weights of RetinaFace cannot be downloaded ({error}); download {models[MODEL].url} where"
-            f" there is a network and put the file, as it is, into {Path(torch.hub.get_dir()) / 'checkpoints'};"
-            " or set extract.detector to centerface"
-        ) from error
+            "the weights of RetinaFace are not here, and only the extract stage downloads them (extract.detector: "
+            f"retinaface). If you trust the detector that asks for them, run it once, or {_advice()}"
+        )
+    if not (digest := file_sha256(path)).startswith(SHA256_PREFIX):
+        raise FaceDetectorError(f"{path} has the SHA-256 {digest}, not {SHA256_PREFIX}...; delete it, and {_advice()}")
+    torch.set_num_threads(1)
+    model = get_model(MODEL, max_size=MAX_SIDE)  # finds the file, and reads it with weights_only
     model.eval()
     return model

@@ -1,0 +1,89 @@
+"""Shots: which frames of an edited video were recorded in one go."""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+
+THUMBNAIL = (64, 36)  # width and height
+SHIFT = (8, 4)  # pixels of a thumbnail, in x and y, by which a picture may move from one frame to another
+SURROUNDINGS = 9  # pixels of a thumbnail: standard deviation of the Gaussian that a pixel is compared with
+NOISE = 6  # grey levels of contrast below which contrast is not enhanced any more
+FLAT = 0.2  # contrast of a thumbnail up to which it shows nothing, as in a fade to black
+SIMILAR = 0.8  # similarity from which two frames are taken to belong to one shot
+DIFFERENT = 0.7  # similarity below which two frames probably belong to different shots
+CONTRAST = 2.0  # how many times larger than the changes around it the change at a cut is
+AROUND = 5  # frames before and after that a change is compared with; a flash may last almost as long
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """The details of a uint8 BGR image of any size: float32 (36, 64).
+
+    Each pixel is compared with its surroundings and divided by their contrast: a change of light changes little.
+    """
+    step = max(1, max(image.shape[:2]) // 256)
+    green = np.ascontiguousarray(image[::step, ::step, 1])  # nearly the luma, and faster
+    small = cv2.resize(green, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+    details = small - cv2.GaussianBlur(small, (0, 0), SURROUNDINGS)
+    contrast = np.sqrt(cv2.GaussianBlur(details * details, (0, 0), SURROUNDINGS))
+    return np.asarray(details / (contrast + NOISE))
+
+
+def similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of two thumbnails, at most 1: of the middle of `a` with the part of `b` that is most like it."""
+    x, y = SHIFT
+    flat = [thumbnail.std() < FLAT for thumbnail in (a, b)]
+    if any(flat):
+        return float(all(flat))
+    return float(cv2.matchTemplate(b, a[y:-y, x:-x], cv2.TM_CCOEFF_NORMED).max())
+
+
+def shot_numbers(thumbnails: Iterable[np.ndarray]) -> np.ndarray:
+    """The number of the shot that each of successive frames belongs to: int (n,).
+
+    A cut is a leap: a change that is larger than SIMILAR allows and stands out from the changes around it, which those
+    of a moving camera do not. Frames between two leaps are a flash or an insert: they belong to a shot of their own,
+    and the shot before them goes on after them if it looks the same there.
+    """
+    changes, leaps = _measure_changes(thumbnails)
+    shots = np.zeros(len(changes) + 1, int)
+    for (start, before), (end, after) in leaps:
+        quiet = np.concatenate([changes[max(start - AROUND, 0) : start], changes[end : end + AROUND]])
+        change = 1 - similarity(before, after)
+        is_cut = change > max(1 - SIMILAR, CONTRAST * (end - start) * quiet.max(initial=0.0))
+        number = shots[start]
+        shots[start + 1 :] = shots.max() + 1
+        if not is_cut:
+            shots[end:] = number
+        elif end > start + 1:
+            shots[end:] = shots.max() + 1
+    return shots
+
+
+Moment = tuple[int, np.ndarray]  # number of a frame and its thumbnail
+
+
+def _measure_changes(thumbnails: Iterable[np.ndarray]) -> tuple[np.ndarray, list[tuple[Moment, Moment]]]:
+    """Changes from each frame to the next, float (n - 1,), and the frames before and after each series of leaps.
+
+    In a series no leap is more than AROUND frames from the next.
+    """
+    changes: list[float] = []
+    kept: dict[int, np.ndarray] = {}  # not all thumbnails: a video may be hours long
+    previous: np.ndarray | None = None
+    for i, current in enumerate(thumbnails):
+        if previous is not None:
+            changes.append(1 - similarity(previous, current))
+            if changes[-1] > 1 - SIMILAR:
+                kept |= {i - 1: previous, i: current}
+        previous = current
+    series: list[tuple[int, int]] = []
+    for i in np.flatnonzero(np.array(changes) > 1 - SIMILAR).tolist():
+        others = sorted(changes[max(i - AROUND, 0) : i] + changes[i + 1 : i + 1 + AROUND])
+        if changes[i] <= CONTRAST * (others[-2] if len(others) > 1 else 0.0):  # the last may be the end of a flash
+            continue
+        if series and i - series[-1][1] < AROUND:
+            series[-1] = series[-1][0], i + 1
+        else:
+            series.append((i, i + 1))
+    return np.array(changes), [((start, kept[start]), (end, kept[end])) for start, end in series]

@@ -1,0 +1,164 @@
+"""The sound of a video, decoded and written again as AAC, which every browser plays in MP4."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.filter import Graph
+
+from deepfake_detector.faces.timestamps import RESTART
+from deepfake_detector.faces.video_reader import VideoInfo, open_video, until_damage
+from deepfake_detector.files import ffmpeg_name
+
+RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)  # Hz that AAC takes
+LAYOUTS = {1: "mono", 2: "stereo"}  # by number of channels; others are mixed down
+STEREO_CODECS = ("mp1", "mp2", "mp3")  # hold at most two channels; libavfilter takes their samples for another format
+MAX_FAULTS = 1000  # damaged packets in a row after which a sound is given up
+TOLERANCE = 0.03  # seconds by which timestamps may differ from the count of samples: many are rounded
+LONGEST_TAIL = 60.0  # seconds of sound that are kept after the last picture
+STEP = 1 << 15  # samples of silence that are made at a time
+
+
+class SoundTrack:
+    """Adds the first sound track of `source` that can be decoded to an MP4 container that is being written.
+
+    A fault of the sound raises nothing. `problem` says what is missing of it; it is empty if nothing is.
+    """
+
+    def __init__(self, container: av.container.OutputContainer, source: Path | str, info: VideoInfo) -> None:
+        """`info` is that of `source`. The track starts at time 0, with silence where the sound starts later."""
+        self.problem = "no sound: its sound cannot be decoded" if info.has_audio else ""
+        self._container = container
+        self._position = 0  # samples so far
+        self._rest: Iterator[av.AudioFrame] = iter(())
+        self._next: av.AudioFrame | None = None
+        for frames in _decodings(source):
+            self._rest = _on_clock(frames, info)
+            self._next = self._read()
+            if self._next:
+                self.problem = ""
+                self._rate = self._next.sample_rate
+                self._stream = container.add_stream("aac", rate=self._rate, layout=self._next.layout.name)
+                return
+
+    def write_until(self, time: float) -> None:
+        """Write the sound up to `time` seconds; gaps become silence, and of what overlaps the second is left out."""
+        while self._next and self._position < time * self._rate:
+            gap = (self._next.pts or 0) - self._position
+            if gap > TOLERANCE * self._rate:
+                self._encode(np.zeros((self._next.layout.nb_channels, min(gap, STEP)), np.int16))
+                continue
+            overlap = -gap if gap < -TOLERANCE * self._rate else 0
+            self._encode(self._next.to_ndarray()[:, overlap:])
+            self._next = self._read()
+
+    def finish(self) -> None:
+        """Write the rest."""
+        self.write_until(np.inf)
+        if self._position:
+            self._container.mux(self._stream.encode(None))
+
+    def _read(self) -> av.AudioFrame | None:
+        try:
+            return next(self._rest, None)
+        except av.FFmpegError:
+            self.problem = self.problem or "only a part of its sound: the rest cannot be decoded"
+            return None
+
+    def _encode(self, samples: np.ndarray) -> None:
+        """Write samples, int16 (channels, n)."""
+        if not samples.size:
+            return
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "s16p", LAYOUTS[len(samples)])
+        frame.sample_rate, frame.time_base, frame.pts = self._rate, Fraction(1, self._rate), self._position
+        self._position += samples.shape[1]
+        self._container.mux(self._stream.encode(frame))
+
+
+def _decodings(source: Path | str) -> Iterator[Iterator[av.AudioFrame]]:
+    """For each sound track that has a decoder the ways to decode it: mixed down, and its first channel alone."""
+    with open_video(source) as container:
+        # PyAV frees an unusual channel layout twice if it is but looked at, so nothing here asks for one.
+        tracks = [
+            (stream.index, stream.codec_context.name) for stream in container.streams.audio if stream.codec_context
+        ]
+    for track, codec in tracks:
+        if codec in STEREO_CODECS:
+            yield _decode(source, track)
+        yield _mix_down(source, track)
+        yield _mix_down(
+            source, track, "mono|c0=c0"
+        )  # an ambisonic sound cannot be mixed; its first channel is the whole
+
+
+def _decode(source: Path | str, track: int) -> Iterator[av.AudioFrame]:
+    """Samples of a sound of one of STEREO_CODECS in stereo, in s16p at one of RATES, with the timestamps of the file.
+
+    Damaged packets are left out.
+    """
+    with open_video(source) as container:
+        stream = container.streams[track]
+        assert isinstance(stream, av.AudioStream)
+        rate = min(RATES, key=lambda rate: abs(rate - stream.rate))
+        resampler = av.AudioResampler("s16p", "stereo", rate)
+        for packet in until_damage(container.demux(stream)):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                continue
+            for frame in frames:
+                try:
+                    yield from resampler.resample(frame)
+                except ValueError:  # another format than before
+                    resampler = av.AudioResampler("s16p", "stereo", rate)
+                    yield from resampler.resample(frame)
+    yield from resampler.resample(None)
+
+
+def _mix_down(source: Path | str, track: int, pan: str = "") -> Iterator[av.AudioFrame]:
+    """Samples of a sound with any number of channels, otherwise like `_decode`.
+
+    libavfilter reads and decodes the file: PyAV cannot decode unusual channel layouts safely.
+
+    Raises av.FFmpegError where it cannot go on.
+    """
+    graph = Graph()
+    options = "protocol_whitelist=file"  # a playlist must not fetch anything
+    filters = [graph.add("amovie", filename=ffmpeg_name(source), stream_index=str(track), format_opts=options)]
+    if pan:
+        filters.append(graph.add("pan", pan))
+    layouts, rates = "|".join(LAYOUTS.values()), "|".join(map(str, RATES))
+    filters.append(graph.add("aformat", sample_fmts="s16p", channel_layouts=layouts, sample_rates=rates))
+    graph.link_nodes(*filters, graph.add("abuffersink")).configure()
+    faults = 0
+    while True:
+        try:
+            frame = graph.pull()
+        except av.EOFError:
+            return
+        except av.FFmpegError:
+            faults += 1  # a damaged packet
+            if faults > MAX_FAULTS:
+                raise
+            continue
+        assert isinstance(frame, av.AudioFrame)
+        faults = 0
+        yield frame
+
+
+def _on_clock(frames: Iterator[av.AudioFrame], info: VideoInfo) -> Iterator[av.AudioFrame]:
+    """The frames with timestamps on the clock of `info.times`, counted in samples."""
+    part, latest, end = 0, None, 0
+    for frame in frames:
+        if frame.pts is not None and frame.time_base is not None:
+            seconds = float(frame.pts * frame.time_base)
+            part += latest is not None and latest - seconds > RESTART
+            latest = seconds
+            end = round((seconds + info.offsets[min(part, len(info.offsets) - 1)]) * frame.sample_rate)
+        if end > (info.times[-1] + LONGEST_TAIL) * frame.sample_rate:
+            return
+        frame.pts, frame.time_base = end, Fraction(1, frame.sample_rate)
+        yield frame
+        end += frame.samples
