@@ -263,7 +263,7 @@ def interrupted(tmp_path, monkeypatch, exported, real_clip):
 )
 def test_interrupted_drawing_costs_the_drawing_only(interrupted, monkeypatch, error, words):
     monkeypatch.setattr(batch_prediction, "parallel_map", lambda *_: iter([(0, error)]))
-    (row,) = infer.predict_all([interrupted], Path(interrupted.output), 1, 60)
+    (row,) = infer.predict_all([interrupted], Path(interrupted.output), 1, 60, 4)
     assert row["verdict"] in ("real", "fake", "uncertain") and row["faces"] == 4 and row["message"] == words
     names = {path.name for path in Path(interrupted.output).iterdir()}
     assert names == {"clip.json", "clip.png", "predictions.csv", "predictions.json"}
@@ -283,7 +283,7 @@ def test_pictures_of_a_killed_run_are_drawn_by_the_next(interrupted, tmp_path):
 def test_old_verdict_of_another_file_is_not_kept(interrupted, monkeypatch, faceless_clip):
     other = replace(interrupted, video=str(faceless_clip))
     monkeypatch.setattr(batch_prediction, "parallel_map", lambda *_: iter([(0, TimeoutError())]))
-    (row,) = infer.predict_all([other], Path(other.output), 1, 60)
+    (row,) = infer.predict_all([other], Path(other.output), 1, 60, 4)
     assert row["verdict"] == "error" and not other.result_path(".png").exists()
 
 
