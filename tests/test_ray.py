@@ -1,6 +1,7 @@
 """A Ray cluster of two nodes gives what one machine gives, whatever happens to its nodes and workers."""
 
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -19,11 +20,13 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one core each; worker processes import from the project and from its tests."""
-    pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
-    from ray.cluster_utils import Cluster
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
+        patch.setenv("RAY_AUTH_MODE", "token")  # Ray reads it when it is imported
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        pytest.importorskip("ray", reason="Ray is not installed (requirements-cluster.txt)")
+        from ray.cluster_utils import Cluster
+
         nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         nodes.add_node(num_cpus=1)
         patch.setenv("RAY_ADDRESS", nodes.address)
