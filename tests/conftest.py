@@ -1,5 +1,6 @@
 """Real faces to test on: clips of the embedded corpus, made once for all tests."""
 
+import signal
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from deepfake_detector.inference.backends import TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
 from deepfake_detector.training.model import create_model
+
+# Tests that run in the background, as some servers run them, inherit that Ctrl-C is ignored, and so would their programs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from deepfake_detector.faces import batch_extraction, cache
 from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.extraction import failed_record
 from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.remote import DEFAULT_LIMITS
 from deepfake_detector.parallel_map import parallel_map
 from stages import extract
 
@@ -136,7 +137,9 @@ def test_video_that_changes_while_it_is_read_is_unreadable(tmp_path, monkeypatch
         return RECORD
 
     monkeypatch.setattr(batch_extraction, "extract_video", change)
-    record, contents = batch_extraction.extract_unchanged(("a", str(path), ""), GEOMETRY, "all", tmp_path)
+    record, contents = batch_extraction.extract_unchanged(
+        ("a", str(path), ""), GEOMETRY, "all", tmp_path, DEFAULT_LIMITS
+    )
     assert record == failed_record("unreadable", "a.mp4 changed while it was read")
     assert FaceCache(tmp_path / "cache", GEOMETRY, "all").key(*contents) == ""
 

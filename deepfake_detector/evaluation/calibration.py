@@ -59,6 +59,10 @@ class Calibration(BaseModel):
         return np.where((p >= self.low) & (p < self.high), "uncertain", decided)
 
 
+UNINFORMATIVE = 1e-6, 0.0  # scale and bias with which every probability is one half
+LEAST_SPREAD = 1e-9  # relative to the logits: below it their differences are errors of rounding
+
+
 def sigmoid(logit: ArrayLike) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(-np.clip(np.asarray(logit, float), -30, 30))))
 
@@ -134,7 +138,9 @@ def _fit(method: str, label: np.ndarray, logit: np.ndarray, weight: np.ndarray) 
     """
     from scipy.optimize import minimize  # here: inference does not need it
 
-    centre, spread = (logit.mean() if method == "platt" else 0.0), logit.std() or 1.0
+    centre, spread = (logit.mean() if method == "platt" else 0.0), logit.std()
+    if spread <= LEAST_SPREAD * max(1.0, np.abs(logit).max()):
+        return UNINFORMATIVE
     x = (logit - centre) / spread
     design = np.stack([x, np.ones_like(x)], axis=1) if method == "platt" else x[:, None]
 
@@ -145,8 +151,8 @@ def _fit(method: str, label: np.ndarray, logit: np.ndarray, weight: np.ndarray) 
         return float((weight * (np.logaddexp(0, z) - label * z)).sum() - np.linalg.slogdet(information)[1] / 2)
 
     scale, bias = np.append(minimize(loss, np.eye(2)[0][: design.shape[1]]).x, 0.0)[:2]
-    # A detector that ranks validation videos the wrong way round is uninformative: every probability is one half.
-    return (float(scale / spread), float(bias - scale / spread * centre)) if scale > 0 else (1e-6, 0.0)
+    # A detector that ranks validation videos the wrong way round says nothing.
+    return (float(scale / spread), float(bias - scale / spread * centre)) if scale > 0 else UNINFORMATIVE
 
 
 def _share_of_video(videos: np.ndarray) -> np.ndarray:
