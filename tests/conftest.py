@@ -20,7 +20,7 @@ from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
 from deepfake_detector.training.model import create_model
 
-# Tests that run in the background, as some servers run them, inherit that Ctrl-C is ignored, and so would their programs.
+# Tests that run in the background inherit that Ctrl-C is ignored, and so would the programs that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
