@@ -12,12 +12,13 @@ from av.video.reformatter import VideoReformatter
 
 from deepfake_detector.corpora.sample_corpus import SampleClip, write_clip
 from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.faces import nearby_frames
 from deepfake_detector.faces.detections import Detections
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import Geometry, extract_faces
 from deepfake_detector.faces.pixels import to_thumbnail
 from deepfake_detector.faces.sampling import frames_between
-from deepfake_detector.faces.shots import shot_numbers
+from deepfake_detector.faces.shots import SIMILAR, details_of, shot_numbers, similarity
 from deepfake_detector.faces.video_reader import VideoInfo, read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.overlay import annotate_video
@@ -71,6 +72,16 @@ def test_person_of_a_short_shot_is_kept_though_one_sampled_frame_shows_it(heads,
     one, other = heads
     found, video = people(write(tmp_path / "short.mp4", one[:20] + other[:10] + one[20:50]), frames=6)
     assert found == [[5, 15], [25], [35, 45, 55]] and video.faces_dropped == 0
+
+
+def test_movement_between_sampled_frames_is_followed_without_a_second_look(heads, tmp_path, monkeypatch):
+    """Sampled frames lie at the turns of a movement to and fro, which are not alike."""
+    moves = [np.roll(picture, 6 * abs((i - 6) % 24 - 12) - 36, axis=1) for i, picture in enumerate(heads[0])]
+    path = write(tmp_path / "moves.mp4", moves)
+    before, after = (details_of(frame.thumbnail) for frame in read_frames(path, [6, 18]))
+    assert similarity(before, after) < SIMILAR
+    monkeypatch.setattr(nearby_frames, "read_pictures", lambda *_: pytest.fail("a second look"))
+    assert people(path)[0] == [[6, 18, 31, 43]]
 
 
 class SeeingThings(CenterFace):
