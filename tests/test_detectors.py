@@ -5,9 +5,11 @@ import sys
 from types import SimpleNamespace
 from urllib.error import URLError
 
+import av
 import numpy as np
 import onnx
 import pytest
+from av.video.reformatter import VideoReformatter
 
 from deepfake_detector.faces.detected_frames import Geometry, detect_frames
 from deepfake_detector.faces.detections import Detection, Detections
@@ -20,6 +22,7 @@ from deepfake_detector.faces.detectors import (
 )
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.detectors.search import merge_candidates
+from deepfake_detector.faces.pixels import to_thumbnail
 from deepfake_detector.faces.tracking import link_detections
 from deepfake_detector.faces.video_reader import Frame, read_frames
 
@@ -66,19 +69,22 @@ def test_redetection_finds_the_faces_that_a_search_of_every_frame_finds(frames):
         assert np.abs(a.detections[0].landmarks - landmarks).mean() < 0.1 * eye_distance
 
 
+def shows(frame, image):
+    """The same moment with another picture."""
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+    return Frame(frame.number, frame.time, image, to_thumbnail(picture, VideoReformatter()))
+
+
 def test_person_who_appears_between_searched_frames_is_detected_from_the_first_frame_on(frames):
     """The second person appears in frame 3, which is searched only after frame 4 shows an additional face."""
     empty = np.zeros_like(frames[0].image) + 90
-    wide = [
-        Frame(f.number, f.time, np.hstack([f.image, f.image[:, ::-1] if i >= 3 else empty]))
-        for i, f in enumerate(frames)
-    ]
+    wide = [shows(f, np.hstack([f.image, f.image[:, ::-1] if i >= 3 else empty])) for i, f in enumerate(frames)]
     results = list(detect_frames(wide, GEOMETRY, CenterFace(0.5)))
     assert [len(result.detections) for result in results] == [1, 1, 1, 2, 2, 2, 2, 2]
 
 
 def test_face_that_leaves_its_window_is_searched_for(frames):
-    shifted = [Frame(f.number, f.time, np.roll(f.image, 140 * (i % 2), axis=1)) for i, f in enumerate(frames)]
+    shifted = [shows(f, np.roll(f.image, 140 * (i % 2), axis=1)) for i, f in enumerate(frames)]
     results = list(detect_frames(shifted, GEOMETRY, CenterFace(0.5)))
     eye_x = [result.detections[0].landmarks[0, 0] for result in results]
     assert all(abs(a - b) > 60 for a, b in zip(eye_x[::2], eye_x[1::2], strict=True))

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
-from deepfake_detector.faces.pixels import to_bgr, to_yuv
+from deepfake_detector.faces.pixels import shown_size, to_bgr, to_thumbnail, to_yuv
+from deepfake_detector.faces.shots import details_of, similarity
 from deepfake_detector.faces.video_reader import Picture, probe, read_frames, read_pictures
 
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="compares with the program ffmpeg")
@@ -194,6 +195,16 @@ def test_planes_are_turned_scaled_and_padded_to_even_sides(tmp_path):
     assert difference(bgr_of(yuv)[:151], image) < 3
     small = to_yuv(picture.decoded, VideoReformatter(), picture.pixel_aspect, max_side=76)
     assert small.y.shape == (76, 48)
+    assert shown_size(picture.decoded, picture.pixel_aspect) == (96, 151)
+
+
+@pytest.mark.parametrize("form", ["yuvj420p", "yuv444p", "yuv420p10le", "rgb24", "gray", "nv12", "yuyv422"])
+def test_thumbnails_of_other_sizes_and_formats_are_alike(form):
+    picture = av.VideoFrame.from_ndarray(scene(), format="bgr24")
+    usual = to_thumbnail(picture.reformat(format="yuv420p"), VideoReformatter())
+    other = to_thumbnail(picture.reformat(width=640, height=360, format=form), VideoReformatter())
+    assert usual.dtype == other.dtype == np.uint8 and usual.shape == other.shape == (36, 64)
+    assert similarity(details_of(usual), details_of(other)) > 0.98
 
 
 def test_drawing_on_planes_leaves_later_pictures_alone(tmp_path):

@@ -8,15 +8,18 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
 from deepfake_detector.corpora.sample_corpus import SampleClip, write_clip
 from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.faces import nearby_frames
 from deepfake_detector.faces.detections import Detections
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.pixels import to_thumbnail
 from deepfake_detector.faces.sampling import frames_between
-from deepfake_detector.faces.shots import shot_numbers, thumbnail
+from deepfake_detector.faces.shots import SIMILAR, details_of, shot_numbers, similarity
 from deepfake_detector.faces.video_reader import VideoInfo, read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.overlay import annotate_video
@@ -70,6 +73,16 @@ def test_person_of_a_short_shot_is_kept_though_one_sampled_frame_shows_it(heads,
     one, other = heads
     found, video = people(write(tmp_path / "short.mp4", one[:20] + other[:10] + one[20:50]), frames=6)
     assert found == [[5, 15], [25], [35, 45, 55]] and video.faces_dropped == 0
+
+
+def test_movement_between_sampled_frames_is_followed_without_a_second_look(heads, tmp_path, monkeypatch):
+    """Sampled frames lie at the turns of a movement to and fro, which are not alike."""
+    moves = [np.roll(picture, 6 * abs((i - 6) % 24 - 12) - 36, axis=1) for i, picture in enumerate(heads[0])]
+    path = write(tmp_path / "moves.mp4", moves)
+    before, after = (details_of(frame.thumbnail) for frame in read_frames(path, [6, 18]))
+    assert similarity(before, after) < SIMILAR
+    monkeypatch.setattr(nearby_frames, "read_pictures", lambda *_: pytest.fail("a second look"))
+    assert people(path)[0] == [[6, 18, 31, 43]]
 
 
 class SeeingThings(CenterFace):
@@ -165,7 +178,9 @@ def wall():
 
 
 def numbers_of(pictures):
-    return shot_numbers(thumbnail(picture) for picture in pictures).tolist()
+    reformatter = VideoReformatter()
+    frames = (av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="bgr24") for picture in pictures)
+    return shot_numbers(to_thumbnail(frame, reformatter) for frame in frames).tolist()
 
 
 def test_pan_zoom_light_flash_and_strobe_are_no_cuts(wall):
@@ -195,9 +210,8 @@ def test_cuts_are_found_at_their_frame_in_light_and_through_a_flash(wall):
 
 def test_frames_between_two_others_are_those_that_cost_little_to_decode():
     order = tuple(range(1000))
-    info = VideoInfo(
-        tuple(i / 10 for i in order), 8, 8, Fraction(10), False, order, order, tuple(i % 250 == 0 for i in order)
-    )
+    times, is_keyframe = tuple(i / 10 for i in order), tuple(i % 250 == 0 for i in order)
+    info = VideoInfo(times, 8, 8, Fraction(10), False, decode_order=order, is_keyframe=is_keyframe)
     assert frames_between(100, 115, info, 2) == []
     assert frames_between(240, 600, info, 2) == [250, 500, 520, 540, 560, 580]
     dense = replace(info, is_keyframe=tuple(i % 15 == 0 for i in order))

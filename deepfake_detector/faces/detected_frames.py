@@ -1,7 +1,7 @@
 """Faces in each of the sampled frames of a video, and their crops."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from deepfake_detector.faces.archive import encode_crop
 from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors import FaceDetector
 from deepfake_detector.faces.geometry import Geometry
-from deepfake_detector.faces.shots import DIFFERENT, similarity, thumbnail
+from deepfake_detector.faces.shots import DIFFERENT, details_of, find_leaps, similarity
 from deepfake_detector.faces.tracking import MAX_DISTANCE, box_distance
 from deepfake_detector.faces.video_reader import Frame
 
@@ -21,13 +21,15 @@ NEAR = 1.0  # seconds after a frame within which its faces are first looked for 
 class FrameDetections:
     """The detections of one frame and their encoded crops.
 
-    The image is not kept, only its width and height, and its thumbnail.
+    The image is not kept, only its width and height, and its details, as of `details_of`. `leaps` are those of
+    `find_leaps` since the frame before.
     """
 
     number: int
     time: float
     size: tuple[int, int]
-    thumbnail: np.ndarray
+    details: np.ndarray
+    leaps: list[tuple[int, int]]
     detections: Detections
     crops: list[bytes]
 
@@ -45,40 +47,48 @@ def detect_frames(frames: Iterable[Frame], geometry: Geometry, detector: FaceDet
         detector: the face detector.
     """
 
-    def result(frame: Frame, small: np.ndarray, found: Detections) -> FrameDetections:
-        crops = [encode_crop(crop_face(frame.image, face, geometry), geometry.format) for face in found]
-        size = frame.image.shape[1], frame.image.shape[0]
-        return FrameDetections(frame.number, frame.time, size, small, found, crops)
+    def with_faces(undetected: FrameDetections, image: np.ndarray, found: Detections) -> FrameDetections:
+        crops = [encode_crop(crop_face(image, face, geometry), geometry.format) for face in found]
+        return replace(undetected, detections=found, crops=crops)
 
     previous: FrameDetections | None = None
     pending: tuple[Frame, FrameDetections] | None = None  # a frame that was not searched
     for frame in frames:
-        small = thumbnail(frame.image)
-        if previous and not pending and _continues(frame, small, previous):
+        current = _without_faces(frame, previous)
+        if previous and not pending and _continues(current, previous):
             redetected = detector.redetect(frame.image, previous.detections)
             if redetected is not None:
-                previous = result(frame, small, redetected)
+                previous = with_faces(current, frame.image, redetected)
                 pending = frame, previous
                 continue
         found = detector.detect(frame.image)
         if pending:
             earlier, incomplete = pending
             if any(_is_additional(box, incomplete.detections) for box in found.boxes):
-                incomplete = result(earlier, incomplete.thumbnail, detector.detect(earlier.image))
+                incomplete = with_faces(incomplete, earlier.image, detector.detect(earlier.image))
             yield incomplete
             pending = None
-        previous = result(frame, small, found)
+        previous = with_faces(current, frame.image, found)
         yield previous
     if pending:
         yield pending[1]
 
 
-def _continues(frame: Frame, small: np.ndarray, previous: FrameDetections) -> bool:
-    """Whether the faces of `previous` can be looked for at their places in `frame`, whose thumbnail is `small`."""
+def _without_faces(frame: Frame, previous: FrameDetections | None) -> FrameDetections:
+    """What is known of a frame before its faces are detected; `previous` is the wanted frame before."""
+    details = details_of(frame.thumbnail)
+    before = (previous.number, previous.details) if previous else (frame.number, details)
+    leaps = find_leaps(before, frame.passed, (frame.number, details))
+    size = frame.image.shape[1], frame.image.shape[0]
+    return FrameDetections(frame.number, frame.time, size, details, leaps, Detections.stack([]), [])
+
+
+def _continues(current: FrameDetections, previous: FrameDetections) -> bool:
+    """Whether the faces of `previous` can be looked for at their places in the frame `current`."""
     return (
-        frame.time - previous.time <= NEAR
-        and (frame.image.shape[1], frame.image.shape[0]) == previous.size
-        and similarity(previous.thumbnail, small) >= DIFFERENT
+        current.time - previous.time <= NEAR
+        and current.size == previous.size
+        and similarity(previous.details, current.details) >= DIFFERENT
     )
 
 

@@ -7,13 +7,14 @@ import av
 import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 HD_HEIGHT = 720  # lines from which a video without a stated colour matrix is taken for BT.709, as players do
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 STATED_BT601 = frozenset({4, 5, 6})  # AVCOL_SPC_FCC, AVCOL_SPC_BT470BG, AVCOL_SPC_SMPTE170M
 HDR_TRANSFERS = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})  # PQ and HLG, ITU-R BT.2100
 MAX_WIDTH = 16_384  # pixels of a picture with square pixels; a pixel aspect ratio that asks for more is nonsense
+THUMBNAIL = (64, 36)  # width and height
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,26 @@ def to_yuv(
     return YuvImage(y, np.ascontiguousarray(u), np.ascontiguousarray(v), _is_bt709(picture))
 
 
+def to_thumbnail(picture: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    """The luma of a decoded picture, much smaller: uint8 (36, 64), neither turned nor with square pixels.
+
+    This takes a hundredth of the time of decoding. Thumbnails of pictures of other sizes and formats can be compared.
+    `reformatter` must be another one than that of `to_bgr`, which would have to begin anew with each picture.
+    """
+    width, height = THUMBNAIL
+    twice = reformatter.reformat(
+        picture, 2 * width, 2 * height, "gray", interpolation=Interpolation.FAST_BILINEAR, threads=1
+    )
+    return cv2.resize(twice.to_ndarray(), THUMBNAIL, interpolation=cv2.INTER_AREA)
+
+
+def shown_size(picture: av.VideoFrame, pixel_aspect: Fraction | float) -> tuple[int, int]:
+    """Width and height of the image that `to_bgr` makes of a picture."""
+    matrix = _display_matrix(picture)
+    size = display_width(picture, pixel_aspect), picture.height
+    return size[::-1] if matrix and _swaps_axes(matrix) else size
+
+
 def display_width(picture: av.VideoFrame, pixel_aspect: Fraction | float) -> int:
     """Width of a picture, not turned yet, after scaling to square pixels."""
     width = round(picture.width * pixel_aspect)
@@ -125,14 +146,29 @@ def _orient(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
 
     The matrix, nine 32-bit numbers [a b u, c d v, x y w], shows the point (x, y) at (a x + c y, b x + d y).
     """
-    matrix = picture.side_data.get("DISPLAYMATRIX")
-    if not isinstance(matrix, SideData):
+    matrix = _display_matrix(picture)
+    if not matrix:
         return image
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float)
-    if abs(a) + abs(d) < abs(b) + abs(c):
+    a, b, c, d = matrix
+    if _swaps_axes(matrix):
         image, a, d = image.swapaxes(0, 1), c, b
     image = image[:, ::-1] if a < 0 else image
     return image[::-1] if d < 0 else image
+
+
+def _display_matrix(picture: av.VideoFrame) -> tuple[float, float, float, float] | None:
+    """a, b, c and d of the display matrix, if the picture has one."""
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float).tolist()
+    return a, b, c, d
+
+
+def _swaps_axes(matrix: tuple[float, float, float, float]) -> bool:
+    """Whether a display matrix shows columns as rows."""
+    a, b, c, d = map(abs, matrix)
+    return a + d < b + c
 
 
 def _keep_one_field(image: np.ndarray) -> np.ndarray:

@@ -1,11 +1,11 @@
 """Shots: which frames of an edited video were recorded in one go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 
 import cv2
 import numpy as np
 
-THUMBNAIL = (64, 36)  # width and height
 SHIFT = (8, 4)  # pixels of a thumbnail, in x and y, by which a picture may move from one frame to another
 SURROUNDINGS = 9  # pixels of a thumbnail: standard deviation of the Gaussian that a pixel is compared with
 NOISE = 6  # grey levels of contrast below which contrast is not enhanced any more
@@ -16,30 +16,57 @@ CONTRAST = 2.0  # how many times larger than the changes around it the change at
 AROUND = 5  # frames before and after that a change is compared with; a flash may last almost as long
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
-    """The details of a uint8 BGR image of any size: float32 (36, 64).
+def details_of(thumbnail: np.ndarray) -> np.ndarray:
+    """The details of a uint8 thumbnail (height, width): float32 of the same shape.
 
     Each pixel is compared with its surroundings and divided by their contrast: a change of light changes little.
     """
-    step = max(1, max(image.shape[:2]) // 256)
-    green = np.ascontiguousarray(image[::step, ::step, 1])  # nearly the luma, and faster
-    small = cv2.resize(green, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = thumbnail.astype(np.float32)
     details = small - cv2.GaussianBlur(small, (0, 0), SURROUNDINGS)
     contrast = np.sqrt(cv2.GaussianBlur(details * details, (0, 0), SURROUNDINGS))
     return np.asarray(details / (contrast + NOISE))
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlation of two thumbnails, at most 1: of the middle of `a` with the part of `b` that is most like it."""
+    """Correlation of the details of two pictures, at most 1: of the middle of `a` with the part of `b` most like it."""
     x, y = SHIFT
-    flat = [thumbnail.std() < FLAT for thumbnail in (a, b)]
+    flat = [details.std() < FLAT for details in (a, b)]
     if any(flat):
         return float(all(flat))
     return float(cv2.matchTemplate(b, a[y:-y, x:-x], cv2.TM_CCOEFF_NORMED).max())
 
 
+Moment = tuple[int, np.ndarray]  # number of a frame and its details, or its thumbnail
+
+
+def find_leaps(before: Moment, between: Sequence[Moment], after: Moment) -> list[tuple[int, int]]:
+    """Pairs of frames between which there may be a cut; the numbers of one follow each other in the arguments.
+
+    There is none if `before` and `after` are similar, or each of some frames between them is similar to the next.
+
+    Args:
+        before, after: two frames and their details.
+        between: some of the frames between them, in order, and their thumbnails.
+    """
+    numbers = [before[0], *(number for number, _ in between), after[0]]
+
+    @cache
+    def details(i: int) -> np.ndarray:
+        return before[1] if i == 0 else after[1] if i == len(between) + 1 else details_of(between[i - 1][1])
+
+    def search(start: int, end: int) -> list[tuple[int, int]]:
+        if similarity(details(start), details(end)) >= SIMILAR:
+            return []
+        if end == start + 1:
+            return [(numbers[start], numbers[end])]
+        middle = (start + end) // 2
+        return search(start, middle) + search(middle, end)
+
+    return search(0, len(between) + 1)
+
+
 def shot_numbers(thumbnails: Iterable[np.ndarray]) -> np.ndarray:
-    """The number of the shot that each of successive frames belongs to: int (n,).
+    """The number of the shot that each of successive frames belongs to, by their uint8 thumbnails: int (n,).
 
     A cut is a leap: a change that is larger than SIMILAR allows and stands out from the changes around it, which those
     of a moving camera do not. Frames between two leaps are a flash or an insert: they belong to a shot of their own,
@@ -60,9 +87,6 @@ def shot_numbers(thumbnails: Iterable[np.ndarray]) -> np.ndarray:
     return shots
 
 
-Moment = tuple[int, np.ndarray]  # number of a frame and its thumbnail
-
-
 def _measure_changes(thumbnails: Iterable[np.ndarray]) -> tuple[np.ndarray, list[tuple[Moment, Moment]]]:
     """Changes from each frame to the next, float (n - 1,), and the frames before and after each series of leaps.
 
@@ -71,7 +95,7 @@ def _measure_changes(thumbnails: Iterable[np.ndarray]) -> tuple[np.ndarray, list
     changes: list[float] = []
     kept: dict[int, np.ndarray] = {}  # not all thumbnails: a video may be hours long
     previous: np.ndarray | None = None
-    for i, current in enumerate(thumbnails):
+    for i, current in enumerate(map(details_of, thumbnails)):
         if previous is not None:
             changes.append(1 - similarity(previous, current))
             if changes[-1] > 1 - SIMILAR:

@@ -4,7 +4,8 @@ import multiprocessing
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from deepfake_detector.faces.pixels import to_bgr
+from deepfake_detector.faces.pixels import to_bgr, to_thumbnail
 from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
 from deepfake_detector.files import ffmpeg_name
 
@@ -23,6 +24,7 @@ MAX_SIDE = 16_384  # pixels; larger pictures are refused before decoding, since 
 MAX_PIXELS = 8192 * 4352  # of one picture: 8K and its spherical kind
 MAX_FRAMES = 2_000_000  # of one video: 22 hours at 25 frames a second
 ALIGNMENT = 64 * MAX_SIDE  # pixels by which the memory of a picture may exceed the picture
+MAX_PASSED = 1000  # thumbnails of pictures decoded between two wanted ones; the earliest of more are dropped
 DEFAULT_RATE = 25  # frames per second of a video that states none
 # What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
@@ -44,11 +46,15 @@ class Frame:
         number: position in display order, from 0.
         time: seconds, as in `VideoInfo`.
         image: uint8 BGR (height, width, 3), upright and with square pixels.
+        thumbnail: uint8 (36, 64), by `to_thumbnail`.
+        passed: numbers and thumbnails of the pictures that were decoded on the way from the wanted frame before.
     """
 
     number: int
     time: float
     image: np.ndarray
+    thumbnail: np.ndarray
+    passed: Sequence[tuple[int, np.ndarray]] = ()
 
 
 @dataclass(frozen=True)
@@ -255,13 +261,24 @@ def _is_invisible(packet: "av.Packet[av.VideoStream]") -> bool:
 
 def read_frames(path: Path | str, numbers: list[int] | None = None, info: VideoInfo | None = None) -> Iterator[Frame]:
     """Decode frames and yield them in display order, as a player shows them; otherwise like `read_pictures`."""
-    reformatter = VideoReformatter()
-    for picture in read_pictures(path, numbers, info):
-        yield Frame(picture.number, picture.time, to_bgr(picture.decoded, reformatter, picture.pixel_aspect))
+    for_images, for_thumbnails = VideoReformatter(), VideoReformatter()
+    passed: deque[tuple[int, np.ndarray]] = deque(maxlen=MAX_PASSED)
+
+    def passing(picture: Picture) -> None:
+        passed.append((picture.number, to_thumbnail(picture.decoded, for_thumbnails)))
+
+    for picture in read_pictures(path, numbers, info, passing):
+        image = to_bgr(picture.decoded, for_images, picture.pixel_aspect)
+        thumbnail = to_thumbnail(picture.decoded, for_thumbnails)
+        yield Frame(picture.number, picture.time, image, thumbnail, tuple(passed))
+        passed.clear()
 
 
 def read_pictures(
-    path: Path | str, numbers: list[int] | None = None, info: VideoInfo | None = None
+    path: Path | str,
+    numbers: list[int] | None = None,
+    info: VideoInfo | None = None,
+    passing: Callable[[Picture], None] = lambda picture: None,
 ) -> Iterator[Picture]:
     """Decode pictures and yield them in display order.
 
@@ -273,29 +290,41 @@ def read_pictures(
         path: the video.
         numbers: of the wanted pictures; None for all.
         info: from `probe`, which is called without it.
+        passing: called in display order with pictures that are not wanted, but needed to decode the next wanted one.
 
     Raises:
         VideoError: as `probe`, and if nothing decodes.
     """
     info = info or probe(path)
     wanted = range(info.frames) if numbers is None else sorted(set(numbers))
-    last = -1  # number of the last picture that was yielded
+    last = latest = -1  # numbers of the last picture that was yielded, and of the last that was decoded
     if numbers and info.decode_order:
-        expected = iter(wanted)
-        for picture in _decode_selected(path, info, set(wanted)):
-            if picture.number != next(expected, None):
-                break  # an earlier picture is missing: the rest is read in order, from the start
-            yield picture
-            last = picture.number
+        selected, expected = set(wanted), iter(wanted)
+        for picture in _decode_selected(path, info, selected):
+            if picture.decoded.is_corrupt:
+                continue
+            if picture.number in selected:
+                if picture.number != next(expected, None):
+                    break  # an earlier picture is missing: the rest is read in order, from the start
+                yield picture
+                last = picture.number
+            elif picture.number > latest:
+                passing(picture)
+            latest = max(latest, picture.number)
     remaining = {number for number in wanted if number > last}
     if remaining or numbers is None:
         for picture in _decode_in_order(path, info, max(remaining, default=-1)):
-            if picture.number in remaining and not picture.decoded.is_corrupt:
+            if picture.decoded.is_corrupt:
+                continue
+            if picture.number in remaining:
                 yield picture
+            elif picture.number > latest:
+                passing(picture)
+            latest = max(latest, picture.number)
 
 
 def _decode_selected(path: Path | str, info: VideoInfo, wanted: set[int]) -> Iterator[Picture]:
-    """Decode the pictures `wanted` from as few packets as possible."""
+    """Decode the pictures `wanted` from as few packets as possible; also yield the others that these hold."""
     needed = _needed_packets(info, wanted)
     with open_video(path) as container:
         decoder = _PictureDecoder(picture_stream(container), info)
@@ -303,16 +332,16 @@ def _decode_selected(path: Path | str, info: VideoInfo, wanted: set[int]) -> Ite
         for i, packet in enumerate(decoder.packets(container)):
             if not needed[i]:
                 if i and needed[i - 1]:
-                    yield from decoder.decode(None, wanted)
+                    yield from decoder.decode(None)
                     drained = True
                 continue
             if drained:
                 decoder.context.flush_buffers()
                 drained = False
             decoder.context.skip_frame = "DEFAULT" if info.decode_order[i] in wanted else "NONREF"
-            yield from decoder.decode(packet, wanted)
+            yield from decoder.decode(packet)
         if not drained:
-            yield from decoder.decode(None, wanted)
+            yield from decoder.decode(None)
 
 
 def _needed_packets(info: VideoInfo, wanted: set[int]) -> np.ndarray:
@@ -381,11 +410,10 @@ class _PictureDecoder:
                 packet.pts, packet.dts = order[i], i
             yield packet
 
-    def decode(self, packet: "av.Packet[av.VideoStream] | None", wanted: set[int] | None = None) -> list[Picture]:
+    def decode(self, packet: "av.Packet[av.VideoStream] | None") -> list[Picture]:
         """The pictures that the decoder gives for `packet` (None: the end of the stream).
 
-        Those that are hidden or too large are left out, and of those `wanted` also damaged ones. Where the order is not
-        known, pictures are numbered as they come.
+        Those that are hidden or too large are left out. Where the order is not known, they are numbered as they come.
         """
         pictures = []
         for decoded in _decode(self._stream, packet):
@@ -394,8 +422,6 @@ class _PictureDecoder:
                 number = HIDDEN if decoded.pts is None else decoded.pts
             self._count += 1
             if number == HIDDEN or decoded.width * decoded.height > self._info.max_pixels:
-                continue
-            if wanted is not None and (number not in wanted or decoded.is_corrupt):
                 continue
             pictures.append(Picture(number, self._time(number), decoded, self._pixel_aspect()))
         return pictures

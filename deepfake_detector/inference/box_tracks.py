@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import ArrayLike
 
 from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors import FaceDetector
 from deepfake_detector.faces.extraction import Face
+from deepfake_detector.faces.pixels import shown_size, to_bgr, to_thumbnail
 from deepfake_detector.faces.sampling import choose_frames
-from deepfake_detector.faces.shots import shot_numbers, thumbnail
-from deepfake_detector.faces.video_reader import VideoInfo, read_frames
+from deepfake_detector.faces.shots import shot_numbers
+from deepfake_detector.faces.video_reader import VideoInfo, read_pictures
 from deepfake_detector.inference.prediction import Prediction
 
 DETECTIONS_PER_SECOND = 5
@@ -124,12 +126,15 @@ def _read_shots(
     frames: list[SearchedFrame] = []
 
     def thumbnails() -> Iterator[np.ndarray]:
-        for frame in read_frames(source, None, info):
-            size = np.array(frame.image.shape[1::-1], float)
-            found = detector.detect(frame.image) if detector and frame.number in chosen else Detections.stack([])
-            first_size = frames[0].size if frames else size
-            frames.append(SearchedFrame(frame.number, frame.time, size, list(found.undo_scaling(size / first_size))))
-            yield thumbnail(frame.image)
+        for_images, for_thumbnails = VideoReformatter(), VideoReformatter()
+        for picture in read_pictures(source, None, info):
+            size = np.array(shown_size(picture.decoded, picture.pixel_aspect), float)
+            found = Detections.stack([])
+            if detector and picture.number in chosen:
+                found = detector.detect(to_bgr(picture.decoded, for_images, picture.pixel_aspect))
+            known = list(found.undo_scaling(size / (frames[0].size if frames else size)))
+            frames.append(SearchedFrame(picture.number, picture.time, size, known))
+            yield to_thumbnail(picture.decoded, for_thumbnails)
 
     numbers = shot_numbers(thumbnails())
     return [[frame for frame, of in zip(frames, numbers, strict=True) if of == shot] for shot in np.unique(numbers)]
