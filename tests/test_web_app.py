@@ -213,11 +213,11 @@ def test_keyboard_and_screen_reader_reach_everything(browser, address):
 
 @pytest.fixture(scope="module")
 def slow_clip(tmp_path_factory):
-    """Eight seconds of noise in 1080p."""
+    """Twenty-four seconds of noise in 1080p."""
     slow = tmp_path_factory.mktemp("slow") / "slow.mp4"
     noise = np.random.default_rng(1).integers(0, 255, (540, 960, 3), dtype=np.uint8)
     with VideoWriter(slow, Fraction(25), (1920, 1080), preset="ultrafast") as writer:
-        for i in range(200):
+        for i in range(600):
             writer.write(np.tile(np.roll(noise, 8 * (i // 25), axis=1), (2, 2, 1)), i / 25)
     return slow
 
