@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13; do $$p -c '' 2>/dev
 repro: setup
 	@dvc repro
 
-test: setup .venv/faces .venv/cluster .venv/remote
+test: setup .venv/faces .venv/cluster .venv/remote .venv/docs
 	@pytest
 
 lint: setup
