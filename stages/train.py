@@ -237,7 +237,7 @@ def calibrate_and_save(
         add_temporal_head(
             model, params.model.temporal, select_partition(faces, "train"), geometry, params, context.device
         )
-        scores |= validation.measure(model, settings.precision)
+        scores |= validation.measure(model, settings.precision)[0]
     calibration = calibrate(validation.score(model, "float32"), settings.operating_point, settings.aggregation)
     if not context.is_main:
         return
