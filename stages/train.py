@@ -40,6 +40,7 @@ from deepfake_detector.training.samplers import PairedBatchSampler, add_original
 from deepfake_detector.training.temporal_heads import fit_temporal_head
 from deepfake_detector.training.trainer import EpochMetrics, Schedule, TrainingState, fit
 from deepfake_detector.training.validation import Validation, calibrate
+from deepfake_detector.version import VERSION
 from stages.params import Params, fail, parse, say
 
 NO_HYPERPARAMETERS = {
@@ -247,6 +248,7 @@ def calibrate_and_save(
         backbone=params.model.backbone,
         geometry=geometry,
         calibration=calibration,
+        version=VERSION,
         params=shaping_params(params),
         corpus=corpus_fingerprint(params.data.labels, params.data.index, params.data.splits),
         seen=link_digests(links(learnt_from, read_visual_links(params.data.split_report))),

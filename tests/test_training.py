@@ -25,8 +25,10 @@ from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.checkpoint import load_detector
+from deepfake_detector.training.detector_config import read_safetensors_config
 from deepfake_detector.training.scoring import batch_crops, predict_logits
 from deepfake_detector.training.temporal_heads import create_temporal_head
+from deepfake_detector.version import VERSION
 
 PROJECT = Path(__file__).parent.parent
 FACES, SIZE = 4, 32
@@ -117,10 +119,11 @@ def test_training_killed_at_any_moment_ends_in_the_same_bytes(project, tmp_path_
     assert results(project) == results(once)
 
 
-def test_finished_training_leaves_no_state_to_resume(project):
+def test_finished_training_leaves_its_version_in_the_detector_and_no_state_to_resume(project):
     finish(start(project))
     assert not (project / "checkpoints/last.pt").exists()
     before = results(project)
+    assert read_safetensors_config(project / "checkpoints/best.safetensors").version == VERSION
     output = finish(start(project))
     assert "epoch 1:" in output and "resuming" not in output  # it trains again, and comes to the same bytes
     assert results(project) == before
