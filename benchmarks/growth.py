@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.split_scale import random_corpus
-from deepfake_detector.faces.archive import encode_crop, write_archive
+from deepfake_detector.faces.archive import archive_path, encode_crop, write_archive
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, Geometry, Record, write_index
 
 FACES = 20
@@ -47,7 +47,7 @@ def make_corpus(videos: int) -> None:
     for name in labels["video_id"]:
         Path(f"videos/{name}.mp4").write_bytes(rng.bytes(1000))
         crop = encode_crop(cv2.resize(rng.integers(0, 255, (8, 8, 3), np.uint8), (96, 96)))
-        write_archive(Path(f"faces/{name}.zip"), [(f"000_{i:06d}.jpg", crop) for i in range(FACES)])
+        write_archive(archive_path(Path("faces"), name), [(f"000_{i:06d}.jpg", crop) for i in range(FACES)])
     for name in ("best", "predictions"):
         Path(name).write_text("")
     Path("dvc.yaml").write_text(DVC_YAML)
