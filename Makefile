@@ -6,7 +6,7 @@ ADDRESS ?= localhost
 # The first supported Python that runs here.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup repro test lint crossval gpu app
+.PHONY: setup repro test lint crossval gpu app bench
 
 repro: setup
 	@dvc repro
@@ -27,6 +27,10 @@ crossval: setup
 
 gpu: setup
 	@python -m benchmarks.gpu
+
+# BENCH="--videos FOLDER --yunet FILE": real clips, and the model of the fastest detector
+bench: repro .venv/cluster .venv/remote
+	@python -m benchmarks $(BENCH)
 
 setup: .venv/installed
 

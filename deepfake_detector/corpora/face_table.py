@@ -48,9 +48,9 @@ def load_face_table(index: Path | str, labels: Path | str, videos: Path | str, s
         )
     check_same_videos(label_table, split_table, labels, splits)
     own = [name for name in ("partition", "group", "fold") if name in label_table]  # columns that the splits CSV sets
-    videos = label_table.drop(columns=own).merge(split_table, on="video_id")
-    text = videos.columns[videos.dtypes.map(pd.api.types.is_string_dtype)].drop("video_id")
-    return faces.merge(videos.astype(dict.fromkeys(text, "category")), on="video_id", how="left")
+    listed = label_table.drop(columns=own).merge(split_table, on="video_id")
+    text = listed.columns[listed.dtypes.map(pd.api.types.is_string_dtype)].drop("video_id")
+    return faces.merge(listed.astype(dict.fromkeys(text, "category")), on="video_id", how="left")
 
 
 def videos_of(faces: pd.DataFrame) -> pd.DataFrame:
