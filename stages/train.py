@@ -21,7 +21,7 @@ from dvclive import Live
 from torch.utils.tensorboard import SummaryWriter
 
 from deepfake_detector.code_fingerprint import code_fingerprint
-from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table, read_visual_links
+from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table, read_visual_links, videos_of
 from deepfake_detector.corpora.identity_graph import links
 from deepfake_detector.corpora.labels import LabelsError
 from deepfake_detector.corpora.leakage import link_digests
@@ -242,7 +242,7 @@ def calibrate_and_save(
     calibration = calibrate(validation.score(model, "float32"), settings.operating_point, settings.aggregation)
     if not context.is_main:
         return
-    learnt_from = faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id")
+    learnt_from = videos_of(faces[faces["partition"].isin(["train", "val"])])
     config = DetectorConfig(
         description=SAMPLE if params.is_sample else describe(learnt_from, params),
         backbone=params.model.backbone,

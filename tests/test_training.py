@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -188,6 +189,29 @@ def test_two_processes_learn_as_one_does(project, tmp_path_factory):
     assert losses(project)[0] != losses(project)[-1]
     assert len(losses(project)) == SMALL["epochs"]
     assert set(json.loads((project / "metrics/train.json").read_text())) == {"best_epoch", "val_auc"}
+
+
+def test_two_nodes_give_the_same_bytes_as_two_processes_of_one(project, tmp_path_factory):
+    """The second node has a disk of its own, and writes nothing to it."""
+    second, together = (tmp_path_factory.mktemp(name) / "project" for name in ("second", "together"))
+    for copy in (second, together):
+        shutil.copytree(project, copy)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    launcher += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    epochs = ("--epochs", "2")
+    nodes = [
+        start(folder, *launcher, f"--node-rank={rank}", overrides=epochs)
+        for rank, folder in enumerate((project, second))
+    ]
+    said = [finish(node) for node in nodes]
+    assert ["epoch 2:" in output for output in said] == [True, False]
+    before = {path.relative_to(together) for path in together.rglob("*")}
+    assert {path.relative_to(second) for path in second.rglob("*")} == before
+    finish(start(together, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", overrides=epochs))
+    assert results(project) == results(together)
 
 
 def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):

@@ -25,6 +25,8 @@ MAX_EXPANSION = 100  # unpacked bytes for each byte of a face index; detections 
 def load_face_table(index: Path | str, labels: Path | str, videos: Path | str, splits: Path | str) -> pd.DataFrame:
     """One row for each face, in the order of the index, with all columns of the index and of both CSV files.
 
+    Text of the CSV files is categorical: it is in memory once, not once for each face of a video.
+
     Args:
         index: the face index, a Parquet file.
         labels: the labels CSV.
@@ -46,8 +48,15 @@ def load_face_table(index: Path | str, labels: Path | str, videos: Path | str, s
         )
     check_same_videos(label_table, split_table, labels, splits)
     own = [name for name in ("partition", "group", "fold") if name in label_table]  # columns that the splits CSV sets
-    table = faces.merge(label_table.drop(columns=own), on="video_id", how="left")
-    return table.merge(split_table, on="video_id", how="left")
+    listed = label_table.drop(columns=own).merge(split_table, on="video_id")
+    text = listed.columns[listed.dtypes.map(pd.api.types.is_string_dtype)].drop("video_id")
+    return faces.merge(listed.astype(dict.fromkeys(text, "category")), on="video_id", how="left")
+
+
+def videos_of(faces: pd.DataFrame) -> pd.DataFrame:
+    """A row for each video of a face table, with its text as such, so that columns can be compared with each other."""
+    videos = faces.drop_duplicates("video_id")
+    return videos.astype(dict.fromkeys(videos.select_dtypes("category"), "str"))
 
 
 def check_same_videos(

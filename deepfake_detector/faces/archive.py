@@ -1,9 +1,12 @@
 """Archives of face crops: one zip without compression per video, one image per face.
 
-Any zip tool opens them, and data versioning handles one file per video.
+Any zip tool opens them, and data versioning handles one file per video. They lie in one folder, and in its 256 shards
+if there are more than MAX_FLAT videos.
 """
 
+import hashlib
 import io
+import os
 import re
 import struct
 import zipfile
@@ -25,11 +28,31 @@ MEMBER_NAME = re.compile(r"\d{3,}_\d{6,}(_original)?\.(jpg|png)")  # track and f
 MAX_SIDE = 1024  # pixels of a crop
 MAX_MEMBER = 2**23  # bytes of a crop: more than one of MAX_SIDE takes as PNG
 
+MAX_FLAT = 10_000  # videos whose archives may lie in one folder: listing a folder of a million files takes minutes
+SHARDS = [f"{number:02x}" for number in range(256)]
+
 JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
 class ArchiveError(Exception):
     """An archive of face crops is missing or damaged; the message names it and the member."""
+
+
+def archive_path(folder: Path, video_id: str) -> Path:
+    """Where the archive of a video is, or is to be written: `folder/<video_id>.zip`.
+
+    In a folder of shards it is `folder/<shard>/<video_id>.zip`, where the shard is the first two hexadecimal digits of
+    the SHA-256 of the id.
+    """
+    shard = folder / hashlib.sha256(os.fsencode(video_id)).hexdigest()[:2]
+    return (shard if shard.is_dir() else folder) / f"{video_id}.zip"
+
+
+def make_shards(folder: Path, videos: int) -> None:
+    """Make the shards of an empty folder if it is to hold the archives of more than MAX_FLAT videos."""
+    if videos > MAX_FLAT:
+        for shard in SHARDS:
+            (folder / shard).mkdir()
 
 
 def encode_crop(crop: np.ndarray, format: str = "jpg") -> bytes:
@@ -110,7 +133,7 @@ def read_table_crops(faces: "pd.DataFrame", folder: Path) -> Iterator[np.ndarray
     """
     size = None
     for video_id, members in faces.groupby("video_id", sort=False)["member"]:
-        path = folder / f"{video_id}.zip"
+        path = archive_path(folder, video_id)
         for member, crop in zip(members, read_crops(path, members.tolist()), strict=True):
             size = size or crop.shape
             check_size(crop, size, f"{path}: {member}")

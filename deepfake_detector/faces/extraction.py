@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from deepfake_detector.faces.alignment import sharpness
-from deepfake_detector.faces.archive import decode_crop, encode_crop, write_archive
+from deepfake_detector.faces.archive import archive_path, decode_crop, encode_crop, write_archive
 from deepfake_detector.faces.detected_frames import FrameDetections, crop_face, detect_frames
 from deepfake_detector.faces.detections import Detection
 from deepfake_detector.faces.detectors import FaceDetector, create_face_detector
@@ -206,13 +206,13 @@ def extract_video(
     folder: Path,
     url_limits: UrlLimits = DEFAULT_LIMITS,
 ) -> Record:
-    """Write the archive `folder/<video_id>.zip` of one video and return its record; worker processes call this.
+    """Write the archive of one video and return its record; worker processes call this.
 
     Args:
         task: video_id; path or URL; and that of the original that a fake was made from, or an empty text.
         geometry: as for `extract_faces`.
         max_people: as for `extract_faces`.
-        folder: where the archive goes; a video without faces has none.
+        folder: of the archives; a video without faces has none.
         url_limits: of the videos at URLs.
     """
     video_id, source, original = task
@@ -226,7 +226,7 @@ def extract_video(
     if video.faces:
         crops = [(face.member, face.data) for face in video.faces]
         crops += [(original_member(member), data) for member, data in originals.items()]
-        write_archive(folder / f"{video_id}.zip", crops)
+        write_archive(archive_path(folder, video_id), crops)
     reason = video.reason.replace(str(path), Path(source).name)
     counts = (
         video.frames_wanted,

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepfake_detector.faces.archive import check_size, decode_crop, encode_crop, read_crops
+from deepfake_detector.faces.archive import archive_path, check_size, decode_crop, encode_crop, read_crops
 from deepfake_detector.parallel_map import cpu_count
 from deepfake_detector.registry import lookup
 from deepfake_detector.training import MANIPULATIONS
@@ -85,7 +85,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, np.float32, bool]]):
         if row in self._cache:
             return self._cache[row]
         video_id, member = self._videos[row], self._members[row]
-        path = self._folder / f"{video_id}.zip"
+        path = archive_path(self._folder, video_id)
         crop = read_crops(path, [member])[0]
         self._shape = self._shape or crop.shape
         check_size(crop, self._shape, f"{path}: {member}")
