@@ -37,7 +37,8 @@ from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.faces.sources import find_videos
 from deepfake_detector.faces.tracking import box_distance
-from deepfake_detector.faces.video_reader import Frame, probe, read_frames
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import Frame, read_frames
 from deepfake_detector.files import ffmpeg_name
 
 FRAMES, SIZE, MARGIN, THRESHOLD = 16, 96, 0.3, 0.5  # as in params.yaml

@@ -28,7 +28,8 @@ from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
 from deepfake_detector.faces.sources import find_videos
-from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.files import file_sha256
 from deepfake_detector.inference import batch_prediction, overlay, timeline
 from deepfake_detector.inference.onnx_export import save_with_metadata

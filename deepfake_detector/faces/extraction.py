@@ -21,7 +21,8 @@ from deepfake_detector.faces.remote import DEFAULT_LIMITS, UrlLimits
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.sources import local_file
 from deepfake_detector.faces.tracking import Track, link_detections
-from deepfake_detector.faces.video_reader import VideoError, VideoInfo, probe, read_frames
+from deepfake_detector.faces.video_file import VideoError, VideoInfo, probe
+from deepfake_detector.faces.video_reader import read_frames
 
 LANDMARKS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 INDEX_COLUMNS = (

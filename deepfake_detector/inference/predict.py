@@ -10,7 +10,7 @@ from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors import FaceDetector, FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import VideoFaces, extract_faces
 from deepfake_detector.faces.sources import local_file, printable
-from deepfake_detector.faces.video_reader import VideoError, VideoInfo, probe
+from deepfake_detector.faces.video_file import VideoError, VideoInfo, probe
 from deepfake_detector.files import atomic_path, file_sha256
 from deepfake_detector.inference.backends import Backend, open_backend
 from deepfake_detector.inference.contact_sheet import draw_contact_sheet
@@ -40,7 +40,7 @@ def predict_video(task: PredictionTask, progress: Progress = lambda step, fracti
     sha256 = None
     try:
         with local_file(task.video, task.url_limits) as path:
-            path = path.absolute()  # FFmpeg would take a relative name with a colon in it for a URL
+            path = path.absolute()  # as errors of FFmpeg name it; messages get the name in the task in its place
             try:
                 sha256 = file_sha256(path)
                 progress("detecting faces", 0.0)
