@@ -18,12 +18,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from deepfake_detector.corpora.face_table import read_index
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.faces.archive_folder import ArchiveFolderError, replaced_folder
 from deepfake_detector.faces.batch_extraction import FAILED_STATUSES, STATUSES, extract_videos
 from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.detectors import FaceDetectorError, fetch_network, weights_hash
-from deepfake_detector.faces.extraction import write_index
+from deepfake_detector.faces.extraction import FaceIndexError, write_index
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
@@ -116,8 +117,8 @@ def refuse_nesting(settings: Extract, data: Data) -> None:
 def indexed_videos(index: str) -> set[str]:
     """The videos whose faces an earlier run has found; none if there is no such index."""
     try:
-        return set(pd.read_parquet(index, columns=["video_id"])["video_id"])
-    except (OSError, ValueError):
+        return set(read_index(index, ["video_id"])["video_id"])
+    except (LabelsError, FaceIndexError):
         return set()
 
 
