@@ -6,7 +6,7 @@ ADDRESS ?= localhost
 # The first supported Python that runs here.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup repro test lint crossval gpu app
+.PHONY: setup repro test lint crossval gpu torture app
 
 repro: setup
 	@dvc repro
@@ -27,6 +27,9 @@ crossval: setup
 
 gpu: setup
 	@python -m benchmarks.gpu
+
+torture: setup
+	@python -m benchmarks.torture $(VIDEOS)
 
 setup: .venv/installed
 
