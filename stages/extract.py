@@ -28,10 +28,12 @@ from deepfake_detector.faces.extraction import FaceIndexError, write_index
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
-from deepfake_detector.files import atomic_path
+from deepfake_detector.files import atomic_path, delete_partial_files
 from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
 from deepfake_detector.ray_map import ClusterError
 from stages.params import Data, Extract, Params, fail, parse, say
+
+METRICS = "extract.json"
 
 
 def main() -> None:
@@ -44,6 +46,7 @@ def main() -> None:
         subset = params.evaluate.corpora[settings.corpus].subset if further else ""
         report = extract(settings, data, subset, further, params.infer.url_limits)
         write_metrics(report, Path(data.metrics))
+        delete_partial_files(data.index, data.extract_report, Path(data.metrics) / METRICS)
     except (LabelsError, FaceDetectorError, ClusterError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
@@ -170,7 +173,7 @@ def write_metrics(report: pd.DataFrame, folder: Path) -> None:
         .to_dict()
     )
     metrics = {"videos": len(report), **statuses, **totals}
-    with atomic_path(folder / "extract.json") as path:
+    with atomic_path(folder / METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n")
     say(", ".join(f"{key} {value}" for key, value in metrics.items()))
     for row in report[report["status"] != "ok"].head(20).itertuples():

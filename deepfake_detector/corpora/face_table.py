@@ -135,7 +135,7 @@ def _check_memory(metadata: "FileMetaData", path: Path) -> None:
 
 
 def _with_plain_texts(table: "Table", path: Path) -> "Table":
-    """The table with texts in place of dictionaries. Raises FaceIndexError before a long text is repeated in each row."""
+    """The table with texts in place of dictionaries. Raises FaceIndexError before a long text is repeated."""
     import pyarrow as pa
     from pyarrow import compute
 
