@@ -11,7 +11,7 @@ GPU ?= $(shell nvidia-smi -L 2>/dev/null | grep ^GPU)
 OPTIONS := app dev faces cluster remote
 UV_INSTALL := .venv/bin/uv pip install --compile-bytecode --python .venv/bin/python
 
-.PHONY: setup repro test coverage lint crossval gpu app bench lock sbom
+.PHONY: setup repro test coverage lint crossval gpu app bench torture lock sbom
 
 repro: setup
 	@dvc repro
@@ -39,6 +39,9 @@ gpu: setup
 # BENCH="--videos FOLDER --yunet FILE": real clips, and the model of the fastest detector
 bench: repro .venv/cluster .venv/remote
 	@python -m benchmarks $(BENCH)
+
+torture: setup
+	@python -m benchmarks.torture $(VIDEOS)
 
 # After a change of a requirements file. Versions that are locked stay where they can: make lock UPGRADE=--upgrade
 lock: .venv/bin/uv

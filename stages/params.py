@@ -388,7 +388,9 @@ class Infer(Section):
         ".safetensors file (PyTorch), or an .onnx file (ONNX Runtime)"
     )
     prior: float = Field(
-        gt=0, lt=1, description="share of fakes among such videos, which each probability assumes; no verdict changes"
+        ge=0.001,
+        le=0.999,
+        description="share of fakes among such videos, which each probability assumes; no verdict changes",
     )
     fps: Annotated[PositiveFloat | None, BeforeValidator(_none)] = Field(
         description="frames of each second to score at least; none: as many frames of each video as in training"

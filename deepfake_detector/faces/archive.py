@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MEMBER_NAME = re.compile(r"\d{3,}_\d{6,}(_original)?\.(jpg|png)")  # track and frame; see Face.member, original_member
 MAX_SIDE = 1024  # pixels of a crop
 MAX_MEMBER = 2**23  # bytes of a crop: more than one of MAX_SIDE takes as PNG
+MAX_DIRECTORY = 2**24  # bytes of the directory of an archive: 200,000 crops
 
 MAX_FLAT = 10_000  # videos whose archives may lie in one folder: listing a folder of a million files takes minutes
 SHARDS = [f"{number:02x}" for number in range(256)]
@@ -122,7 +123,22 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 @lru_cache(maxsize=256)
 def _open_archive(path: Path, modified: int) -> zipfile.ZipFile:
     """An archive that stays open: its directory takes longer to read than a face, and training reads single faces."""
-    return zipfile.ZipFile(path)
+    return zipfile.ZipFile(ArchiveFile(path))
+
+
+class ArchiveFile(io.BufferedReader):
+    """The file of an archive, for ZipFile, which reads the directory at once and makes an object of each entry.
+
+    Raises BadZipFile where the directory is too large.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MAX_DIRECTORY:
+            raise zipfile.BadZipFile(f"its directory has {size:,} bytes, more than {MAX_DIRECTORY:,}")
+        return super().read(size)
 
 
 def read_table_crops(faces: "pd.DataFrame", folder: Path) -> Iterator[np.ndarray]:

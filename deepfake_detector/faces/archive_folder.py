@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deepfake_detector.faces.archive import MEMBER_NAME, SHARDS
+from deepfake_detector.faces.archive import MEMBER_NAME, SHARDS, ArchiveFile
 
 LOCK = "extract.lock"
 PREVIOUS = "previous"  # the archives so far, while those that replace them are moved into place
@@ -116,7 +116,7 @@ def _is_archive(path: Path, known: Collection[str]) -> bool:
     if path.suffix != ".zip" or path.is_dir():
         return False
     try:
-        with zipfile.ZipFile(path) as archive:
+        with ArchiveFile(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.namelist()
     except ZIP_ERRORS:
         return path.stem in known

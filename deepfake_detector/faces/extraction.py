@@ -304,12 +304,14 @@ def read_geometry(index_path: Path | str) -> Geometry:
 
     Raises FaceIndexError if the file does not say it, FileNotFoundError if there is no such file.
     """
-    from pyarrow import parquet
+    from pyarrow import ArrowException, parquet
 
     try:
         metadata = parquet.read_schema(index_path).metadata or {}
         return TypeAdapter(Geometry).validate_json(metadata[GEOMETRY_KEY])
-    except (KeyError, TypeError, ValueError) as error:
+    except FileNotFoundError:
+        raise
+    except (KeyError, TypeError, ValueError, OSError, ArrowException) as error:
         raise FaceIndexError(
             f"{index_path} does not say how its crops were made: its Parquet metadata have no valid key"
             f" {GEOMETRY_KEY.decode()}; run the extract stage again"
