@@ -95,7 +95,7 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
 
     Raises:
         ModelError: for a backbone that is unknown or does not take such crops, a hub that is out of reach, or a file
-        that does not fit.
+            that does not fit.
     """
     if not timm.is_model(backbone.partition(".")[0]):
         near = ", ".join(get_close_matches(backbone, timm.list_models(), 5))
