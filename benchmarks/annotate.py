@@ -21,7 +21,8 @@ from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.pixels import to_yuv
-from deepfake_detector.faces.video_reader import probe, read_pictures
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import read_pictures
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.box_tracks import track_boxes
 from deepfake_detector.inference.overlay import CRF, MAX_SIDE, PRESET, THREADS, annotate_video

@@ -3,26 +3,26 @@
     python -m benchmarks.extract speed VIDEOS [--yunet yunet.onnx]      seconds per video, relative to decoding
     python -m benchmarks.extract long VIDEOS [--yunet yunet.onnx]       the same for ten minutes of 720p
     python -m benchmarks.extract landmarks VIDEOS [--yunet yunet.onnx]  landmarks of the search against full size
-    python -m benchmarks.extract peers VIDEOS                           RetinaFace and MTCNN on the same frames
     python -m benchmarks.extract memory VIDEOS                          peak memory of a worker, 720p and 7680 × 4320
     python -m benchmarks.extract again VIDEOS                           the stage on 199 videos, unchanged, one new
     python -m benchmarks.extract kills VIDEOS                           ten kills at random moments, outputs compared
 
-Times are processor seconds of one thread, so two processes on two cores take half of them. Those of `again` are elapsed
-seconds. MTCNN is facenet-pytorch, which pins an old torch: pip install --no-deps --target PEERS facenet-pytorch,
-and set PYTHONPATH=PEERS.
+Times are processor seconds of one thread, so two processes on two cores take half of them. Those of `speed` and `long`
+are the median of ROUNDS rounds. Those of `again` are elapsed seconds.
 """
 
 import argparse
 import hashlib
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -37,10 +37,12 @@ from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.faces.sources import find_videos
 from deepfake_detector.faces.tracking import box_distance
-from deepfake_detector.faces.video_reader import Frame, probe, read_frames
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import Frame, read_frames
 from deepfake_detector.files import ffmpeg_name
 
 FRAMES, SIZE, MARGIN, THRESHOLD = 16, 96, 0.3, 0.5  # as in params.yaml
+ROUNDS = 3
 
 
 def decode_all(path: Path) -> None:
@@ -85,18 +87,22 @@ def find_720p(videos: list[Path]) -> Path:
 
 def speed(videos: list[Path], yunet: str | None) -> None:
     methods: dict[str, Callable[[Path], object]] = {
-        "decoding": decode_all,
-        "frames alone": lambda path: list(sampled_frames(path)),
+        "floor: decode every frame, convert none": decode_all,
+        f"decode what {FRAMES} frames need, and convert those": lambda path: list(sampled_frames(path)),
     }
-    methods |= {name: extraction(name, weights) for name, weights in detectors(yunet).items()}
-    total = dict.fromkeys(methods, 0.0)
-    for path in videos:
-        for name, method in methods.items():
-            total[name] += processor_seconds(lambda method=method, path=path: method(path))  # type: ignore[misc]
-    for name, seconds in total.items():
-        print(
-            f"{name:12} {1000 * seconds / len(videos):7.0f} ms a video, {seconds / total['decoding']:.2f} of decoding"
-        )
+    methods |= {f"extraction with {name}": extraction(name, weights) for name, weights in detectors(yunet).items()}
+    rounds: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in range(ROUNDS):
+        total = dict.fromkeys(methods, 0.0)
+        for path in videos:
+            for name, method in methods.items():
+                total[name] += processor_seconds(partial(method, path))
+        for name, seconds in total.items():
+            rounds[name].append(seconds)
+    floor, *_ = medians = [statistics.median(seconds) for seconds in rounds.values()]
+    print(f"{len(videos)} video(s).\n\n| what | milliseconds a video | against the floor |\n|---|---|---|")
+    for name, seconds in zip(rounds, medians, strict=True):
+        print(f"| {name} | {1000 * seconds / len(videos):.0f} | {seconds / floor:.2f} |")
 
 
 def repeat_clip(clip: Path, target: Path, duration: float) -> None:
@@ -125,12 +131,15 @@ def long(videos: list[Path], yunet: str | None) -> None:
         path = Path(folder) / "long.mp4"
         repeat_clip(clip, path, 600)
         info = probe(path)
-        print(f"{clip.name} repeated for {info.times[-1]:.0f} s, {info.frames} frames")
+        print(f"A clip of 720p again and again: {info.times[-1]:.0f} s, {info.frames} frames.")
         speed([path], yunet)
 
 
 def landmarks(videos: list[Path], yunet: str | None) -> None:
     """Mean distance in eye distances over four frames of each video, searched and redetected from the frame before."""
+    print(
+        "| detector | landmarks | mean distance from those at full size, in eye distances | faces |\n|---|---|---|---|"
+    )
     for name, weights in detectors(yunet).items():
         detector = create_face_detector(name, THRESHOLD, weights)
         assert isinstance(detector, CoarseToFineDetector)
@@ -148,43 +157,7 @@ def landmarks(videos: list[Path], yunet: str | None) -> None:
                         error = np.linalg.norm(nearest.landmarks - best.landmarks, axis=1).mean()
                         errors[method].append(float(error / eye_distance))
         for method, values in errors.items():
-            print(f"{name}, {method}: {np.mean(values):.1%} of the eye distance on {len(values)} faces")
-
-
-def peers(videos: list[Path], yunet: str | None) -> None:
-    """Other detectors on the same frames. RetinaFace has random weights here: they do not change its time."""
-    import torch
-    from retinaface.predict_single import Model
-
-    torch.set_num_threads(1)
-
-    def images(path: Path) -> Iterator[np.ndarray]:
-        return (np.ascontiguousarray(frame.image[..., ::-1]) for frame in sampled_frames(path))
-
-    methods: dict[str, Callable[[Path], int]] = {"centerface": extraction("centerface")}
-    try:
-        from facenet_pytorch import MTCNN
-
-        mtcnn = MTCNN(keep_all=True, device="cpu")
-        methods["MTCNN, full size"] = lambda path: sum(mtcnn.detect(image)[0] is not None for image in images(path))
-    except ImportError:
-        print("facenet-pytorch is not installed")
-    model = Model(max_size=640)
-    model.eval()
-    methods["RetinaFace 640"] = lambda path: sum(
-        len(model.predict_jsons(image)[0]["bbox"]) > 0 for image in images(path)
-    )
-    chosen = videos[:: max(1, len(videos) // 6)]
-    total = dict.fromkeys(methods, 0.0)
-    found = dict.fromkeys(methods, 0)
-    for path in chosen:
-        for name, method in methods.items():
-            start = time.process_time()
-            found[name] += method(path)
-            total[name] += time.process_time() - start
-    for name, seconds in total.items():
-        per_video, ratio = seconds / len(chosen), seconds / total["centerface"]
-        print(f"{name:18} {per_video:6.2f} s a video, {ratio:5.1f} of centerface, {found[name]} frames with a face")
+            print(f"| {name} | {method} | {np.mean(values):.1%} | {len(values)} |")
 
 
 def memory(videos: list[Path], yunet: str | None) -> None:
@@ -202,6 +175,7 @@ def memory(videos: list[Path], yunet: str | None) -> None:
                 picture.pts, picture.time_base = i, Fraction(1, 25)
                 out.mux(stream.encode(picture))
             out.mux(stream.encode(None))
+        print("| video | frames with a face | peak memory |\n|---|---|---|", flush=True)
         for path in (clip, large):
             command = [sys.executable, "-m", "benchmarks.extract", "worker", str(path)]
             print(subprocess.run(command, check=True, text=True, capture_output=True).stdout.strip())
@@ -215,7 +189,7 @@ def worker(videos: list[Path], yunet: str | None) -> None:
     info = probe(videos[0])
     unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss: macOS counts bytes, Linux kibibytes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    print(f"{info.width}x{info.height}: {faces} frames with a face, peak {peak:.0f} MB", flush=True)
+    print(f"| {info.width}x{info.height} | {faces} | {peak:.0f} MB |", flush=True)
 
 
 def stage_command(folder: Path, videos: Path, cache: Path | str) -> list[str]:
@@ -243,6 +217,7 @@ def again(videos: list[Path], yunet: str | None) -> None:
         corpus.mkdir()
         command = stage_command(folder, corpus, folder / "cache")
         times = []
+        print("| run | seconds | of the first |\n|---|---|---|")
         new = 100  # of medium length
         for step, numbers in {"199 videos": {*range(200)} - {new}, "unchanged": set(), "one new": {new}}.items():
             for i in numbers:
@@ -251,7 +226,7 @@ def again(videos: list[Path], yunet: str | None) -> None:
             start = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)
             times.append(time.perf_counter() - start)
-            print(f"{step:12} {times[-1]:6.2f} s, {times[-1] / times[0]:.1%} of the first", flush=True)
+            print(f"| {step} | {times[-1]:.1f} | {times[-1] / times[0]:.1%} |", flush=True)
 
 
 def kills(videos: list[Path], yunet: str | None) -> None:
@@ -277,7 +252,8 @@ def kills(videos: list[Path], yunet: str | None) -> None:
                 process.wait()
                 killed += 1
         subprocess.run(command, check=True, capture_output=True)
-        print(f"killed {killed} times; the same bytes: {fingerprint(folder) == expected}")
+        same = "the same" if fingerprint(folder) == expected else "OTHER"
+        print(f"Killed {killed} times, then run to the end: {same} bytes.")
 
 
 def fingerprint(folder: Path) -> str:
@@ -288,7 +264,7 @@ def fingerprint(folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tasks = {task.__name__: task for task in (speed, long, landmarks, peers, memory, worker, again, kills)}
+    tasks = {task.__name__: task for task in (speed, long, landmarks, memory, worker, again, kills)}
     parser.add_argument("task", choices=list(tasks))
     parser.add_argument("videos", help="a folder, or one file")
     parser.add_argument("--yunet", help="file of the YuNet model")

@@ -3,11 +3,12 @@
     python -m benchmarks.growth [--videos 100 1000 10000]
 
 The corpus is invented: every video has 20 faces of one person, and four of five videos are fakes. The videos are small
-files of noise, the crops of a video one noisy picture. Steps: `index` writes the face index from the records of all
-videos, `split` is the whole stage, `table` loads the faces with their labels and prepares one epoch of batches (their
-order, not their pictures), `repro` is `dvc repro` with nothing changed, in a pipeline with the dependencies of this
-one. Processor seconds include the worker processes and the imports, elapsed ones do not; memory is the peak of the
-largest process.
+files of noise, the crops of a video one noisy picture of 32 pixels. Steps: `index` writes the face index from the
+records of all videos, as the parent of `extract` does; `split`, `train` and `evaluate` are the whole stages, with a
+small network and, in training, no more than STEPS_OF_EPOCH steps; `repro` is `dvc repro` with nothing changed, in a
+pipeline with the dependencies of this one, and `experiments` is `dvc exp show` there, with three saved experiments.
+Processor seconds include the worker processes and the imports, elapsed ones do not; memory is the peak of the largest
+process.
 """
 
 import argparse
@@ -17,23 +18,33 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from benchmarks.split_scale import random_corpus
-from deepfake_detector.faces.archive import encode_crop, write_archive
+from deepfake_detector.faces.archive import archive_path, encode_crop, make_shards, write_archive
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, Geometry, Record, write_index
 
-FACES = 20
-STEPS = ("index", "split", "table", "repro")
+FACES, SIZE = 20, 32
+STEPS = ("index", "split", "train", "evaluate", "repro", "experiments")
+STEPS_OF_EPOCH = 20
 DVC_YAML = """\
 stages:
   extract: {cmd: 'true', deps: [videos, labels.csv], outs: [faces, faces.parquet]}
   split: {cmd: 'true', deps: [faces, faces.parquet, labels.csv], outs: [splits.csv]}
-  train: {cmd: 'true', deps: [faces, faces.parquet, labels.csv, splits.csv], outs: [best]}
-  evaluate: {cmd: 'true', deps: [videos, faces, faces.parquet, labels.csv, splits.csv, best], outs: [predictions]}
+  train:
+    cmd: 'true'
+    params: [train.lr]
+    deps: [faces, faces.parquet, labels.csv, splits.csv]
+    outs: [checkpoints]
+  evaluate:
+    cmd: 'true'
+    deps: [videos, faces, faces.parquet, labels.csv, splits.csv, checkpoints]
+    outs: [predictions.csv]
+    metrics: [metrics/evaluate.json]
 """
 
 
@@ -42,16 +53,20 @@ def make_corpus(videos: int) -> None:
     rng = np.random.default_rng(1)
     labels = random_corpus(videos, 4)
     labels.to_csv("labels.csv", index=False)
-    for folder in ("videos", "faces"):
-        Path(folder).mkdir()
+    Path("videos").mkdir()
+    Path("faces").mkdir()
+    make_shards(Path("faces"), videos)
     for name in labels["video_id"]:
         Path(f"videos/{name}.mp4").write_bytes(rng.bytes(1000))
-        crop = encode_crop(cv2.resize(rng.integers(0, 255, (8, 8, 3), np.uint8), (96, 96)))
-        write_archive(Path(f"faces/{name}.zip"), [(f"000_{i:06d}.jpg", crop) for i in range(FACES)])
-    for name in ("best", "predictions"):
-        Path(name).write_text("")
+        crop = encode_crop(cv2.resize(rng.integers(0, 255, (8, 8, 3), np.uint8), (SIZE, SIZE)))
+        write_archive(archive_path(Path("faces"), name), [(f"000_{i:06d}.jpg", crop) for i in range(FACES)])
+    labels[["video_id"]].assign(status="ok").to_csv("extract_report.csv", index=False)
     Path("dvc.yaml").write_text(DVC_YAML)
-    for command in ("git init -q", "dvc init -q"):
+    run("git init -q", "git config user.email a@b", "git config user.name a", "dvc init -q", "git commit -qm dvc")
+
+
+def run(*commands: str) -> None:
+    for command in commands:
         subprocess.run(command.split(), check=True)
 
 
@@ -61,53 +76,74 @@ def index() -> None:
     rng = np.random.default_rng(2)
     records: list[Record] = []
     for _ in range(len(labels)):
-        numbers = rng.random((FACES, len(INDEX_COLUMNS) - 5)).tolist()
-        rows = [[0, i, *row, f"000_{i:06d}.jpg", ""] for i, row in enumerate(numbers)]
+        numbers = rng.random((FACES, len(INDEX_COLUMNS) - 5))
+        numbers[:, 3:5] += 1  # x2 and y2, beyond x1 and y1
+        rows = [[0, i, *row, f"000_{i:06d}.jpg", ""] for i, row in enumerate(numbers.tolist())]
         records.append({"report": {}, "index": rows})
     start = time.perf_counter()
     named = zip(labels["video_id"], records, strict=True)
     faces = ([video_id, *row] for video_id, record in named for row in record["index"])
-    write_index(Path("faces.parquet"), faces, Geometry(FACES, 96, 0.3, "centerface", 0.5))
+    write_index(Path("faces.parquet"), faces, Geometry(FACES, SIZE, 0.3, "centerface", 0.5))
     print(time.perf_counter() - start)
 
 
-def table() -> None:
-    from deepfake_detector.corpora.face_table import load_face_table
-    from deepfake_detector.training.dataset import FaceDataset
-    from deepfake_detector.training.samplers import PairedBatchSampler, add_originals
-
-    start = time.perf_counter()
-    faces = load_face_table("faces.parquet", "labels.csv", "videos", "splits.csv")
-    faces = add_originals(faces[faces["partition"] == "train"].reset_index(drop=True))
-    dataset = FaceDataset(faces, Path("faces"))
-    batches = sum(1 for _ in PairedBatchSampler(faces, 32, 1, {"blend": 0.4}))
-    print(time.perf_counter() - start, len(dataset), batches)
-
-
-def split() -> None:
-    from stages import split as stage
-
-    paths = {
-        "videos": "videos",
-        "labels": "labels.csv",
-        "splits": "splits.csv",
-        "index": "faces.parquet",
-        "faces": "faces",
-    }
-    sys.argv = ["split", *(word for key, path in paths.items() for word in (f"--data.{key}", path))]
+def run_stage(stage: ModuleType, *more: str) -> None:
+    keys = ("labels", "splits", "faces", "videos", "predictions")
+    paths = {"index": "faces.parquet", "extract_report": "extract_report.csv", "split_report": "report"}
+    paths |= {key: f"{key}.csv" if key not in ("faces", "videos") else key for key in keys}
+    sys.argv = [stage.__name__, *(word for key, path in paths.items() for word in (f"--data.{key}", path)), *more]
     start = time.perf_counter()
     stage.main()
     print(time.perf_counter() - start)
 
 
-def repro() -> None:
+def split() -> None:
+    from stages import split as stage
+
+    run_stage(stage)
+
+
+def train() -> None:
+    from deepfake_detector.training.samplers import PairedBatchSampler
+    from stages import train as stage
+
+    whole = PairedBatchSampler.__len__
+    PairedBatchSampler.__len__ = lambda self: min(STEPS_OF_EPOCH, whole(self))  # type: ignore[method-assign]
+    run_stage(stage, "--model.backbone", "resnet10t", "--model.weights", "none", "--epochs", "1", "--workers", "0")
+
+
+def evaluate() -> None:
+    from stages import evaluate as stage
+
+    run_stage(stage, "--robustness", "none")
+
+
+def run_dvc(*command: str) -> None:
     from dvc.cli import main as dvc
 
     start = time.perf_counter()
-    status = dvc(["repro", "-q"])
-    print(time.perf_counter() - start)
+    status = dvc(list(command))
+    print(f"\n{time.perf_counter() - start}")
     if status:
         sys.exit(status)
+
+
+def repro() -> None:
+    run_dvc("repro", "-q")
+
+
+def experiments() -> None:
+    run_dvc("exp", "show", "--csv")
+
+
+def save_experiments() -> None:
+    """The corpus under version control, and three experiments in the current folder."""
+    run("dvc commit -fq", "git add -A", "git commit -qm corpus")
+    params = Path("params.yaml").read_text()
+    for i in range(3):
+        Path("params.yaml").write_text(params.replace("  lr:", f"  lr: 0.000{i + 1} #"))
+        run(f"dvc exp save -q -n try-{i}")
+    Path("params.yaml").write_text(params)
 
 
 def measure(step: str, folder: Path) -> tuple[float, float, float]:
@@ -115,7 +151,7 @@ def measure(step: str, folder: Path) -> tuple[float, float, float]:
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.growth", "--step", step],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "DVC_NO_ANALYTICS": "1"},
+        env=environment(),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -127,6 +163,17 @@ def measure(step: str, folder: Path) -> tuple[float, float, float]:
     return float(said[-2].split()[0]), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+def prepare(call: str, folder: Path) -> None:
+    """Call a function of this module in a process whose current folder is `folder`."""
+    command = [sys.executable, "-c", f"from benchmarks.growth import *; {call}"]
+    subprocess.run(command, cwd=folder, env=environment(), check=True, stdout=subprocess.DEVNULL)
+
+
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where dvc is
+    return os.environ | {"PATH": path, "PYTHONPATH": str(Path(__file__).parent.parent), "DVC_NO_ANALYTICS": "1"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, nargs="+", default=[100, 1000, 10_000])
@@ -136,22 +183,15 @@ def main() -> None:
         globals()[options.step]()
         return
     params = Path("params.yaml").read_text()
-    print(
-        f"load {os.getloadavg()[0]:.1f}\n\n| videos | step | seconds | processor seconds | MB |\n|---|---|---|---|---|"
-    )
+    print("| videos | step | seconds | processor seconds | MB |\n|---|---|---|---|---|")
     for videos in options.videos:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             (folder / "params.yaml").write_text(params)
-            subprocess.run(
-                [sys.executable, "-c", f"from benchmarks.growth import *; make_corpus({videos})"],
-                cwd=folder,
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
-                check=True,
-            )
+            prepare(f"make_corpus({videos})", folder)
             for step in STEPS:
                 if step == "repro":
-                    subprocess.run(["dvc", "commit", "-fq"], cwd=folder, check=True)
+                    prepare("save_experiments()", folder)
                 seconds, processor, memory = measure(step, folder)
                 print(f"| {videos:,} | {step} | {seconds:.1f} | {processor:.1f} | {memory:.0f} |", flush=True)
 

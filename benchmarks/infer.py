@@ -30,7 +30,8 @@ from deepfake_detector.corpora.sample_corpus import Person, SampleClip, write_cl
 from deepfake_detector.faces.archive import read_table_crops
 from deepfake_detector.faces.detectors.onnx_session import open_session
 from deepfake_detector.faces.sampling import choose_frames
-from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.files import ffmpeg_name
 from deepfake_detector.inference.backends import Backend, OnnxBackend, TorchBackend

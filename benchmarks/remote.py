@@ -2,8 +2,8 @@
 
     python -m benchmarks.remote [--archives 1000] [--kilobytes 60]
 
-Needs requirements-remote.txt. The archives hold random bytes. The server is moto's, which keeps everything in memory:
-a real one differs by its network.
+Needs requirements-remote.txt and requirements-dev.txt. The archives hold random bytes. The server is moto's, which
+keeps everything in memory: a real one differs by its network.
 """
 
 import argparse

@@ -36,7 +36,7 @@ def measure(executor: str, workers: int, tasks: list[tuple[str, str, str]]) -> t
             finished.append(time.perf_counter())
             if isinstance(outcome, Exception):
                 raise outcome
-        archives = sorted(Path(folder).glob("*.zip"))
+        archives = sorted(Path(folder).rglob("*.zip"))
         digest = hashlib.sha256(b"".join(archive.read_bytes() for archive in archives)).hexdigest()
     rate = (len(finished) - workers) / (finished[-1] - finished[workers - 1])
     return finished[-1] - start, rate, digest

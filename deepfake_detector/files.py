@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +20,28 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = os.fsencode(path.name)[:PART_NAME_BYTES].decode(errors="ignore")
-    part = path.with_name(f"{start}.{os.getpid()}.part")
+    part = path.with_name(f"{_name_start(path)}.{os.getpid()}.part")
     try:
         yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def delete_partial_files(*paths: Path | str) -> None:
+    """Delete what killed processes left of files that they wrote by `atomic_path`.
+
+    Only for files that one process writes at a time: the temporary file of a process that still runs is deleted, too.
+    """
+    for path in map(Path, paths):
+        for part in path.parent.glob("*.part"):
+            if re.fullmatch(rf"{re.escape(_name_start(path))}\.\d+\.part", part.name):
+                part.unlink(missing_ok=True)
+
+
+def _name_start(path: Path) -> str:
+    """What the name of the temporary file of `path` starts with."""
+    return os.fsencode(path.name)[:PART_NAME_BYTES].decode(errors="ignore")
 
 
 def file_sha256(path: Path | str) -> str:

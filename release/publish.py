@@ -63,7 +63,7 @@ def main() -> None:
     except CheckpointError as error:
         fail(str(error))
     table = calibration_data(score, config, params)
-    calibration = fit_calibration(table["label"], table["logit"], table["group"], params.train.operating_point)
+    calibration = fit_calibration(table["label"], table["logit"], params.train.operating_point)
     label, probability = table["label"].to_numpy(), calibration.probability(table["logit"])
     points = {name: choose_threshold(label, probability, point) for name, point in POINTS.items()}
     for module in model.modules():

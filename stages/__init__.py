@@ -1,10 +1,12 @@
-"""The stages that dvc.yaml runs: sample, extract, split, train, evaluate, export, infer."""
+"""The stages that dvc.yaml runs."""
 
 import signal
 import sys
 from types import FrameType, TracebackType
 
 import deepfake_detector  # noqa: F401  (it prepares the environment before a stage loads torch)
+
+STAGES = ("sample", "extract", "split", "train", "evaluate", "export", "infer")
 
 
 def _interrupt_once(number: int, frame: FrameType | None) -> None:

@@ -18,19 +18,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from deepfake_detector.corpora.face_table import read_index
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 from deepfake_detector.faces.archive_folder import ArchiveFolderError, replaced_folder
 from deepfake_detector.faces.batch_extraction import FAILED_STATUSES, STATUSES, extract_videos
 from deepfake_detector.faces.cache import FaceCache
 from deepfake_detector.faces.detectors import FaceDetectorError, fetch_network, weights_hash
-from deepfake_detector.faces.extraction import write_index
+from deepfake_detector.faces.extraction import FaceIndexError, write_index
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos, printable
-from deepfake_detector.files import atomic_path
+from deepfake_detector.files import atomic_path, delete_partial_files
 from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
 from deepfake_detector.ray_map import ClusterError
 from stages.params import Data, Extract, Params, fail, parse, say
+
+METRICS = "extract.json"
 
 
 def main() -> None:
@@ -43,6 +46,7 @@ def main() -> None:
         subset = params.evaluate.corpora[settings.corpus].subset if further else ""
         report = extract(settings, data, subset, further, params.infer.url_limits)
         write_metrics(report, Path(data.metrics))
+        delete_partial_files(data.index, data.extract_report, Path(data.metrics) / METRICS)
     except (LabelsError, FaceDetectorError, ClusterError) as error:
         fail(str(error))
     except ArchiveFolderError as error:
@@ -116,8 +120,8 @@ def refuse_nesting(settings: Extract, data: Data) -> None:
 def indexed_videos(index: str) -> set[str]:
     """The videos whose faces an earlier run has found; none if there is no such index."""
     try:
-        return set(pd.read_parquet(index, columns=["video_id"])["video_id"])
-    except (OSError, ValueError):
+        return set(read_index(index, ["video_id"])["video_id"])
+    except (LabelsError, FaceIndexError):
         return set()
 
 
@@ -169,7 +173,7 @@ def write_metrics(report: pd.DataFrame, folder: Path) -> None:
         .to_dict()
     )
     metrics = {"videos": len(report), **statuses, **totals}
-    with atomic_path(folder / "extract.json") as path:
+    with atomic_path(folder / METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n")
     say(", ".join(f"{key} {value}" for key, value in metrics.items()))
     for row in report[report["status"] != "ok"].head(20).itertuples():

@@ -46,6 +46,7 @@ from deepfake_detector.faces.geometry import (
 from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.foreign_text import terminal_lines
 from deepfake_detector.training import MANIPULATIONS, TEMPORAL_HEADS
+from deepfake_detector.version import VERSION
 from stages.strict_yaml import StrictYAMLError, read_yaml
 
 PARAMS_FILE = Path("params.yaml")
@@ -387,7 +388,9 @@ class Infer(Section):
         ".safetensors file (PyTorch), or an .onnx file (ONNX Runtime)"
     )
     prior: float = Field(
-        gt=0, lt=1, description="share of fakes among such videos, which each probability assumes; no verdict changes"
+        ge=0.001,
+        le=0.999,
+        description="share of fakes among such videos, which each probability assumes; no verdict changes",
     )
     fps: Annotated[PositiveFloat | None, BeforeValidator(_none)] = Field(
         description="frames of each second to score at least; none: as many frames of each video as in training"
@@ -453,14 +456,18 @@ def parse(stage: str, description: str = "", argv: list[str] | None = None, oper
     """params.yaml with the overrides of the command line `argv` (default: that of this process).
 
     `operands` is the `section.key` that bare arguments set. Exits with status 2 and a message on any mistake, and
-    with status 0 after --help.
+    with status 0 after --help and --version.
     """
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_LogLine("%(message)s"))
     logging.basicConfig(handlers=[handler])
     logging.getLogger("deepfake_detector").setLevel(logging.INFO)
+    words = sys.argv[1:] if argv is None else argv
+    if "--version" in words:
+        say(VERSION)
+        raise SystemExit(0)
     tree = _read_file()
-    options, bare = _read_words(sys.argv[1:] if argv is None else argv, stage)
+    options, bare = _read_words(words, stage)
     if "help" in options:
         say(_help(stage, description, tree, operands))
         raise SystemExit(0)
@@ -536,7 +543,7 @@ def _with_side_outputs(options: dict[str, str], stage: str) -> dict[str, str]:
 def _help(stage: str, description: str, tree: dict[str, Any], operands: str) -> str:
     """The text of --help: the keys that the stage reads, each with its value in params.yaml."""
     lines = [
-        f"usage: python -m stages.{stage} [--KEY VALUE ...]" + " [PATH ...]" * bool(operands),
+        f"usage: python -m stages.{stage} [--help] [--version] [--KEY VALUE ...]" + " [PATH ...]" * bool(operands),
         "",
         description.strip(),
     ]

@@ -26,10 +26,11 @@ from deepfake_detector.corpora.split_strategies import SplitAssignment, SplitErr
 from deepfake_detector.corpora.visual_links import VISUAL_LINK_COLUMNS, VisualLinksError, find_visual_links
 from deepfake_detector.faces.archive import ArchiveError
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
-from deepfake_detector.files import atomic_path
+from deepfake_detector.files import atomic_path, delete_partial_files
 from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
 from stages.params import Data, Split, fail, parse, say
 
+METRICS = "split.json"
 SHOWN = 20  # rows of a table that a message lists
 
 
@@ -59,13 +60,16 @@ def main() -> None:
     write_spreadsheet(moved, report / "moved.csv")
     counts = leak_counts(leaks, all_links, compared_kinds(visual, settings))
     metrics = summarize(labels, splits, counts, len(moved))
-    with atomic_path(Path(data.metrics) / "split.json") as part:
+    with atomic_path(Path(data.metrics) / METRICS) as part:
         part.write_text(json.dumps(metrics, indent=2) + "\n")
-    plot_split(Path(data.plots) / "split/partitions.png", labels.assign(partition=splits["partition"]), counts)
+    plot = Path(data.plots) / "split/partitions.png"
+    plot_split(plot, labels.assign(partition=splits["partition"]), counts)
     forbidden = leaks[~leaks["kind"].isin(settings.allow_leaks)]
     if len(forbidden):
         fail(leak_message(forbidden, report))
     write_csv(splits.set_index("video_id").loc[listed["video_id"]].reset_index(), Path(data.splits))
+    written = [VISUAL_LINKS, "excluded.csv", "leaks.csv", "moved.csv"]
+    delete_partial_files(data.splits, Path(data.metrics) / METRICS, plot, *(report / name for name in written))
     print_summary(metrics, excluded, moved, leaks, report)
 
 

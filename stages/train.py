@@ -21,7 +21,7 @@ from dvclive import Live
 from torch.utils.tensorboard import SummaryWriter
 
 from deepfake_detector.code_fingerprint import code_fingerprint
-from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table, read_visual_links
+from deepfake_detector.corpora.face_table import corpus_fingerprint, load_face_table, read_visual_links, videos_of
 from deepfake_detector.corpora.identity_graph import links
 from deepfake_detector.corpora.labels import LabelsError
 from deepfake_detector.corpora.leakage import link_digests
@@ -40,6 +40,7 @@ from deepfake_detector.training.samplers import PairedBatchSampler, add_original
 from deepfake_detector.training.temporal_heads import fit_temporal_head
 from deepfake_detector.training.trainer import EpochMetrics, Schedule, TrainingState, fit
 from deepfake_detector.training.validation import Validation, calibrate
+from deepfake_detector.version import VERSION
 from stages.params import Params, fail, parse, say
 
 NO_HYPERPARAMETERS = {
@@ -237,16 +238,17 @@ def calibrate_and_save(
         add_temporal_head(
             model, params.model.temporal, select_partition(faces, "train"), geometry, params, context.device
         )
-        scores |= validation.measure(model, settings.precision)
+        scores |= validation.measure(model, settings.precision)[0]
     calibration = calibrate(validation.score(model, "float32"), settings.operating_point, settings.aggregation)
     if not context.is_main:
         return
-    learnt_from = faces[faces["partition"].isin(["train", "val"])].drop_duplicates("video_id")
+    learnt_from = videos_of(faces[faces["partition"].isin(["train", "val"])])
     config = DetectorConfig(
         description=SAMPLE if params.is_sample else describe(learnt_from, params),
         backbone=params.model.backbone,
         geometry=geometry,
         calibration=calibration,
+        version=VERSION,
         params=shaping_params(params),
         corpus=corpus_fingerprint(params.data.labels, params.data.index, params.data.splits),
         seen=link_digests(links(learnt_from, read_visual_links(params.data.split_report))),

@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
-from deepfake_detector.faces.archive import read_crops
+from deepfake_detector.faces.archive import decode_crop, encode_crop, read_crops
 from deepfake_detector.training.augmentation import augment
 from deepfake_detector.training.batching import batch_lengths, track_ids
+from deepfake_detector.training.blending import blend_other
 from deepfake_detector.training.dataset import FaceDataset, SampleKey, make_loader, to_tensor
 from deepfake_detector.training.model import create_model
 from deepfake_detector.training.samplers import SequentialBatches
@@ -18,6 +19,16 @@ def test_manipulated_faces_are_labelled_fake(small_faces):
     dataset = FaceDataset(*small_faces, None, 0.5)
     keys = [SampleKey(0, 1), SampleKey(0, 1, "self_blend", 4), SampleKey(0, 1, "blend", 4), SampleKey(8, 1)]
     assert [dataset[key][1] for key in keys] == [0, 1, 1, 1]
+
+
+def test_blends_are_encoded_after_the_change_as_stored_fakes_are(small_faces):
+    table, folder = small_faces
+    blend = FaceDataset(table, folder, None, 0.5)[SampleKey(0, 1, "blend", 4)][0]
+    stored = [read_crops(folder / f"{table['video_id'][row]}.zip", [table["member"][row]])[0] for row in (0, 4)]
+    changed = blend_other(stored[0], lambda: stored[1], 0.5, np.random.default_rng([1, 1]))
+    assert table["member"][0].endswith(".jpg")
+    assert torch.equal(blend, to_tensor(decode_crop(encode_crop(changed))))
+    assert not torch.equal(blend, to_tensor(changed))
 
 
 def test_augmentation_is_drawn_from_its_seed_alone(small_faces):

@@ -12,7 +12,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from deepfake_detector.faces.pixels import shown_size, to_bgr, to_thumbnail, to_yuv
 from deepfake_detector.faces.shots import details_of, similarity
-from deepfake_detector.faces.video_reader import Picture, probe, read_frames, read_pictures
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import Picture, read_frames, read_pictures
 
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="compares with the program ffmpeg")
 ORIENTATIONS = [[1, 0, 0, 1], [-1, 0, 0, 1], [1, 0, 0, -1], [-1, 0, 0, -1]]

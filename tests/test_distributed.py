@@ -53,7 +53,7 @@ def test_all_processes_continue_from_the_state_of_the_main_process(small_faces, 
     table, folder = small_faces
     model = create_model("resnet10t", size=32)
     sampler = PairedBatchSampler(table, 4, 3, {"blend": 0.0}, rank=1, world_size=2)
-    scores = {"val_auc": 0.5, "val_frame_auc": 0.5, "val_loss": 0.5, "val_loss_error": 0.1, "loss": 1.0}
+    scores = {"val_auc": 0.5, "val_frame_auc": 0.5, "val_loss": 0.5, "loss": 1.0}
     optimizer = torch.optim.AdamW(model.parameters())
     state = TrainingState("f", SCHEDULE.epochs, model.state_dict(), {}, optimizer.state_dict(), model.state_dict())
     state.history = [scores] * SCHEDULE.epochs

@@ -17,7 +17,7 @@ from deepfake_detector.faces import batch_extraction
 from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.archive_folder import LOCK, PREVIOUS, ArchiveFolderError, replaced_folder
 from deepfake_detector.parallel_map import _interrupts_held, parallel_map
-from stages import extract
+from stages import extract, split
 
 ROOT = Path(__file__).parent.parent
 ARGUMENTS = ["--data.videos", "videos", "--data.labels", "labels.csv", "--data.faces", "out", "--workers", "1"]
@@ -298,3 +298,29 @@ def test_looking_up_large_videos_shows_progress_and_can_be_interrupted(corpus):
     process = start(corpus, "extract", *ARGUMENTS)
     said = interrupt(process, corpus, lambda: "hash:" in (corpus / "said.txt").read_text())
     assert "extract:" not in said
+
+
+def test_partial_tables_of_a_killed_run_are_deleted_and_files_of_others_stay(extracted, monkeypatch):
+    folder, before = extracted
+    left = ["extract_report.csv.17.part", "out.parquet.99999.part", "metrics/extract.json.3.part"]
+    theirs = ["mine.part", "out.parquet.mine.part", "other.parquet.17.part", "metrics/extract.json.part"]
+    for name in left + theirs:
+        (folder / name).write_text("some")
+    run(monkeypatch)
+    assert outputs(folder) == before
+    assert [name for name in left + theirs if (folder / name).exists()] == theirs
+
+
+def test_partial_tables_of_a_killed_split_are_deleted(in_project, monkeypatch):
+    rows = [f"v{i},{i}.mp4,{'fake' if i % 2 else 'real'},p{i // 2}" for i in range(12)]
+    (in_project / "labels.csv").write_text("\n".join(["video_id,filepath,label,identity", *rows]) + "\n")
+    left = ["splits.csv.7.part", "split_report/leaks.csv.7.part", "metrics/split.json.7.part"]
+    left += ["plots/split/partitions.png.7.part"]
+    for name in left:
+        (in_project / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (in_project / "out" / name).write_text("some")
+    monkeypatch.setattr(
+        "sys.argv", ["split", "--data.labels", "labels.csv", "--data.videos", "v", "--data.splits", "out/splits.csv"]
+    )
+    split.main()
+    assert not list(in_project.rglob("*.part")) and (in_project / "out/splits.csv").exists()

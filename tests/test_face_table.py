@@ -29,6 +29,18 @@ def test_faces_have_the_columns_of_labels_and_splits(paths, tmp_path):
     ]
 
 
+def test_text_of_the_labels_is_in_memory_once_for_a_video_with_many_faces(paths, tmp_path):
+    row = "v,a.mp4,real,x," + 1000 * "long "
+    paths["labels"].write_text(f"video_id,filepath,label,identity,remark\n{row}\n")
+    paths["splits"].write_text("video_id,partition,group,fold\nv,train,0,1\n")
+    faces = pd.DataFrame({"video_id": "v", "track": 0, "frame": range(1000), "time": 0.0})
+    faces.assign(member=[f"{i}.jpg" for i in range(1000)]).to_parquet(paths["index"])
+    table = load_face_table(**paths, videos=tmp_path)
+    assert (table["remark"] == row[15:].strip()).all()
+    size = table[["filepath", "identity", "remark", "path", "partition"]].memory_usage(index=False, deep=True).sum()
+    assert size < 20 * len(table)
+
+
 @pytest.mark.parametrize(("key", "stage"), [("index", "extract"), ("splits", "split"), ("labels", "sample")])
 def test_error_for_a_missing_file_names_the_stage_that_writes_it(paths, tmp_path, key, stage):
     paths[key].unlink()

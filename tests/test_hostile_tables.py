@@ -18,7 +18,8 @@ from deepfake_detector.corpora.face_table import load_face_table
 from deepfake_detector.corpora.labels import LabelsError
 from deepfake_detector.evaluation.report import escape_markdown, markdown_code
 from deepfake_detector.faces.archive import ArchiveError, encode_crop, read_crops, read_table_crops, write_archive
-from deepfake_detector.faces.extraction import FaceIndexError
+from deepfake_detector.faces.archive_folder import ArchiveFolderError, replaced_folder
+from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.foreign_text import spreadsheet_cell, terminal_lines, terminal_text
 from deepfake_detector.inference.batch_prediction import TABLE_COLUMNS, write_tables
 from deepfake_detector.training.dataset import FaceDataset, SampleKey
@@ -341,3 +342,41 @@ def test_predictions_that_were_edited_are_refused_with_their_row(tmp_path, old, 
     with pytest.raises(compare.CompareError) as caught:
         compare.read_test_scores("workspace", compare.Files(str(tmp_path / "p.csv"), str(tmp_path / "s.csv")))
     assert "p.csv" in str(caught.value) and said in str(caught.value)
+
+
+def test_index_whose_dictionary_unpacks_to_much_is_refused_before_it_is_read(tables):
+    """What the file says of its unpacked size need not be true; the kind of compression is what the reader uses."""
+    texts = [chr(97 + i) * 2_000_000 for i in range(8)]
+    table = pd.DataFrame({"video_id": "a", "member": texts, "track": 0, "frame": range(8), "time": 0.0})
+    table.to_parquet(tables["index"], compression="zstd")
+    assert "is compressed by ZSTD" in error_of(tables) or "unpacks to" in error_of(tables)
+    table.to_parquet(tables["index"])
+    assert "has a member of 2,000,000 bytes; at most 1,000" in error_of(tables)
+    assert extract.indexed_videos(str(tables["index"])) == {"a"}
+    table.assign(video_id=texts).to_parquet(tables["index"])
+    assert extract.indexed_videos(str(tables["index"])) == set()
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "brotli"])
+def test_index_in_a_compression_that_could_unpack_to_much_is_refused(tables, compression):
+    pd.read_parquet(tables["index"]).to_parquet(tables["index"], compression=compression)
+    assert f"faces.parquet is compressed by {compression.upper()}" in error_of(tables)
+
+
+def test_damaged_index_is_an_index_without_geometry(tables):
+    data = tables["index"].read_bytes()
+    for cut in (4, 100, len(data) - 9):
+        tables["index"].write_bytes(data[:cut] + data[-8:])
+        with pytest.raises(FaceIndexError, match=r"faces\.parquet"):
+            read_geometry(tables["index"])
+
+
+def test_archive_with_an_endless_directory_is_refused_before_its_entries_are_made(tmp_path):
+    entry = struct.pack("<4s6H3L5H2L", b"PK\1\2", 20, 20, 0, 0, 0, 33, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0) + b"00000"
+    directory = entry * (2**24 // len(entry) + 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(directory), 0, 0)
+    (tmp_path / "v.zip").write_bytes(directory + end)
+    with pytest.raises(ArchiveError, match=r"v\.zip cannot be read \(its directory has 16,777,"):
+        read_crops(tmp_path / "v.zip", ["a.jpg"])
+    with pytest.raises(ArchiveFolderError, match=r"holds v\.zip"), replaced_folder(tmp_path):
+        pass

@@ -28,12 +28,19 @@ from deepfake_detector.faces.archive import write_archive
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, extract_faces, index_rows
 from deepfake_detector.faces.sources import find_videos
-from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.files import file_sha256
 from deepfake_detector.inference import batch_prediction, overlay, timeline
 from deepfake_detector.inference.onnx_export import save_with_metadata
 from deepfake_detector.inference.predict import predict_video
-from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask, run_task, verdict_text
+from deepfake_detector.inference.prediction_task import (
+    OutputError,
+    PredictionSettings,
+    PredictionTask,
+    run_task,
+    verdict_text,
+)
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
 from deepfake_detector.training.dataset import FaceDataset, make_loader
@@ -422,3 +429,15 @@ def test_verdict_text_gives_a_probability_only_with_its_threshold(verdict, proba
     bounds = thresholds and dict(zip(("threshold", "low", "high"), thresholds, strict=True))
     assert verdict_text(verdict, probability, bounds) == text
     assert verdict_text(verdict, probability) == verdict_text(verdict)
+
+
+@pytest.mark.parametrize("given", ["out/a.mp4", "a.mp4"])
+def test_video_in_the_place_of_its_own_result_is_left_alone(tmp_path, exported, given):
+    """The stage refuses such a folder; a program that calls the library may not think of it, nor of a link."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.mp4").write_bytes(b"a video")
+    os.link(tmp_path / "out/a.mp4", tmp_path / "a.mp4")
+    settings = PredictionSettings.with_checkpoint(str(exported))
+    with pytest.raises(OutputError, match=r"out/a\.mp4 is the video itself"):
+        predict_video(PredictionTask(str(tmp_path / given), "a", str(tmp_path / "out"), settings))
+    assert (tmp_path / "out/a.mp4").read_bytes() == b"a video"

@@ -19,7 +19,8 @@ from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sources import VIDEO_SUFFIXES, describe_others, find_videos
-from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
+from deepfake_detector.faces.video_file import VideoError, probe
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.files import atomic_path
 from stages import extract, infer

@@ -9,12 +9,13 @@ import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.faces import video_reader
+from deepfake_detector.faces import video_file, video_reader
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sampling import choose_frames
-from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.inference.overlay import annotate_video
 from deepfake_detector.inference.prediction import predict_people
 
@@ -93,6 +94,20 @@ def test_no_more_is_decoded_than_the_wanted_frames_need(tmp_path, decoded_packet
     path = write(tmp_path / "a.mp4", counter(), options={"g": "10", "bf": "0"})
     list(read_frames(path, [12, 53], probe(path)))
     assert len([size for size in decoded_packets if size]) == 3 + 4
+
+
+def test_few_frames_before_a_keyframe_are_decoded_for_a_look_at_what_lies_between(tmp_path, decoded_packets):
+    path = write(tmp_path / "a.mp4", counter(), options={"g": "10", "bf": "0"})
+    frames = list(read_frames(path, [12, 33], probe(path)))
+    assert [number for number, _ in frames[1].passed] == list(range(13, 33))
+    assert len([size for size in decoded_packets if size]) == 3 + 21
+
+
+@pytest.mark.parametrize("number", [60, -1])
+def test_frame_that_a_video_lacks_is_named(tmp_path, number):
+    path = write(tmp_path / "a.mp4", counter())
+    with pytest.raises(ValueError, match=f"has the frames 0 to 59, and none of number {number}"):
+        list(read_frames(path, [3, number]))
 
 
 def test_frames_are_chosen_by_rate_or_by_keyframes(tmp_path):
@@ -264,7 +279,8 @@ class LateStreamContainer:
 
 def test_stream_that_appears_late_costs_no_frame(tmp_path, monkeypatch):
     path = write(tmp_path / "a.mp4", counter())
-    monkeypatch.setattr(video_reader, "open_video", LateStreamContainer)
+    for module in (video_file, video_reader):
+        monkeypatch.setattr(module, "open_video", LateStreamContainer)
     info = probe(path)
     assert info.frames == 60
     assert numbers_in(read_frames(path)) == list(range(60))

@@ -16,7 +16,8 @@ from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
-from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.backends import TorchBackend
 from deepfake_detector.inference.box_tracks import track_boxes

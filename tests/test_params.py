@@ -245,3 +245,9 @@ def test_help_names_the_values_of_registries(in_project, capsys):
         parse("train", "", ["--help"])
     said = capsys.readouterr().out
     assert all(name in said for name in (*AGGREGATORS, *TEMPORAL_HEADS, *MANIPULATIONS))
+
+
+@pytest.mark.parametrize("prior", ["0", "1e-9", "1e-4", "0.9999999", "1"])
+def test_prior_under_which_all_probabilities_would_round_to_one_value_is_refused(in_project, capsys, prior):
+    """With 6 decimals, a prior of 1e-9 made every probability and the threshold 0, and so every video fake."""
+    assert f"infer.prior = '{prior}'" in parse_error(capsys, "infer", "--prior", prior)

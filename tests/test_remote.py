@@ -12,7 +12,7 @@ from stages import extract
 @pytest.fixture(scope="module")
 def bucket():
     """The URL of an empty bucket on a server of its own; this process and its children know the server."""
-    server = pytest.importorskip("moto.server", reason="moto is not installed (requirements-remote.txt)")
+    server = pytest.importorskip("moto.server", reason="moto is not installed (requirements-dev.txt)")
     pytest.importorskip("dvc_s3", reason="dvc-s3 is not installed (requirements-remote.txt)")
     running = server.ThreadedMotoServer("127.0.0.1", 0)
     running.start()

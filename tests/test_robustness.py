@@ -9,7 +9,8 @@ from deepfake_detector import distortions
 from deepfake_detector.evaluation.reencoding import reencode
 from deepfake_detector.evaluation.robustness import sample_videos, thin_faces
 from deepfake_detector.evaluation.robustness_plan import DISTORTIONS, PLANS, TITLES
-from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
+from deepfake_detector.faces.video_file import VideoError, probe
+from deepfake_detector.faces.video_reader import read_frames
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from deepfake_detector.corpora.sample_corpus.clips import poses_of
 from deepfake_detector.corpora.sample_corpus.people import landmarks, photographs, widen
 from deepfake_detector.corpora.sample_corpus.portable import portable_workers
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.parallel_map import parallel_map
 from stages import sample
 

@@ -19,7 +19,8 @@ from deepfake_detector.corpora.labels import read_labels
 from deepfake_detector.corpora.sample_corpus import face_mask
 from deepfake_detector.faces.alignment import align_face, landmark_template
 from deepfake_detector.faces.detectors import create_face_detector
-from deepfake_detector.faces.video_reader import probe, read_frames
+from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import read_frames
 from stages import sample
 
 SIZE, MARGIN = 96, 0.5

@@ -20,7 +20,8 @@ from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.pixels import to_thumbnail
 from deepfake_detector.faces.sampling import frames_between
 from deepfake_detector.faces.shots import SIMILAR, details_of, shot_numbers, similarity
-from deepfake_detector.faces.video_reader import VideoInfo, read_frames
+from deepfake_detector.faces.video_file import VideoInfo
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.overlay import annotate_video
 from deepfake_detector.inference.prediction import predict_people

@@ -12,7 +12,8 @@ from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
-from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
+from deepfake_detector.faces.video_file import VideoError, probe
+from deepfake_detector.faces.video_reader import read_frames
 
 GEOMETRY = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)
 STEP = 0.04  # seconds

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from training_data import MANIPULATIONS, SCHEDULE
@@ -17,7 +18,7 @@ ALONE = DistributedContext(0, 1, torch.device("cpu"))
 
 
 def train(faces, path, interrupt_after=0, schedule=SCHEDULE, workers=0, fingerprint="f", losses=None):
-    """The final state; None if training is interrupted after so many epochs."""
+    """The final state; None if training is interrupted after so many epochs. `losses`: two people's in each epoch."""
     table, folder = faces
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(3)
@@ -27,8 +28,10 @@ def train(faces, path, interrupt_after=0, schedule=SCHEDULE, workers=0, fingerpr
     given = iter(losses or [])
 
     def validate(model):
-        loss = next(given, float(next(model.parameters()).sum().item() % 1))
-        return {"val_auc": 0.5, "val_frame_auc": 0.5, "val_loss": loss, "val_loss_error": 0.05 if losses else 0.01}
+        chance = float(next(model.parameters()).sum().item() % 1)
+        people = np.array(next(given, [chance, chance]))
+        scores = {"val_auc": 0.5, "val_frame_auc": 0.5, "val_loss": float(people.mean())}
+        return scores, (people - people.mean()) / len(people)
 
     def stop_after(epoch, scores):
         if epoch + 1 == interrupt_after:
@@ -72,9 +75,15 @@ def test_damaged_state_is_reported_and_replaced(small_faces, tmp_path, caplog):
 
 def test_training_stops_when_validation_gets_no_better(small_faces, tmp_path):
     schedule = dataclasses.replace(SCHEDULE, epochs=10, patience=2)
-    losses = [0.5, 0.3, 0.4, 0.34, 0.4, 0.4]  # the fourth is within one error of the lowest, the second
+    losses = [[0.5, 0.5], [0.2, 0.4], [0.3, 0.5], [0.2, 0.42], [0.4, 0.5], [0.5, 0.5]]
     state = train(small_faces, tmp_path / "a.pt", schedule=schedule, losses=losses)
     assert state.epoch == 6 and state.best_epoch == 3
+
+
+def test_epoch_that_is_worse_for_everybody_is_not_chosen_however_much_people_differ(small_faces, tmp_path):
+    schedule = dataclasses.replace(SCHEDULE, epochs=2)
+    state = train(small_faces, tmp_path / "a.pt", schedule=schedule, losses=[[0.1, 0.9], [0.15, 0.96]])
+    assert state.best_epoch == 0
 
 
 def test_loss_that_is_no_number_ends_the_training_with_advice(small_faces, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,8 +26,10 @@ from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx
 from deepfake_detector.training.checkpoint import load_detector
+from deepfake_detector.training.detector_config import read_safetensors_config
 from deepfake_detector.training.scoring import batch_crops, predict_logits
 from deepfake_detector.training.temporal_heads import create_temporal_head
+from deepfake_detector.version import VERSION
 
 PROJECT = Path(__file__).parent.parent
 FACES, SIZE = 4, 32
@@ -117,10 +120,11 @@ def test_training_killed_at_any_moment_ends_in_the_same_bytes(project, tmp_path_
     assert results(project) == results(once)
 
 
-def test_finished_training_leaves_no_state_to_resume(project):
+def test_finished_training_leaves_its_version_in_the_detector_and_no_state_to_resume(project):
     finish(start(project))
     assert not (project / "checkpoints/last.pt").exists()
     before = results(project)
+    assert read_safetensors_config(project / "checkpoints/best.safetensors").version == VERSION
     output = finish(start(project))
     assert "epoch 1:" in output and "resuming" not in output  # it trains again, and comes to the same bytes
     assert results(project) == before
@@ -185,6 +189,29 @@ def test_two_processes_learn_as_one_does(project, tmp_path_factory):
     assert losses(project)[0] != losses(project)[-1]
     assert len(losses(project)) == SMALL["epochs"]
     assert set(json.loads((project / "metrics/train.json").read_text())) == {"best_epoch", "val_auc"}
+
+
+def test_two_nodes_give_the_same_bytes_as_two_processes_of_one(project, tmp_path_factory):
+    """The second node has a disk of its own, and writes nothing to it."""
+    second, together = (tmp_path_factory.mktemp(name) / "project" for name in ("second", "together"))
+    for copy in (second, together):
+        shutil.copytree(project, copy)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    launcher += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    epochs = ("--epochs", "2")
+    nodes = [
+        start(folder, *launcher, f"--node-rank={rank}", overrides=epochs)
+        for rank, folder in enumerate((project, second))
+    ]
+    said = [finish(node) for node in nodes]
+    assert ["epoch 2:" in output for output in said] == [True, False]
+    before = {path.relative_to(together) for path in together.rglob("*")}
+    assert {path.relative_to(second) for path in second.rglob("*")} == before
+    finish(start(together, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", overrides=epochs))
+    assert results(project) == results(together)
 
 
 def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):

@@ -24,7 +24,7 @@ from deepfake_detector.faces import remote, sources
 from deepfake_detector.faces.batch_extraction import record_of
 from deepfake_detector.faces.remote import TemporaryFileError, UrlLimits, is_private
 from deepfake_detector.faces.sources import find_videos, local_file, name_videos, printable, search_url
-from deepfake_detector.faces.video_reader import VideoError, probe
+from deepfake_detector.faces.video_file import VideoError, probe
 from deepfake_detector.inference import batch_prediction
 from stages import infer
 from tests.test_names import run_extract, run_infer

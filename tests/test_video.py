@@ -9,7 +9,8 @@ import pytest
 from av.video.reformatter import ColorRange
 
 from deepfake_detector.faces.sampling import evenly_spread
-from deepfake_detector.faces.video_reader import VideoError, probe, read_frames
+from deepfake_detector.faces.video_file import VideoError, probe
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 
 

@@ -20,7 +20,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
-from deepfake_detector.faces.video_reader import VideoError
+from deepfake_detector.faces.video_file import VideoError
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.files import file_sha256
 from deepfake_detector.inference.predict import predict_video

@@ -13,7 +13,7 @@ from typing import IO, Any
 from pebble import ProcessPool
 
 from deepfake_detector.faces.sources import name_videos
-from deepfake_detector.faces.video_reader import VideoError, probe
+from deepfake_detector.faces.video_file import VideoError, probe
 from deepfake_detector.files import atomic_path
 from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
 from deepfake_detector.inference.records import PICTURES, give_up_pictures

@@ -15,15 +15,21 @@ from deepfake_detector.faces.extraction import INDEX_COLUMNS, FaceIndexError
 from deepfake_detector.files import file_sha256
 
 if TYPE_CHECKING:
+    from pyarrow import Table
     from pyarrow.parquet import FileMetaData
 
 VISUAL_LINKS = "visual_links.csv"  # in the folder of the split report
 NEEDED = ("video_id", "track", "frame", "time", "member")  # columns of a face index without which nothing works
+TEXTS = ("video_id", "member", "original")  # columns of a face index that are not numbers
+MAX_TEXT = 1000  # bytes of one of them
+COMPRESSIONS = {"SNAPPY", "UNCOMPRESSED"}  # Snappy unpacks no byte to more than about 20
 MAX_EXPANSION = 100  # unpacked bytes for each byte of a face index; detections hardly compress
 
 
 def load_face_table(index: Path | str, labels: Path | str, videos: Path | str, splits: Path | str) -> pd.DataFrame:
     """One row for each face, in the order of the index, with all columns of the index and of both CSV files.
+
+    Text of the CSV files is categorical: it is in memory once, not once for each face of a video.
 
     Args:
         index: the face index, a Parquet file.
@@ -46,8 +52,15 @@ def load_face_table(index: Path | str, labels: Path | str, videos: Path | str, s
         )
     check_same_videos(label_table, split_table, labels, splits)
     own = [name for name in ("partition", "group", "fold") if name in label_table]  # columns that the splits CSV sets
-    table = faces.merge(label_table.drop(columns=own), on="video_id", how="left")
-    return table.merge(split_table, on="video_id", how="left")
+    listed = label_table.drop(columns=own).merge(split_table, on="video_id")
+    text = listed.columns[listed.dtypes.map(pd.api.types.is_string_dtype)].drop("video_id")
+    return faces.merge(listed.astype(dict.fromkeys(text, "category")), on="video_id", how="left")
+
+
+def videos_of(faces: pd.DataFrame) -> pd.DataFrame:
+    """A row for each video of a face table, with its text as such, so that columns can be compared with each other."""
+    videos = faces.drop_duplicates("video_id")
+    return videos.astype(dict.fromkeys(videos.select_dtypes("category"), "str"))
 
 
 def check_same_videos(
@@ -93,14 +106,18 @@ def read_index(path: Path | str, columns: Sequence[str] = ()) -> pd.DataFrame:
         raise LabelsError(f"{path} does not exist; run the extract stage first")
     advice = "run the extract stage again"
     try:
-        with parquet.ParquetFile(path) as file:
+        metadata = parquet.read_metadata(path)
+        leaves = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+        texts = [name for name in TEXTS if name in leaves]
+        with parquet.ParquetFile(path, metadata=metadata, read_dictionary=texts) as file:
             names = file.schema_arrow.names
             if missing := sorted(set(columns or NEEDED) - set(names)):
                 raise FaceIndexError(f"{path} has no column {', '.join(missing)}; {advice}")
             if repeated := sorted(name for name in set(names) if names.count(name) > 1):
                 raise FaceIndexError(f"{path} has the column {repeated[0]} twice; {advice}")
-            _check_memory(file.metadata, Path(path))
-            faces: pd.DataFrame = file.read([name for name in columns or INDEX_COLUMNS if name in names]).to_pandas()
+            _check_memory(metadata, Path(path))
+            table = file.read([name for name in columns or INDEX_COLUMNS if name in names])
+            faces: pd.DataFrame = _with_plain_texts(table, Path(path)).to_pandas()
     except (OSError, ValueError, ArrowException) as error:
         reason = " ".join(str(error).split())
         raise FaceIndexError(f"{path} is no face index ({reason}); {advice}") from error
@@ -111,17 +128,41 @@ def read_index(path: Path | str, columns: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def _check_memory(metadata: "FileMetaData", path: Path) -> None:
-    """Raises FaceIndexError for a small file that becomes a large table, as no index of faces does."""
+    """Raises FaceIndexError for a small file that becomes a large table, as no index of faces does.
+
+    What the file says of sizes need not be true, so that compression which could unpack to much more is refused, too.
+    """
     size = path.stat().st_size
     unpacked = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     if metadata.num_rows > size or unpacked > MAX_EXPANSION * size + 2**20:
         raise FaceIndexError(f"{path} has {size:,} bytes and unpacks to {metadata.num_rows:,} rows; no index does that")
+    chunks = [
+        metadata.row_group(i).column(j) for i in range(metadata.num_row_groups) for j in range(metadata.num_columns)
+    ]
+    if odd := sorted({chunk.compression for chunk in chunks} - COMPRESSIONS):
+        raise FaceIndexError(f"{path} is compressed by {odd[0]}, and a face index by {' or '.join(COMPRESSIONS)}")
+
+
+def _with_plain_texts(table: "Table", path: Path) -> "Table":
+    """The table with texts in place of dictionaries. Raises FaceIndexError before a long text is repeated."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    for i, name in enumerate(table.column_names):
+        column = table.column(i)
+        if not pa.types.is_dictionary(column.type):
+            continue
+        lengths = [compute.max(compute.binary_length(chunk.dictionary)).as_py() or 0 for chunk in column.chunks]
+        if max(lengths, default=0) > MAX_TEXT:
+            raise FaceIndexError(f"{path} has a {name} of {max(lengths):,} bytes; at most {MAX_TEXT:,} are allowed")
+        table = table.set_column(i, name, column.cast(pa.string()))
+    return table
 
 
 def _index_problems(faces: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
     """What may be wrong with the rows of an index, and which rows have it, bool (n,)."""
     for name, values in faces.items():
-        if name in ("video_id", "member", "original"):
+        if name in TEXTS:
             if not pd.api.types.is_string_dtype(values):
                 yield f"{name} is no text", np.ones(len(faces), bool)
             yield f"{name} is missing", (values.isna() | ((values == "") & (name != "original"))).to_numpy(bool)

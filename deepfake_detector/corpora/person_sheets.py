@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from deepfake_detector.faces.archive import read_crops
+from deepfake_detector.faces.archive import archive_path, read_crops
 
 SHEETS = 20  # at most
 PEOPLE = 10  # on a sheet
@@ -34,7 +34,7 @@ def draw_person_sheets(links: pd.DataFrame, tracks: list[tuple[str, list[str]]],
         for token in tokens:
             videos = links.loc[links["token"] == token].sort_values("distance", ascending=False)["video_id"]
             title = f"{token}: {len(videos)} videos, nearest at up to {distance[token]:.2f}"
-            crops = [read_crops(faces / f"{video}.zip", [member[video]])[0] for video in videos[:VIDEOS]]
+            crops = [read_crops(archive_path(faces, video), [member[video]])[0] for video in videos[:VIDEOS]]
             strips.append(_draw_strip(title, crops))
         cv2.imwrite(str(report / f"people_{page:02d}.jpg"), np.vstack(strips))
 

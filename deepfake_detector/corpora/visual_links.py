@@ -12,7 +12,7 @@ from deepfake_detector.corpora.embeddings import DIMENSIONS, EmbeddingError, emb
 from deepfake_detector.corpora.face_table import read_index
 from deepfake_detector.corpora.near_duplicates import near_duplicates, perceptual_hash
 from deepfake_detector.corpora.person_sheets import draw_person_sheets
-from deepfake_detector.faces.archive import ArchiveError, read_crops
+from deepfake_detector.faces.archive import ArchiveError, archive_path, read_crops
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.parallel_map import parallel_map
 
@@ -107,7 +107,7 @@ def hash_and_embed(
     hashes = []
     embeddings = np.zeros((len(tracks), DIMENSIONS), np.float32)
     for row, (video, members) in enumerate(tracks):
-        crops = read_crops(folder / f"{video}.zip", members)
+        crops = read_crops(archive_path(folder, video), members)
         hashes.append(np.array([perceptual_hash(crop) for crop in crops]))
         if embedded:
             few = [crops[i] for i in evenly_spread(len(crops), EMBEDDED_FACES)]

@@ -6,8 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DECIMALS = 6  # of probabilities and thresholds: what files hold is what verdicts are based on
 UNCERTAIN_ERROR = 0.1  # largest fraction of validation videos of either class on the wrong side of the uncertain band
-FOLDS = 10  # of groups of people, to choose the calibration method by cross-validation
-MIN_GAIN = 1e-3  # fraction of the log loss that Platt scaling must gain, for its second parameter
 VERDICT_TEXTS = {"fake": "flagged", "real": "not flagged", "uncertain": "uncertain"}
 
 
@@ -20,7 +18,7 @@ class Calibration(BaseModel):
     threshold: float = Field(ge=0, le=1)  # probability from which a video counts as fake
     low: float = Field(ge=0, le=1)  # probability from which the verdict is "uncertain"
     high: float = Field(ge=0, le=1)  # probability from which it no longer is
-    method: str = "platt"  # or temperature
+    method: str = "platt"  # temperature: bias 0, in older checkpoints
     aggregation: str = "mean_logit"  # how the logits of a video's faces become one: a name in AGGREGATORS
     operating_point: str = "eer"  # how the threshold was chosen: see choose_threshold
     face_scale: float | None = Field(
@@ -77,21 +75,18 @@ def logit_of(probability: ArrayLike) -> np.ndarray:
 def fit_calibration(
     label: ArrayLike,
     logit: ArrayLike,
-    groups: ArrayLike,
     operating_point: str = "eer",
     aggregation: str = "mean_logit",
     videos: ArrayLike | None = None,
 ) -> Calibration:
-    """Fit temperature or Platt scaling, whichever predicts unseen groups better, then threshold and uncertain band.
+    """Fit Platt scaling (2000) to validation videos, then threshold and uncertain band.
 
-    Both are fitted with Firth's penalty (see `_fit`), so a separable set does not give certainty. Real and fake are
-    weighted as equally likely. Platt scaling has one more parameter. The two are compared by the log loss of each fold
-    of groups under the fit to the other folds.
+    It is fitted with Firth's penalty (see `_fit`), so a separable set does not give certainty. Real and fake are
+    weighted as equally likely.
 
     Args:
         label: 0 or 1 for each validation video; both must occur.
         logit: float, same length.
-        groups: group of people of each video, same length.
         operating_point: `eer`, `youden` or `fpr=0.05` (any rate): see `choose_threshold`.
         aggregation: how `logit` was made from the logits of faces; recorded in the result.
         videos: the video of each sample, if these are single faces or people: the samples of a video count as one,
@@ -100,16 +95,12 @@ def fit_calibration(
     Raises:
         ValueError: if one class is missing.
     """
-    label, logit, groups = np.asarray(label, int), np.asarray(logit, float), np.asarray(groups)
+    label, logit = np.asarray(label, int), np.asarray(logit, float)
     real, fake = int((label == 0).sum()), int((label == 1).sum())
     if not real or not fake:
         raise ValueError(f"calibration needs real and fake validation videos; there are {real} real and {fake} fake")
     share = _share_of_video(np.arange(len(label)) if videos is None else np.asarray(videos))
-    platt, temperature = (
-        _cross_validated_loss(method, label, logit, share, groups) for method in ("platt", "temperature")
-    )
-    method = "temperature" if temperature <= platt * (1 + MIN_GAIN) < np.inf else "platt"
-    scale, bias = _fit(method, label, logit, _balance(label, share))
+    scale, bias = _fit(label, logit, _balance(label, share))
     probability = sigmoid(scale * logit + bias).round(DECIMALS)
     threshold = choose_threshold(label, probability, operating_point)
     # The band in which validation videos of both classes lie or, if they do not overlap, in which none lies.
@@ -123,26 +114,23 @@ def fit_calibration(
         threshold=threshold,
         low=min(threshold, *edges),
         high=max(threshold, *edges),
-        method=method,
         aggregation=aggregation,
         operating_point=operating_point,
     )
 
 
-def _fit(method: str, label: np.ndarray, logit: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+def _fit(label: np.ndarray, logit: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     """Scale and bias of a logistic regression with Firth's penalty (1993; Heinze & Schemper 2002).
 
     The penalty is Jeffreys' prior: half the logarithm of the determinant of the information. It keeps the scale finite
-    where the classes do not overlap, and has no constant to choose. Temperature scaling (Guo et al. 2017) leaves the
-    bias at 0.
+    where the classes do not overlap, and has no constant to choose.
     """
     from scipy.optimize import minimize  # here: inference does not need it
 
-    centre, spread = (logit.mean() if method == "platt" else 0.0), logit.std()
+    centre, spread = logit.mean(), logit.std()
     if spread <= LEAST_SPREAD * max(1.0, np.abs(logit).max()):
         return UNINFORMATIVE
-    x = (logit - centre) / spread
-    design = np.stack([x, np.ones_like(x)], axis=1) if method == "platt" else x[:, None]
+    design = np.stack([(logit - centre) / spread, np.ones_like(logit)], axis=1)
 
     def loss(coefficients: np.ndarray) -> float:
         z = np.clip(design @ coefficients, -30, 30)
@@ -150,7 +138,7 @@ def _fit(method: str, label: np.ndarray, logit: np.ndarray, weight: np.ndarray) 
         information = (design * (weight * p * (1 - p))[:, None]).T @ design
         return float((weight * (np.logaddexp(0, z) - label * z)).sum() - np.linalg.slogdet(information)[1] / 2)
 
-    scale, bias = np.append(minimize(loss, np.eye(2)[0][: design.shape[1]]).x, 0.0)[:2]
+    scale, bias = minimize(loss, [1.0, 0.0]).x
     # A detector that ranks validation videos the wrong way round says nothing.
     return (float(scale / spread), float(bias - scale / spread * centre)) if scale > 0 else UNINFORMATIVE
 
@@ -167,26 +155,11 @@ def _balance(label: np.ndarray, share: np.ndarray) -> np.ndarray:
     return np.asarray(share * (total.sum() / 2 / total)[label])
 
 
-def _cross_validated_loss(
-    method: str, label: np.ndarray, logit: np.ndarray, share: np.ndarray, groups: np.ndarray
-) -> float:
-    """Log loss of each fold of groups under the fit to the other folds, summed; infinite if those lack a class."""
-    loss, weight = 0.0, _balance(label, share)
-    folds = np.unique(groups, return_inverse=True)[1] % FOLDS
-    for fold in np.unique(folds):
-        out = folds == fold
-        if len(np.unique(label[~out])) < 2:
-            return np.inf
-        fitted = _fit(method, label[~out], logit[~out], _balance(label[~out], share[~out]))
-        loss += float((weight[out] * _log_loss(label[out], np.polyval(fitted, logit[out]))).sum())
-    return loss
-
-
 def _log_loss(label: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     return np.asarray(np.logaddexp(0, log_odds) - label * log_odds)
 
 
-def calibrated_loss(label: ArrayLike, logit: ArrayLike, groups: ArrayLike) -> tuple[float, float]:
+def calibrated_loss(label: ArrayLike, logit: ArrayLike, groups: ArrayLike) -> tuple[float, np.ndarray]:
     """Log loss of `logit` after Platt scaling on the same data, with real and fake weighted as equally likely.
 
     It does not depend on the scale and bias of `logit`, nor on the proportion of fakes.
@@ -197,14 +170,23 @@ def calibrated_loss(label: ArrayLike, logit: ArrayLike, groups: ArrayLike) -> tu
         groups: group of people of each sample, (n,).
 
     Returns:
-        The loss and its standard error over groups, since samples of one group are correlated.
+        The loss, and how much each group raises it above what all lose on average, float (groups,), in the order of
+        their names. `standard_error` makes an error of it.
     """
     label, logit = np.asarray(label, int), np.asarray(logit, float)
     weight = _balance(label, np.ones(len(label)))
-    losses = weight * _log_loss(label, np.polyval(_fit("platt", label, logit, weight), logit))
-    sums = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1], losses - losses.mean())
-    error = np.sqrt((sums**2).sum() * len(sums) / max(1, len(sums) - 1)) / len(losses)
-    return float(losses.mean()), float(error)
+    losses = weight * _log_loss(label, np.polyval(_fit(label, logit, weight), logit))
+    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+    return float(losses.mean()), np.bincount(codes, losses - losses.mean()) / len(losses)
+
+
+def standard_error(deviations: np.ndarray) -> float:
+    """Standard error of a mean over groups from `deviations` (groups,), as `calibrated_loss` gives them.
+
+    The difference of two such arrays gives the error of the difference of two losses on the same samples. Samples of a
+    group are correlated, groups are not.
+    """
+    return float(np.sqrt((deviations**2).sum() * len(deviations) / max(1, len(deviations) - 1)))
 
 
 def choose_threshold(label: np.ndarray, probability: np.ndarray, operating_point: str) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from deepfake_detector.evaluation.calibration import VERDICT_TEXTS
-from deepfake_detector.faces.archive import read_crops
+from deepfake_detector.faces.archive import archive_path, read_crops
 from deepfake_detector.figures import figure_file, shorten
 
 COUNT = 6  # videos in each row
@@ -41,7 +41,7 @@ def draw_error_gallery(path: Path, videos: pd.DataFrame, faces: pd.DataFrame, fo
             for axes, video in zip(line, table.itertuples(), strict=False):
                 person = faces[(faces["video_id"] == video.video_id) & (faces["track"] == video.track)]
                 member = person["member"].iloc[len(person) // 2]
-                axes.imshow(read_crops(folder / f"{video.video_id}.zip", [member])[0][..., ::-1])
+                axes.imshow(read_crops(archive_path(folder, video.video_id), [member])[0][..., ::-1])
                 label, verdict = "fake" if video.label else "real", VERDICT_TEXTS[video.verdict]
                 score = f"fake probability {100 * video.probability:.0f} %"
                 name = shorten(video.video_id, 28)

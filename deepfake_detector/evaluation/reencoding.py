@@ -12,7 +12,8 @@ from deepfake_detector.faces.extraction import Face, extract_faces
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.pixels import to_yuv
 from deepfake_detector.faces.planes import letterbox, with_matrix
-from deepfake_detector.faces.video_reader import VideoError, probe, read_pictures
+from deepfake_detector.faces.video_file import VideoError, probe
+from deepfake_detector.faces.video_reader import read_pictures
 from deepfake_detector.faces.video_writer import VideoWriter
 
 NEAR_LOSSLESS = 18  # CRF that leaves a lower resolution as the only change

@@ -60,7 +60,7 @@ def calibrate(table: pd.DataFrame, operating_point: str, fallback: Calibration) 
     val = table[table["partition"] == "val"]
     calibration = fallback
     if val["label"].nunique() == 2:
-        calibration = fit_calibration(val["label"], val["logit"], val["group"], operating_point, videos=val["video_id"])
+        calibration = fit_calibration(val["label"], val["logit"], operating_point, videos=val["video_id"])
     return table.assign(probability=calibration.probability(table["logit"])), calibration
 
 

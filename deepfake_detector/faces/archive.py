@@ -1,9 +1,12 @@
 """Archives of face crops: one zip without compression per video, one image per face.
 
-Any zip tool opens them, and data versioning handles one file per video.
+Any zip tool opens them, and data versioning handles one file per video. They lie in one folder, and in its 256 shards
+if there are more than MAX_FLAT videos.
 """
 
+import hashlib
 import io
+import os
 import re
 import struct
 import zipfile
@@ -24,12 +27,33 @@ if TYPE_CHECKING:
 MEMBER_NAME = re.compile(r"\d{3,}_\d{6,}(_original)?\.(jpg|png)")  # track and frame; see Face.member, original_member
 MAX_SIDE = 1024  # pixels of a crop
 MAX_MEMBER = 2**23  # bytes of a crop: more than one of MAX_SIDE takes as PNG
+MAX_DIRECTORY = 2**24  # bytes of the directory of an archive: 200,000 crops
+
+MAX_FLAT = 10_000  # videos whose archives may lie in one folder: listing a folder of a million files takes minutes
+SHARDS = [f"{number:02x}" for number in range(256)]
 
 JPEG_OPTIONS = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
 class ArchiveError(Exception):
     """An archive of face crops is missing or damaged; the message names it and the member."""
+
+
+def archive_path(folder: Path, video_id: str) -> Path:
+    """Where the archive of a video is, or is to be written: `folder/<video_id>.zip`.
+
+    In a folder of shards it is `folder/<shard>/<video_id>.zip`, where the shard is the first two hexadecimal digits of
+    the SHA-256 of the id.
+    """
+    shard = folder / hashlib.sha256(os.fsencode(video_id)).hexdigest()[:2]
+    return (shard if shard.is_dir() else folder) / f"{video_id}.zip"
+
+
+def make_shards(folder: Path, videos: int) -> None:
+    """Make the shards of an empty folder if it is to hold the archives of more than MAX_FLAT videos."""
+    if videos > MAX_FLAT:
+        for shard in SHARDS:
+            (folder / shard).mkdir()
 
 
 def encode_crop(crop: np.ndarray, format: str = "jpg") -> bytes:
@@ -99,7 +123,22 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 @lru_cache(maxsize=256)
 def _open_archive(path: Path, modified: int) -> zipfile.ZipFile:
     """An archive that stays open: its directory takes longer to read than a face, and training reads single faces."""
-    return zipfile.ZipFile(path)
+    return zipfile.ZipFile(ArchiveFile(path))
+
+
+class ArchiveFile(io.BufferedReader):
+    """The file of an archive, for ZipFile, which reads the directory at once and makes an object of each entry.
+
+    Raises BadZipFile where the directory is too large.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MAX_DIRECTORY:
+            raise zipfile.BadZipFile(f"its directory has {size:,} bytes, more than {MAX_DIRECTORY:,}")
+        return super().read(size)
 
 
 def read_table_crops(faces: "pd.DataFrame", folder: Path) -> Iterator[np.ndarray]:
@@ -110,7 +149,7 @@ def read_table_crops(faces: "pd.DataFrame", folder: Path) -> Iterator[np.ndarray
     """
     size = None
     for video_id, members in faces.groupby("video_id", sort=False)["member"]:
-        path = folder / f"{video_id}.zip"
+        path = archive_path(folder, video_id)
         for member, crop in zip(members, read_crops(path, members.tolist()), strict=True):
             size = size or crop.shape
             check_size(crop, size, f"{path}: {member}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from deepfake_detector.faces.archive import MEMBER_NAME
+from deepfake_detector.faces.archive import MEMBER_NAME, SHARDS, ArchiveFile
 
 LOCK = "extract.lock"
 PREVIOUS = "previous"  # the archives so far, while those that replace them are moved into place
@@ -49,7 +49,7 @@ def replaced_folder(folder: Path, known: Collection[str] = ()) -> Iterator[Path]
         part = workspace / str(os.getpid())
         part.mkdir()
         yield part
-        for left_over in part.glob("*.part"):
+        for left_over in part.rglob("*.part"):
             left_over.unlink()  # of a worker that was stopped
         _refuse_others(folder, known)
         if folder.exists():
@@ -94,11 +94,21 @@ def _refuse_others(folder: Path, known: Collection[str]) -> None:
         return
     if not folder.is_dir():
         raise ArchiveFolderError("is a file; give a folder")
-    for path in sorted(folder.iterdir()):
+    for path in _content(folder):
         if not (PARTIAL_ARCHIVE.fullmatch(path.name) or _is_archive(path, known)):
             raise ArchiveFolderError(
-                f"holds {path.name}, which is no archive of faces; move that, or give a folder of its own"
+                f"holds {path.relative_to(folder)}, which is no archive of faces; "
+                "move that, or give a folder of its own"
             )
+
+
+def _content(folder: Path) -> Iterator[Path]:
+    """What is in a folder of archives and in its shards."""
+    for path in sorted(folder.iterdir()):
+        if path.name in SHARDS and path.is_dir() and not path.is_symlink():
+            yield from sorted(path.iterdir())
+        else:
+            yield path
 
 
 def _is_archive(path: Path, known: Collection[str]) -> bool:
@@ -106,7 +116,7 @@ def _is_archive(path: Path, known: Collection[str]) -> bool:
     if path.suffix != ".zip" or path.is_dir():
         return False
     try:
-        with zipfile.ZipFile(path) as archive:
+        with ArchiveFile(path) as file, zipfile.ZipFile(file) as archive:
             members = archive.namelist()
     except ZIP_ERRORS:
         return path.stem in known

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from deepfake_detector.faces.archive import archive_path, make_shards
 from deepfake_detector.faces.cache import FaceCache, file_state
 from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import Record, extract_video, failed_record
@@ -48,7 +49,7 @@ def extract_videos(
         videos: of each video, video_id, path or URL, and that of its original: see `extract_video`.
         geometry: frames to sample, and how faces are cropped.
         max_people: number of people kept for each video; "all" for everybody.
-        folder: an existing folder for the archives.
+        folder: an empty folder for the archives.
         cache: results of earlier runs.
         workers: number of processes; 0 for one per core.
         timeout: seconds after which extraction from one video is stopped.
@@ -65,7 +66,8 @@ def extract_videos(
         OSError: if the results cannot be written.
     """
     keys = cache.keys([(path, original) for _, path, original in videos])
-    archives = [folder / f"{video_id}.zip" for video_id, *_ in videos]
+    make_shards(folder, len(videos))
+    archives = [archive_path(folder, video_id) for video_id, *_ in videos]
     records = [refused(archive) for archive in archives]
     task = partial(extract_unchanged, geometry=geometry, max_people=max_people, folder=folder, url_limits=url_limits)
     for process_copies in (False, True):  # copies of a video are found in the cache, unless it could not be stored

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from deepfake_detector.faces.alignment import sharpness
-from deepfake_detector.faces.archive import decode_crop, encode_crop, write_archive
+from deepfake_detector.faces.archive import archive_path, decode_crop, encode_crop, write_archive
 from deepfake_detector.faces.detected_frames import FrameDetections, crop_face, detect_frames
 from deepfake_detector.faces.detections import Detection
 from deepfake_detector.faces.detectors import FaceDetector, create_face_detector
@@ -21,7 +21,8 @@ from deepfake_detector.faces.remote import DEFAULT_LIMITS, UrlLimits
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.sources import local_file
 from deepfake_detector.faces.tracking import Track, link_detections
-from deepfake_detector.faces.video_reader import VideoError, VideoInfo, probe, read_frames
+from deepfake_detector.faces.video_file import VideoError, VideoInfo, probe
+from deepfake_detector.faces.video_reader import read_frames
 
 LANDMARKS = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")
 INDEX_COLUMNS = (
@@ -206,13 +207,13 @@ def extract_video(
     folder: Path,
     url_limits: UrlLimits = DEFAULT_LIMITS,
 ) -> Record:
-    """Write the archive `folder/<video_id>.zip` of one video and return its record; worker processes call this.
+    """Write the archive of one video and return its record; worker processes call this.
 
     Args:
         task: video_id; path or URL; and that of the original that a fake was made from, or an empty text.
         geometry: as for `extract_faces`.
         max_people: as for `extract_faces`.
-        folder: where the archive goes; a video without faces has none.
+        folder: of the archives; a video without faces has none.
         url_limits: of the videos at URLs.
     """
     video_id, source, original = task
@@ -226,7 +227,7 @@ def extract_video(
     if video.faces:
         crops = [(face.member, face.data) for face in video.faces]
         crops += [(original_member(member), data) for member, data in originals.items()]
-        write_archive(folder / f"{video_id}.zip", crops)
+        write_archive(archive_path(folder, video_id), crops)
     reason = video.reason.replace(str(path), Path(source).name)
     counts = (
         video.frames_wanted,
@@ -303,12 +304,14 @@ def read_geometry(index_path: Path | str) -> Geometry:
 
     Raises FaceIndexError if the file does not say it, FileNotFoundError if there is no such file.
     """
-    from pyarrow import parquet
+    from pyarrow import ArrowException, parquet
 
     try:
         metadata = parquet.read_schema(index_path).metadata or {}
         return TypeAdapter(Geometry).validate_json(metadata[GEOMETRY_KEY])
-    except (KeyError, TypeError, ValueError) as error:
+    except FileNotFoundError:
+        raise
+    except (KeyError, TypeError, ValueError, OSError, ArrowException) as error:
         raise FaceIndexError(
             f"{index_path} does not say how its crops were made: its Parquet metadata have no valid key"
             f" {GEOMETRY_KEY.decode()}; run the extract stage again"

@@ -14,7 +14,8 @@ from deepfake_detector.faces.pixels import to_thumbnail
 from deepfake_detector.faces.sampling import frames_between
 from deepfake_detector.faces.shots import AROUND, DIFFERENT, SIMILAR, Moment, details_of, shot_numbers, similarity
 from deepfake_detector.faces.tracking import MAX_GAP, Track, box_distance
-from deepfake_detector.faces.video_reader import VideoInfo, read_frames, read_pictures
+from deepfake_detector.faces.video_file import VideoInfo
+from deepfake_detector.faces.video_reader import read_frames, read_pictures
 
 MAX_APART = 2.0  # seconds between two frames above which similarity does not tell whether they are of one shot
 SUPPORT_SECONDS = 0.1  # before and after a face that no other frame shows, for another look

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from deepfake_detector.faces.video_reader import VideoError
+from deepfake_detector.faces.video_file import VideoError
 
 URL = re.compile(r"([a-z][a-z0-9+.-]+)(::|://)", re.IGNORECASE)  # a single letter is a drive of Windows
 HTTP = ("http", "https")

@@ -4,7 +4,7 @@ from bisect import bisect_right
 
 import numpy as np
 
-from deepfake_detector.faces.video_reader import VideoInfo
+from deepfake_detector.faces.video_file import VideoInfo
 
 
 def evenly_spread(total: int, wanted: int) -> list[int]:

@@ -30,7 +30,7 @@ def details_of(thumbnail: np.ndarray) -> np.ndarray:
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
     """Correlation of the details of two pictures, at most 1: of the middle of `a` with the part of `b` most like it."""
     x, y = SHIFT
-    flat = [details.std() < FLAT for details in (a, b)]
+    flat = [cv2.meanStdDev(details)[1].item() < FLAT for details in (a, b)]  # a quarter of the time of NumPy's
     if any(flat):
         return float(all(flat))
     return float(cv2.matchTemplate(b, a[y:-y, x:-x], cv2.TM_CCOEFF_NORMED).max())

@@ -9,7 +9,7 @@ import numpy as np
 from av.filter import Graph
 
 from deepfake_detector.faces.timestamps import RESTART
-from deepfake_detector.faces.video_reader import VideoInfo, open_video, until_damage
+from deepfake_detector.faces.video_file import VideoInfo, open_video, until_damage
 from deepfake_detector.files import ffmpeg_name
 
 RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)  # Hz that AAC takes

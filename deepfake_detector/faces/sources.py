@@ -21,7 +21,7 @@ from deepfake_detector.faces.remote import (
     open_system,
     url_schemes,
 )
-from deepfake_detector.faces.video_reader import VideoError, check_file
+from deepfake_detector.faces.video_file import VideoError, check_file
 from deepfake_detector.parallel_map import parallel_map
 
 # Kinds that FFmpeg opens and that phones, cameras, recorders, editors or the web write.

@@ -10,7 +10,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from deepfake_detector.faces.pixels import YuvImage
 from deepfake_detector.faces.planes import from_bgr, to_frame
 from deepfake_detector.faces.sound import SoundTrack
-from deepfake_detector.faces.video_reader import VideoInfo, probe
+from deepfake_detector.faces.video_file import VideoInfo, probe
 from deepfake_detector.files import ffmpeg_name
 
 TIME_BASE = Fraction(1, 90_000)

@@ -14,7 +14,8 @@ from deepfake_detector.faces.extraction import Face
 from deepfake_detector.faces.pixels import shown_size, to_bgr, to_thumbnail
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.shots import shot_numbers
-from deepfake_detector.faces.video_reader import VideoInfo, read_pictures
+from deepfake_detector.faces.video_file import VideoInfo
+from deepfake_detector.faces.video_reader import read_pictures
 from deepfake_detector.inference.prediction import Prediction
 
 DETECTIONS_PER_SECOND = 5

@@ -12,7 +12,8 @@ from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors import FaceDetector
 from deepfake_detector.faces.pixels import YuvImage, display_width, to_yuv
 from deepfake_detector.faces.planes import blank, letterbox, paste, with_matrix
-from deepfake_detector.faces.video_reader import Picture, VideoInfo, probe, read_pictures
+from deepfake_detector.faces.video_file import VideoInfo, probe
+from deepfake_detector.faces.video_reader import Picture, read_pictures
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.box_tracks import BoxTrack, track_boxes
 from deepfake_detector.inference.face_marks import Heatmaps, draw_box, draw_heat

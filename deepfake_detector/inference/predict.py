@@ -9,13 +9,14 @@ from typing import Any
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors import FaceDetector, FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import VideoFaces, extract_faces
+from deepfake_detector.faces.remote import local_path
 from deepfake_detector.faces.sources import local_file, printable
-from deepfake_detector.faces.video_reader import VideoError, VideoInfo, probe
+from deepfake_detector.faces.video_file import VideoError, VideoInfo, probe
 from deepfake_detector.files import atomic_path, file_sha256
 from deepfake_detector.inference.backends import Backend, open_backend
 from deepfake_detector.inference.contact_sheet import draw_contact_sheet
 from deepfake_detector.inference.prediction import Prediction, predict_people
-from deepfake_detector.inference.prediction_task import PredictionTask
+from deepfake_detector.inference.prediction_task import OutputError, PredictionTask
 from deepfake_detector.inference.records import PICTURES, amend_record, start_record
 from deepfake_detector.training.detector_config import CheckpointError
 
@@ -31,16 +32,17 @@ def predict_video(task: PredictionTask, progress: Progress = lambda step, fracti
     Raises:
         CheckpointError: if the detector, or the face detector that it was trained with, cannot be used.
         DeviceError: if the device of the task is not available.
-        OutputError: if results cannot be written.
+        OutputError: if results cannot be written, or would take the place of the video.
         TemporaryFileError: if the copy of a video at a URL cannot be stored.
     """
+    _check_paths(task)
     settings = task.settings
     backend = _cached_backend(settings.checkpoint, settings.checkpoint_sha256, task.device)
     face_detector, calibration = _face_detector(backend), backend.config.calibration.with_prior(settings.prior)
     sha256 = None
     try:
         with local_file(task.video, task.url_limits) as path:
-            path = path.absolute()  # FFmpeg would take a relative name with a colon in it for a URL
+            path = path.absolute()  # as errors of FFmpeg name it; messages get the name in the task in its place
             try:
                 sha256 = file_sha256(path)
                 progress("detecting faces", 0.0)
@@ -59,6 +61,18 @@ def predict_video(task: PredictionTask, progress: Progress = lambda step, fracti
             return pictures.draw(record)
     except VideoError as error:
         return record_error(task, str(error), sha256)
+
+
+def _check_paths(task: PredictionTask) -> None:
+    """Raises OutputError if a result would take the place of the video."""
+    for suffix in (".json", *PICTURES.values()):
+        result = task.result_path(suffix)
+        try:
+            is_video = result.samefile(local_path(task.video))
+        except (OSError, ValueError):  # one of the two does not exist
+            continue
+        if is_video:
+            raise OutputError(f"{result} is the video itself, and a result would overwrite it; choose another output")
 
 
 def record_error(task: PredictionTask, message: str, sha256: str | None = None) -> dict[str, Any]:

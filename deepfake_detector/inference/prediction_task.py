@@ -11,7 +11,7 @@ from typing import Any
 from deepfake_detector.bundled_models import BundledModelError, check_if_bundled
 from deepfake_detector.evaluation.calibration import VERDICT_TEXTS
 from deepfake_detector.faces.remote import DEFAULT_LIMITS, TemporaryFileError, UrlLimits
-from deepfake_detector.faces.video_reader import MAX_PIXELS
+from deepfake_detector.faces.video_file import MAX_PIXELS
 from deepfake_detector.files import file_sha256
 from deepfake_detector.training.detector_config import CheckpointError, DeviceError
 

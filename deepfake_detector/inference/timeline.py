@@ -8,7 +8,7 @@ from matplotlib.figure import SubFigure
 
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import Face
-from deepfake_detector.faces.video_reader import VideoInfo
+from deepfake_detector.faces.video_file import VideoInfo
 from deepfake_detector.figures import empty_figure
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction, thresholds
 from deepfake_detector.inference.prediction_task import CAUTION, verdict_text

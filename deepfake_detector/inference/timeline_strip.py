@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.pixels import YuvImage
 from deepfake_detector.faces.planes import from_bgr, paste
-from deepfake_detector.faces.video_reader import VideoInfo
+from deepfake_detector.faces.video_file import VideoInfo
 from deepfake_detector.inference.drawing import DARK, GREY, VERDICT_COLORS, WHITE, even, fill, fit_text_size, put_text
 from deepfake_detector.inference.prediction import PersonPrediction, Prediction, thresholds
 from deepfake_detector.inference.prediction_task import verdict_text

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepfake_detector.faces.archive import check_size, read_crops
+from deepfake_detector.faces.archive import archive_path, check_size, decode_crop, encode_crop, read_crops
 from deepfake_detector.parallel_map import cpu_count
 from deepfake_detector.registry import lookup
 from deepfake_detector.training import MANIPULATIONS
@@ -74,6 +74,8 @@ class FaceDataset(Dataset[tuple[torch.Tensor, np.float32, bool]]):
             manipulate = lookup(MANIPULATIONS, key.manipulation)
             rng = np.random.default_rng([key.seed, 1])
             crop, label = manipulate(crop, lambda: self._read(key.donor), self._margin, rng), np.float32(1)
+            # A stored fake was encoded after its face was changed. Else the fresh pixels would give blends away.
+            crop = decode_crop(encode_crop(crop, self._members[key.row].rpartition(".")[2]))
         if self._transform:
             crop = self._transform(crop, np.random.default_rng(key.seed))
         return to_tensor(crop), label, key.aligned
@@ -83,7 +85,7 @@ class FaceDataset(Dataset[tuple[torch.Tensor, np.float32, bool]]):
         if row in self._cache:
             return self._cache[row]
         video_id, member = self._videos[row], self._members[row]
-        path = self._folder / f"{video_id}.zip"
+        path = archive_path(self._folder, video_id)
         crop = read_crops(path, [member])[0]
         self._shape = self._shape or crop.shape
         check_size(crop, self._shape, f"{path}: {member}")

@@ -26,6 +26,7 @@ class DetectorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     description: str = Field(default="", max_length=10_000)  # for people: what it was trained on
+    version: str = Field(default="", max_length=50)  # of this project, which trained it
     backbone: str = Field(max_length=200)  # name of the timm model
     geometry: Geometry  # how to sample frames and crop faces
     calibration: Calibration

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from deepfake_detector.evaluation.calibration import standard_error
 from deepfake_detector.files import atomic_path
 from deepfake_detector.training.dataset import prefetch
 from deepfake_detector.training.device import autocast
@@ -62,19 +63,22 @@ class TrainingState:
     optimizer: dict[str, Any] = field(default_factory=dict)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     history: list[EpochMetrics] = field(default_factory=list)
+    deviations: list[torch.Tensor] = field(default_factory=list)  # of the groups of people: see calibrated_loss
 
     @property
     def best_epoch(self) -> int:
-        """The last epoch, from 0, whose calibrated validation loss is within one standard error of the lowest.
+        """The last epoch, from 0, whose calibrated validation loss exceeds the lowest by one standard error at most.
 
+        The error is that of the difference, over groups of people: what is hard for both epochs does not count.
         The loss is a proper score. The AUC is not: on few validation videos it jumps from epoch to epoch. The loss is
         taken after calibration, because the detector is calibrated later; without it, the loss can rise while the
         ranking improves. The lowest loss is partly chance. Among epochs that the validation people cannot tell apart,
         the last has the lowest learning rate (the one-standard-error rule; Breiman et al. 1984).
         """
-        lowest = min(self.history, key=lambda scores: scores["val_loss"])
-        limit = lowest["val_loss"] + lowest["val_loss_error"]
-        return max(epoch for epoch, scores in enumerate(self.history) if scores["val_loss"] <= limit)
+        losses = [scores["val_loss"] for scores in self.history]
+        lowest = int(np.argmin(losses))
+        errors = [standard_error((deviations - self.deviations[lowest]).numpy()) for deviations in self.deviations]
+        return max(i for i in range(len(losses)) if losses[i] <= losses[lowest] + errors[i])
 
     def save(self, path: Path) -> None:
         with atomic_path(path) as part:
@@ -102,7 +106,7 @@ def fit(
     loss_weights: tuple[float, float],
     loader: DataLoader[Any],
     sampler: PairedBatchSampler,
-    validate: Callable[[FaceClassifier], EpochMetrics],
+    validate: Callable[[FaceClassifier], tuple[EpochMetrics, np.ndarray]],
     schedule: Schedule,
     context: DistributedContext,
     path: Path,
@@ -113,8 +117,8 @@ def fit(
 
     Args:
         loss_weights: of the ranking loss and of the localization loss.
-        validate: gives `val_auc` (of videos), `val_frame_auc`, `val_loss` and `val_loss_error`. All processes call it
-            together.
+        validate: gives `val_auc` (of videos), `val_frame_auc` and `val_loss`, and how much each group of people
+            deviates from that loss (see calibrated_loss). All processes call it together.
         path: file of the state. Training resumes from a state with the same `fingerprint`.
         report: called by the main process with each epoch and its metrics, also with those before a resumption.
 
@@ -144,8 +148,10 @@ def fit(
         means = _train_epoch(
             ddp_model, model_with_loss, ema_model, optimizer, scheduler, loader, schedule, context, state
         )
-        scores = {**means, **validate(validation_model)}
+        metrics, deviations = validate(validation_model)
+        scores = {**means, **metrics}
         state.history.append(scores)
+        state.deviations.append(torch.from_numpy(deviations))
         state.epoch += 1
         state.model, state.optimizer = model.state_dict(), optimizer.state_dict()
         state.average = ema_model.state_dict() if ema_model else {}

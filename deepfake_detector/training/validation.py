@@ -43,24 +43,24 @@ class Validation:
             result[rows] = values
         return self._faces.assign(logit=result)
 
-    def measure(self, model: FaceClassifier, precision: str) -> dict[str, float]:
-        """`val_auc` of videos, `val_frame_auc`, and `val_loss` with its standard error `val_loss_error`, of calibrated
-        faces.
+    def measure(self, model: FaceClassifier, precision: str) -> tuple[dict[str, float], np.ndarray]:
+        """`val_auc` of videos, `val_frame_auc`, and `val_loss` of calibrated faces; the deviations of the groups from
+        that loss, float (groups,) (see calibrated_loss).
         """
         faces = self.score(model, precision)
         videos = aggregate_videos(faces).join(faces.groupby("video_id")["label"].first())
-        loss, error = calibrated_loss(faces["label"], faces["logit"], faces["group"])
-        return {
+        loss, deviations = calibrated_loss(faces["label"], faces["logit"], faces["group"])
+        metrics = {
             "val_auc": roc_auc(videos["label"], videos["logit"]),
             "val_frame_auc": roc_auc(faces["label"], faces["logit"]),
             "val_loss": loss,
-            "val_loss_error": error,
         }
+        return metrics, deviations
 
 
 def calibrate(faces: pd.DataFrame, operating_point: str, aggregation: str) -> Calibration:
-    """The calibration of videos from validation faces with the columns `video_id,track,time,label,group,logit`."""
-    videos = aggregate_videos(faces, aggregation).join(faces.groupby("video_id")[["label", "group"]].first())
-    fitted = fit_calibration(videos["label"], videos["logit"], videos["group"], operating_point, aggregation)
-    single = fit_calibration(faces["label"], faces["logit"], faces["group"], operating_point, videos=faces["video_id"])
+    """The calibration of videos from validation faces with the columns `video_id,track,time,label,logit`."""
+    videos = aggregate_videos(faces, aggregation).join(faces.groupby("video_id")["label"].first())
+    fitted = fit_calibration(videos["label"], videos["logit"], operating_point, aggregation)
+    single = fit_calibration(faces["label"], faces["logit"], operating_point, videos=faces["video_id"])
     return fitted.model_copy(update={"face_scale": single.scale, "face_bias": single.bias})

@@ -1,0 +1,80 @@
+"""Try hostile inputs on the pipeline, and write what became of them into docs/reliability.md.
+
+    python -m benchmarks.torture [VIDEOS]
+    python -m benchmarks.torture --most 24 --kinds URLs checkpoints     # a short trial of two kinds
+
+VIDEOS is a folder of clips to damage; without it, clips of the sample corpus are made. The same seed makes the same
+inputs. With --most or --kinds the table is printed only. Exit status 1: something happened that must not.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.torture import checkpoints, interruptions, names, settings, tables, urls, videos
+from benchmarks.torture.clips import find_clips, make_sample_clips, write_short_versions
+from benchmarks.torture.tally import Tally, table, total
+from benchmarks.torture.trial import ROOT, Workshop
+
+PAGE = ROOT / "docs" / "reliability.md"
+MARKS = ("<!-- the table of make torture -->\n", "<!-- its end -->\n")
+SEED = 1
+ALL = 10**6
+LARGEST_CLIP = 500_000  # bytes; larger ones are damaged in short versions only
+KINDS: dict[str, Callable[[Workshop], Tally]] = {
+    "videos, predicted": videos.predicted,
+    "videos, extracted": videos.extracted,
+    "names and special files": names.named,
+    "URLs": urls.fetched,
+    "params, parsed": settings.parsed,
+    "params, in use": settings.in_use,
+    "tables, archives, caches": tables.read,
+    "checkpoints": checkpoints.opened,
+    "kills": interruptions.killed,
+    "full disk": interruptions.full_disk,
+    "two runs at once": interruptions.together,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", nargs="?", default="", help="folder of clips to damage")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--most", type=int, default=ALL, help="inputs of each kind")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        tallies = try_all(Path(folder), given.videos, given.seed, given.most, given.kinds)
+    text = table(tallies)
+    print(text)
+    if given.most == ALL and given.kinds == list(KINDS):
+        clips = f" {'VIDEOS' if given.videos else ''}".rstrip()
+        command = f"python -m benchmarks.torture{clips} --seed {given.seed}"
+        write_page(f"By `{command}`:\n\n{text}\n")
+    sys.exit(1 if total(tallies.values()).faults else 0)
+
+
+def try_all(folder: Path, videos: str, seed: int, most: int, kinds: list[str]) -> dict[str, Tally]:
+    given = find_clips(videos) if videos else make_sample_clips(folder / "sample")
+    small = [clip for clip in given if clip.stat().st_size <= LARGEST_CLIP]
+    clips = write_short_versions(given, folder / "short") + small[:4]
+    tallies = {}
+    for i, kind in enumerate(kinds):
+        (folder / str(i)).mkdir()
+        tallies[kind] = KINDS[kind](Workshop(folder / str(i), clips, seed, most))
+        print(f"{kind}: {tallies[kind].tried} tried, {len(tallies[kind].faults)} faults", file=sys.stderr)
+        for fault in tallies[kind].faults:
+            print(f"  {fault.kind}: {fault.name}: {fault.seen}", file=sys.stderr)
+    return tallies
+
+
+def write_page(text: str) -> None:
+    """Put the table between its marks on the page."""
+    before, _, rest = PAGE.read_text().partition(MARKS[0])
+    PAGE.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+
+
+if __name__ == "__main__":
+    main()

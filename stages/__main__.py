@@ -1,0 +1,34 @@
+"""List the stages, or say the version of the project.
+
+python -m stages
+python -m stages --version
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+from deepfake_detector.version import VERSION
+from stages import STAGES
+
+
+def main() -> None:
+    if sys.argv[1:] == ["--version"]:
+        print(VERSION)
+        return
+    if sys.argv[1:] not in ([], ["-h"], ["--help"]):
+        print(f"error: a stage is run by python -m stages.NAME; names are {', '.join(STAGES)}", file=sys.stderr)
+        raise SystemExit(2)
+    for name in STAGES:
+        print(f"{name:10}{first_line(name)}")
+    print("\ndvc repro runs those that need it. python -m stages.NAME runs one, and with --help shows its options.")
+
+
+def first_line(name: str) -> str:
+    """The first line of a stage's docstring. The stage is not imported: that would take seconds."""
+    source = Path(__file__).with_name(f"{name}.py").read_bytes()
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+if __name__ == "__main__":
+    main()
