@@ -20,7 +20,7 @@ lint: setup
 	mypy
 
 app: setup
-	@python -m streamlit run web_app/app.py --server.address $(ADDRESS)
+	@python -m web_app --address $(ADDRESS)
 
 crossval: setup
 	@python -m benchmarks.crossval
