@@ -5,7 +5,10 @@
 It prints the address to open in a browser. All limits are keys of the section app of params.yaml.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -23,7 +26,13 @@ def main() -> None:
         Middleware(SafeHeaders),
         Middleware(StoreUploads, incoming=service.incoming, free_bytes=service.visitors.free_bytes),
     ]
-    app = st.App(Path(__file__).with_name("app.py"), middleware=middleware)
+
+    @asynccontextmanager
+    async def close_at_the_end(_: Any) -> AsyncIterator[None]:
+        yield
+        service.pool.close()  # the signal that ends the server leaves no time for more
+
+    app = st.App(Path(__file__).with_name("app.py"), middleware=middleware, lifespan=close_at_the_end)
     app.run(
         config={
             "server.address": params.app.address,

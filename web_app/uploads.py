@@ -78,6 +78,15 @@ class PendingUpload:
         """The current step in words and the fraction that is done, 0 to 1; None where it is not known."""
         return read_progress(self.folder)
 
+    def store(self, content: IO[bytes]) -> None:
+        """Write the content of the video. Raises OSError, and deletes the folder then."""
+        try:
+            with Path(self.task.video).open("wb") as file:
+                shutil.copyfileobj(content, file, 1 << 20)
+        except OSError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
     def collect(self, future: Future[dict[str, Any]]) -> Result:
         """Delete the upload and keep the result. Called when prediction ends, even if no page waits for it any more."""
         record = failure("Its results could not be read.")
@@ -227,29 +236,20 @@ def _lock(folder: Path) -> IO[str]:
     return file
 
 
-def store_upload(
+def new_upload(
     pool: UploadPool,
     owner: str,
     name: str,
-    content: IO[bytes] | None,
+    size: int,
     settings: PredictionSettings,
     detector: Detector,
     app: App,
     url: str = "",
 ) -> PendingUpload:
-    """Store `content` in a folder of its own. Without content the worker fetches it from `url`. Raises OSError."""
+    """An upload with a folder of its own, which `store` fills, or the worker from `url`. Raises OSError."""
     folder = Path(tempfile.mkdtemp(dir=pool.folder))
-    video = folder / "upload"
-    try:
-        if content:
-            with video.open("wb") as file:
-                shutil.copyfileobj(content, file, 1 << 20)
-    except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    size = video.stat().st_size if content else app.megabytes * 1_000_000
     video_id, pixels = name_videos([name])[0], int(app.megapixels * 1_000_000)
-    task = PredictionTask(str(video), video_id, str(folder / "results"), settings, app.device, True, pixels)
+    task = PredictionTask(str(folder / "upload"), video_id, str(folder / "results"), settings, app.device, True, pixels)
     return PendingUpload(name, owner, folder, task, detector, size, url)
 
 

@@ -12,7 +12,7 @@ from typing import IO
 from deepfake_detector.inference.prediction_task import PredictionSettings
 from stages.params import App
 from web_app.detectors import Detector
-from web_app.uploads import PendingUpload, Result, UploadPool, store_upload
+from web_app.uploads import PendingUpload, Result, UploadPool, new_upload
 
 
 @dataclass(eq=False)
@@ -67,17 +67,20 @@ class Visitors:
         url: str = "",
     ) -> None:
         """Queue a video of `size` bytes: `content`, or what is at `url`. A notice says so if it is refused."""
-        with self._mutex:
-            reason = self._refusal(visitor, size)
-            if reason:
-                visitor.tell(reason, [name])
-                return
-            try:
-                upload = store_upload(self._pool, visitor.key, name, content, settings, detector, self._app, url)
-            except OSError as error:
+        try:
+            with self._mutex:
+                if reason := self._refusal(visitor, size):
+                    visitor.tell(reason, [name])
+                    return
+                upload = new_upload(self._pool, visitor.key, name, size, settings, detector, self._app, url)
+                visitor.pending.append(upload)
+            if content:
+                upload.store(content)
+        except OSError as error:
+            with self._mutex:
+                visitor.pending = [other for other in visitor.pending if other.folder.exists()]
                 visitor.tell(f"The server could not store it: {error.strerror}.", [name])
-                return
-            visitor.pending.append(upload)
+            return
         self._pool.put(upload, self._finish)
 
     def _refusal(self, visitor: Visitor, size: int) -> str:
