@@ -28,7 +28,7 @@ lint: .venv/dev .venv/app
 	mypy
 
 app: .venv/app
-	@python -m streamlit run web_app/app.py --server.address $(ADDRESS)
+	@python -m web_app --address $(ADDRESS)
 
 crossval: setup
 	@python -m benchmarks.crossval

@@ -429,7 +429,14 @@ class App(Section):
     timeout: PositiveInt = Field(description="seconds after which one video is stopped")
     memory: WorkerMemory
     waiting: PositiveInt = Field(description="videos that one visitor may have in progress")
+    waiting_all: PositiveInt = Field(description="videos that all visitors together may have in progress")
+    gigabytes: PositiveFloat = Field(description="disk space for the uploads and results of all visitors")
+    keep: PositiveInt = Field(description="results that are kept for one visitor; then the oldest is deleted")
+    keep_minutes: PositiveInt = Field(description="results are deleted so long after their visitor last used the page")
+    links: bool = Field(description="whether visitors may give links to videos; never to private addresses")
     workers: Count = Field(description="processes; 0: one for each core, and at least two")
+    address: str = Field(description="address that the page is served at; 0.0.0.0: at all of this machine")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(description="port that the page is served at")
 
 
 class Params(Section):
@@ -543,7 +550,8 @@ def _with_side_outputs(options: dict[str, str], stage: str) -> dict[str, str]:
 def _help(stage: str, description: str, tree: dict[str, Any], operands: str) -> str:
     """The text of --help: the keys that the stage reads, each with its value in params.yaml."""
     lines = [
-        f"usage: python -m stages.{stage} [--help] [--version] [--KEY VALUE ...]" + " [PATH ...]" * bool(operands),
+        f"usage: python -m {'web_app' if stage == 'app' else f'stages.{stage}'} [--help] [--version] [--KEY VALUE ...]"
+        + " [PATH ...]" * bool(operands),
         "",
         description.strip(),
     ]

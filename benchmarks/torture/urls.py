@@ -11,7 +11,7 @@ from benchmarks.torture.trial import DETECTOR, Problem, Workshop, run_stage, try
 from benchmarks.torture.videos import judge_runs, read_rows, row_problem
 from deepfake_detector.faces.remote import TemporaryFileError, UrlLimits
 from deepfake_detector.faces.sources import local_file, printable
-from deepfake_detector.faces.video_reader import VideoError
+from deepfake_detector.faces.video_file import VideoError
 
 LIMITS = UrlLimits(megabytes=3)
 MOST = 260
