@@ -9,6 +9,7 @@ inputs. With --kinds only the rows of these kinds are written anew; with --most 
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -46,6 +47,9 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=ALL, help="inputs of each kind")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     given = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # what runs in the background ignores it, and so would stages
     with tempfile.TemporaryDirectory() as folder:
         tallies = try_all(Path(folder), given.videos, given.seed, given.most, given.kinds)
     print(table(as_rows(tallies)))
