@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13; do $$p -c '' 2>/dev
 # Whether an NVIDIA GPU answers; make setup GPU=1 installs for one that does not.
 GPU ?= $(shell nvidia-smi -L 2>/dev/null | grep ^GPU)
 
-OPTIONS := app dev faces cluster remote
+OPTIONS := app dev docs faces cluster remote
 UV_INSTALL := .venv/bin/uv pip install --compile-bytecode --python .venv/bin/python
 
 .PHONY: setup repro test coverage lint crossval gpu app docs bench torture lock sbom
@@ -80,6 +80,6 @@ setup: .venv/installed
 	fi
 	touch $@
 
-$(OPTIONS:%=.venv/%) .venv/docs: .venv/%: requirements-%.txt .venv/installed
+$(OPTIONS:%=.venv/%): .venv/%: requirements-%.txt .venv/installed
 	$(UV_INSTALL) --require-hashes --requirement $< --constraint requirements.lock
 	touch $@
