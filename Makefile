@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13; do $$p -c '' 2>/dev
 # Whether an NVIDIA GPU answers; make setup GPU=1 installs for one that does not.
 GPU ?= $(shell nvidia-smi -L 2>/dev/null | grep ^GPU)
 
-OPTIONS := app dev faces cluster remote docs
+OPTIONS := app dev docs faces cluster remote
 UV_INSTALL := .venv/bin/uv pip install --compile-bytecode --python .venv/bin/python
 
 .PHONY: setup repro test coverage lint crossval gpu app docs bench torture lock sbom
@@ -28,7 +28,7 @@ lint: .venv/dev .venv/app
 	mypy
 
 app: .venv/app
-	@python -m streamlit run web_app/app.py --server.address $(ADDRESS)
+	@python -m web_app --address $(ADDRESS)
 
 crossval: setup
 	@python -m benchmarks.crossval

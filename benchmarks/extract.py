@@ -1,9 +1,9 @@
 """Time, memory and accuracy of face extraction on any folder of videos.
 
     python -m benchmarks.extract speed VIDEOS [--yunet yunet.onnx]      seconds per video, relative to decoding
-    python -m benchmarks.extract long VIDEOS [--yunet yunet.onnx]       the same for ten minutes of 720p
+    python -m benchmarks.extract long VIDEOS [--yunet yunet.onnx]       the same for ten minutes of a large clip
     python -m benchmarks.extract landmarks VIDEOS [--yunet yunet.onnx]  landmarks of the search against full size
-    python -m benchmarks.extract memory VIDEOS                          peak memory of a worker, 720p and 7680 × 4320
+    python -m benchmarks.extract memory VIDEOS                          peak memory of a worker, large and 7680 × 4320
     python -m benchmarks.extract again VIDEOS                           the stage on 199 videos, unchanged, one new
     python -m benchmarks.extract kills VIDEOS                           ten kills at random moments, outputs compared
 
@@ -81,8 +81,14 @@ def detectors(yunet: str | None) -> dict[str, str]:
     return {"centerface": "none"} | ({"yunet": yunet} if yunet else {})
 
 
-def find_720p(videos: list[Path]) -> Path:
-    return next(path for path in videos if (probe(path).width, probe(path).height) == (1280, 720))
+def find_large(videos: list[Path]) -> Path:
+    """The first video of 1280 × 720 pixels or more, else the largest."""
+
+    def pixels(path: Path) -> int:
+        info = probe(path)
+        return min(info.width * info.height, 1280 * 720)
+
+    return max(videos, key=pixels)
 
 
 def speed(videos: list[Path], yunet: str | None) -> None:
@@ -126,12 +132,12 @@ def repeat_clip(clip: Path, target: Path, duration: float) -> None:
 
 
 def long(videos: list[Path], yunet: str | None) -> None:
-    clip = find_720p(videos)
+    clip = find_large(videos)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
         repeat_clip(clip, path, 600)
         info = probe(path)
-        print(f"A clip of 720p again and again: {info.times[-1]:.0f} s, {info.frames} frames.")
+        print(f"A clip of {info.width}x{info.height} again and again: {info.times[-1]:.0f} s, {info.frames} frames.")
         speed([path], yunet)
 
 
@@ -161,8 +167,8 @@ def landmarks(videos: list[Path], yunet: str | None) -> None:
 
 
 def memory(videos: list[Path], yunet: str | None) -> None:
-    """Peak memory of a worker with a 720p video and the same enlarged to 7680 × 4320."""
-    clip = find_720p(videos)
+    """Peak memory of a worker with a large video and the same enlarged to 7680 × 4320."""
+    clip = find_large(videos)
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder) / "8k.mp4"
         with av.open(str(large), "w") as out:

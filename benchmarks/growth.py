@@ -30,7 +30,7 @@ from deepfake_detector.faces.extraction import INDEX_COLUMNS, Geometry, Record, 
 
 FACES, SIZE = 20, 32
 STEPS = ("index", "split", "train", "evaluate", "repro", "experiments")
-STEPS_OF_EPOCH = 20
+STEPS_OF_EPOCH = 5
 DVC_YAML = """\
 stages:
   extract: {cmd: 'true', deps: [videos, labels.csv], outs: [faces, faces.parquet]}

@@ -50,7 +50,7 @@ def measure(folder: Path, archives: int, size: int) -> None:
     s3fs.S3FileSystem().mkdir("bucket")
     mine, theirs = folder / "mine", folder / "theirs"
     make_repository(mine, archives, size)
-    print(f"{archives} archives of {size // 1000} kB, load {os.getloadavg()[0]:.1f}\n")
+    print(f"{archives} archives of {size // 1000} kB.\n", flush=True)
     print("| | command | seconds |\n|---|---|---|")
     timed("put under version control", mine, "dvc", "commit", "-f", "extract")
     run(mine, "git", "add", "-A")

@@ -129,10 +129,15 @@ def _words(given: object) -> object:
 
 
 Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
+MAX_GIGABYTES = 1_000_000
 # PyTorch alone takes one gigabyte, whatever the video.
 WorkerMemory = Annotated[
-    float, Field(ge=2, description="gigabytes that one process may use; a video that needs more is an error")
+    float,
+    Field(
+        ge=2, le=MAX_GIGABYTES, description="gigabytes that one process may use; a video that needs more is an error"
+    ),
 ]
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+._-]+$")]
 MaxPeople = PositiveInt | Literal["all"]
@@ -173,7 +178,7 @@ class Data(Section):
 
 class Sample(Section):
     output: str = Field(description="folder of the sample corpus; the stage empties it first")
-    seed: Count = Field(description="random seed")
+    seed: Seed = Field(description="random seed")
     pairs: int = Field(ge=1, le=20, description="pairs of people; each pair has ten clips")
     workers: Count = Field(description="processes; 0: one for each core")
 
@@ -211,7 +216,7 @@ class Extract(Section):
     executor: Executor
     workers: Count = Field(description="processes; 0: one for each core")
     timeout: PositiveFloat = Field(description="seconds after which extraction of one video is stopped")
-    memory: PositiveFloat = Field(
+    memory: Annotated[float, Field(gt=0, le=MAX_GIGABYTES)] = Field(
         description="gigabytes that one process may use; a video that needs more is not extracted"
     )
     cache: Annotated[str | Literal[False], BeforeValidator(_false)] = Field(
@@ -228,7 +233,7 @@ class Extract(Section):
 
 
 class Split(Section):
-    seed: Count = Field(description="random seed of the folds")
+    seed: Seed = Field(description="random seed of the folds")
     strategy: Literal["grouped", "official", "repair"] = Field(
         description="grouped: folds of groups; official: column subset; repair: official, with leaking groups moved"
     )
@@ -287,7 +292,7 @@ def _manipulations(shares: dict[str, float]) -> dict[str, float]:
 
 
 class Train(Section):
-    seed: Count = Field(description="random seed of weights, batch order and augmentation")
+    seed: Seed = Field(description="random seed of weights, batch order and augmentation")
     epochs: PositiveInt = Field(description="passes over the training faces")
     batch_size: int = Field(ge=2, multiple_of=2, description="faces in a batch; half of them are fake")
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
@@ -359,7 +364,7 @@ def _corpus_name(given: str) -> str:
 
 class Evaluate(Section):
     checkpoint: Checkpoint = Field(description="detector to evaluate")
-    seed: Count = Field(description="random seed of the bootstrap")
+    seed: Seed = Field(description="random seed of the bootstrap")
     bootstrap: PositiveInt = Field(description="bootstrap draws over groups of people")
     batch_size: PositiveInt = Field(description="faces scored at once")
     robustness: Literal["none", "quick", "full"] = Field(
@@ -429,7 +434,14 @@ class App(Section):
     timeout: PositiveInt = Field(description="seconds after which one video is stopped")
     memory: WorkerMemory
     waiting: PositiveInt = Field(description="videos that one visitor may have in progress")
+    waiting_all: PositiveInt = Field(description="videos that all visitors together may have in progress")
+    gigabytes: PositiveFloat = Field(description="disk space for the uploads and results of all visitors")
+    keep: PositiveInt = Field(description="results that are kept for one visitor; then the oldest is deleted")
+    keep_minutes: PositiveInt = Field(description="results are deleted so long after their visitor last used the page")
+    links: bool = Field(description="whether visitors may give links to videos; never to private addresses")
     workers: Count = Field(description="processes; 0: one for each core, and at least two")
+    address: str = Field(description="address that the page is served at; 0.0.0.0: at all of this machine")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(description="port that the page is served at")
 
 
 class Params(Section):
@@ -543,7 +555,8 @@ def _with_side_outputs(options: dict[str, str], stage: str) -> dict[str, str]:
 def _help(stage: str, description: str, tree: dict[str, Any], operands: str) -> str:
     """The text of --help: the keys that the stage reads, each with its value in params.yaml."""
     lines = [
-        f"usage: python -m stages.{stage} [--help] [--version] [--KEY VALUE ...]" + " [PATH ...]" * bool(operands),
+        f"usage: python -m {'web_app' if stage == 'app' else f'stages.{stage}'} [--help] [--version] [--KEY VALUE ...]"
+        + " [PATH ...]" * bool(operands),
         "",
         description.strip(),
     ]

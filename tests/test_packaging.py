@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from deepfake_detector.version import VERSION
+
 ROOT = Path(__file__).parent.parent
 REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
 LOCK = ROOT / "requirements.lock"
@@ -55,6 +57,10 @@ def test_one_distribution_provides_opencv():
         if file.parts[0] == "cv2" and file.name == "__init__.py" and len(file.parts) == 2
     }
     assert owners == {"opencv-python"}
+
+
+def test_changelog_has_a_section_of_this_version():
+    assert re.search(rf"^## \[{re.escape(VERSION)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
 
 TORCH = ("torch==", "torchvision==")

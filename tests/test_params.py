@@ -251,3 +251,11 @@ def test_help_names_the_values_of_registries(in_project, capsys):
 def test_prior_under_which_all_probabilities_would_round_to_one_value_is_refused(in_project, capsys, prior):
     """With 6 decimals, a prior of 1e-9 made every probability and the threshold 0, and so every video fake."""
     assert f"infer.prior = '{prior}'" in parse_error(capsys, "infer", "--prior", prior)
+
+
+@pytest.mark.parametrize(
+    "option", [("extract", "--memory"), ("infer", "--memory"), ("app", "--memory"), ("split", "--seed")]
+)
+def test_number_that_no_system_and_no_library_takes_is_refused(in_project, capsys, option):
+    stage, name = option
+    assert f"{stage}.{name[2:]} = " in parse_error(capsys, stage, name, "1" + 30 * "0")

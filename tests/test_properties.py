@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from deepfake_detector.evaluation.aggregation import (
@@ -248,7 +248,7 @@ CONTENTS = [b"first", b"second", b"third"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(CONTENTS), st.sampled_from(["put", "get"])), max_size=12))
-@settings(max_examples=25)
+@settings(max_examples=25, phases=[Phase.generate])  # looking for a smaller example would take minutes
 def test_cache_gives_the_faces_of_the_same_content_whatever_its_name(tmp_path_factory, steps):
     """Files are written over each other, stored and looked up in any order."""
     folder = tmp_path_factory.mktemp("cache")

@@ -1,7 +1,10 @@
 """What the stages say and leave behind when their input is bad."""
 
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -128,3 +131,23 @@ def test_damaged_detector_ends_the_run_and_is_no_error_of_each_video(in_project,
     message = run_to_error(monkeypatch, capsys, infer, real_clip, "--checkpoint", "x.safetensors", "--workers", 1)
     assert "x.safetensors is damaged" in message and message.count("error: ") == 1
     assert not (in_project / "results/predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--data.splits", "folder", "error: folder: Is a directory"),
+        ("--data.split_report", "labels.csv", "error: labels.csv: File exists"),
+        ("--data.plots", "labels.csv/x", "error: labels.csv/x/split: Not a directory"),
+        ("--data.metrics", "/dev/null/\x7fx", "\\x7fx"),
+    ],
+)
+def test_output_that_cannot_be_written_is_one_sentence(in_project, option, value, said):
+    rows = [f"v{i},{i}.mp4,{'fake' if i % 2 else 'real'},p{i // 2}" for i in range(12)]
+    Path("labels.csv").write_text("\n".join(["video_id,filepath,label,identity", *rows]) + "\n")
+    Path("folder").mkdir()
+    command = [sys.executable, "-m", "stages.split", "--data.labels", "labels.csv", "--data.videos", "v"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([*command, option, value], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert said in done.stderr

@@ -9,7 +9,18 @@ import pytest
 
 from benchmarks.torture import __main__ as command
 from benchmarks.torture.mutants import MUTATIONS, write_mutants
-from benchmarks.torture.tally import FAULTS, HANG, LOST_ROW, TRACEBACK, WRONG_BYTES, Fault, Tally, table
+from benchmarks.torture.tally import (
+    FAULTS,
+    HANG,
+    LOST_ROW,
+    TRACEBACK,
+    WRONG_BYTES,
+    Fault,
+    Tally,
+    as_rows,
+    read_rows,
+    table,
+)
 from benchmarks.torture.trial import Run, Started, try_each
 from benchmarks.torture.videos import archive_problem, changed_result, report_problem, row_problem
 
@@ -108,20 +119,23 @@ def test_run_beyond_its_time_is_ended_and_is_a_hang(tmp_path):
 
 def test_table_counts_each_kind_of_fault_and_the_largest_process():
     faults = [Fault(FAULTS[0], "a", ""), Fault(FAULTS[0], "b", ""), Fault(FAULTS[3], "b", "")]
-    lines = table({"one": Tally(5, faults, 300_000_000), "two": Tally(2, [], 1_100_000_000, "needs root")}).splitlines()
+    rows = as_rows({"one": Tally(5, faults, 300_000_000), "two": Tally(2, [], 1_100_000_000, "needs root")})
+    lines = table(rows).splitlines()
     assert lines[2] == "| one | 5 | 2 | 0 | 0 | 1 | 0.3 |" and lines[3] == "| two | 2 | 0 | 0 | 0 | 0 | 1.1 |"
     assert lines[4] == "| all | 7 | 2 | 0 | 0 | 1 | 1.1 |"
-    assert lines[-1] == "two: needs root"
+    assert lines[-1] == "two: needs root." and read_rows(table(rows)) == rows
 
 
-def test_table_takes_the_place_of_the_earlier_one(tmp_path, monkeypatch):
+def test_rows_of_a_kind_take_the_place_of_the_earlier_ones(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
-    page.write_text("before\n" + "earlier".join(command.MARKS) + "after\n")
+    page.write_text("before\n" + "".join(command.MARKS) + "after\n")
     monkeypatch.setattr(command, "PAGE", page)
-    for _ in range(2):
-        command.write_page("the table")
+    command.write_page("By `x`", {"URLs": Tally(5), "kills": Tally(3)})
+    command.write_page("By `x`", {"kills": Tally(7, note="slow")})
     start, end = command.MARKS
-    assert page.read_text() == f"before\n{start}\nthe table\n{end}after\n"
+    text = page.read_text().removeprefix(f"before\n{start}").removesuffix(f"{end}after\n")
+    assert text.count("By `x`:") == 1 and read_rows(text) == as_rows({"URLs": Tally(5), "kills": Tally(7, note="slow")})
+    assert "| all | 12 |" in text
 
 
 def test_same_seed_makes_the_same_mutants(tmp_path, real_clip):

@@ -10,7 +10,6 @@ import sys
 import time
 import types
 import urllib.request
-from concurrent.futures import Future
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -20,13 +19,15 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
+from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
 from deepfake_detector.faces.video_file import VideoError
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.files import file_sha256
-from deepfake_detector.inference.predict import predict_video
-from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
 from stages.params import App
-from web_app.uploads import PREFIX, PendingUpload, Result, _lock, check_limits, open_upload_pool
+from web_app.detectors import read_detector
+from web_app.results import evidence_text, title_of
+from web_app.uploads import PREFIX, _lock, open_upload_pool
+from web_app.worker import check_limits
 
 ROOT = Path(__file__).parent.parent
 LIMITS = App(
@@ -37,8 +38,15 @@ LIMITS = App(
     megapixels=8.3,
     timeout=300,
     memory=4,
-    waiting=3,
+    waiting=4,
+    waiting_all=20,
+    gigabytes=1,
+    keep=5,
+    keep_minutes=60,
+    links=False,
     workers=2,
+    address="localhost",
+    port=8501,
 )
 TIMEOUT = 120_000  # milliseconds, enough for a busy machine
 
@@ -58,12 +66,12 @@ def project(tmp_path_factory, exported, real_clip):
 
 
 @contextmanager
-def serving(project, uploads):
+def serving(project, uploads, *options):
     """The server of the page and its address; it keeps uploads below the folder `uploads`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "web_app/app.py"), "--server.port", str(port)]
+    command = [sys.executable, "-m", "web_app", "--port", str(port), *options]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(uploads)}
     with (uploads / "log").open("w") as log:
         server = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
@@ -102,8 +110,12 @@ def visit(browser: Browser, address: str, width: int = 1200) -> Page:
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.set_default_timeout(TIMEOUT)
     page.goto(address)
-    page.get_by_role("button", name="Genuine").wait_for()
+    sample_button(page).wait_for()
     return page
+
+
+def sample_button(page: Page) -> Locator:
+    return page.get_by_role("button", name="Genuine", exact=True)
 
 
 def upload(page: Page, *paths: Path) -> None:
@@ -112,11 +124,11 @@ def upload(page: Page, *paths: Path) -> None:
 
 def working(page: Page) -> Locator:
     """The lines that show a video in progress."""
-    return page.get_by_text(re.compile("Waiting|Detecting faces|Annotating the|Drawing the"))
+    return page.get_by_text(re.compile("Starting|Detecting faces|Annotating the|Drawing the|in the queue"))
 
 
 def verdict(page: Page, text: str = "") -> str:
-    heading = page.get_by_role("heading", level=3).filter(has_text=text).first
+    heading = page.locator(".st-key-details h3").filter(has_text=text)
     heading.wait_for()
     return heading.inner_text()
 
@@ -143,6 +155,9 @@ def test_upload_gets_a_verdict_a_playing_video_and_downloads_and_is_deleted(brow
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the annotated video").click()
     assert Path(download.value.path()).read_bytes()[4:8] == b"ftyp"
+    assert not list((project / "uploads").glob(f"{PREFIX}*/*/upload"))
+    page.get_by_role("button", name="Delete all my results").click()
+    expect(page.locator("video")).to_have_count(0, timeout=TIMEOUT)
     assert [path.name for path in (project / "uploads").glob(f"{PREFIX}*/*")] == ["lock"]
     page.close()
 
@@ -152,13 +167,16 @@ def test_each_file_that_is_no_video_gets_a_plain_answer(browser, address, projec
     (tmp_path / "nothing.mp4").write_bytes(b"")
     page = visit(browser, address)
     upload(page, tmp_path / "letter *to* [me].mp4", tmp_path / "nothing.mp4", faceless_clip)
-    expect(page.get_by_role("heading", name="Not processed")).to_have_count(2, timeout=TIMEOUT)
-    verdict(page, "No face found")
+    page.get_by_role("heading", name="3 results").wait_for()
     expect(working(page)).to_have_count(0, timeout=TIMEOUT)
-    assert page.get_by_role("heading", level=3).count() == 3
+    page.get_by_text("No face found").first.wait_for()
+    page.get_by_test_id("stStatusWidget").wait_for(state="hidden")
     text = page.locator("body").inner_text()
     assert "letter *to* [me].mp4 is no video, or it is damaged or incomplete" in text
-    assert text.count("This file got no verdict.") == 2
+    assert text.count("Not processed") >= 2
+    page.get_by_role("button", name="nothing.mp4").click()
+    assert "This file got no verdict." in page.locator(".st-key-details", has_text="nothing.mp4").inner_text()
+    text = page.locator("body").inner_text()
     assert str(project) not in text and "Traceback" not in text
     page.close()
 
@@ -168,7 +186,7 @@ def test_page_fetches_nothing_from_other_hosts(browser, address):
     urls = []
     page.on("request", lambda request: urls.append(request.url))
     page.goto(address)
-    page.get_by_role("button", name="Genuine").click()
+    sample_button(page).click()
     verdict(page)
     page.wait_for_load_state("networkidle")
     page.close()
@@ -176,9 +194,11 @@ def test_page_fetches_nothing_from_other_hosts(browser, address):
     assert not [url for url in urls if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))]
 
 
-def test_page_fits_a_phone(browser, address):
+def test_page_fits_a_phone_and_its_upload_field_is_in_sight_at_once(browser, address):
     page = visit(browser, address, width=360)
-    page.get_by_role("button", name="Genuine").click()
+    field = page.get_by_test_id("stFileUploaderDropzone").bounding_box()
+    assert field["y"] + field["height"] < 640
+    sample_button(page).click()
     verdict(page)
     page.locator("video").wait_for()
     widths = page.evaluate(
@@ -202,13 +222,92 @@ def test_keyboard_and_screen_reader_reach_everything(browser, address):
     page.locator("video").wait_for()
     assert "Genuine" not in page.locator("video").get_attribute("aria-label")
     assert "genuine.mp4" in page.locator("video").get_attribute("aria-label")
+    page.get_by_label("Scores of genuine.mp4 over time, as a chart").first.wait_for()
     page.get_by_text("All scored faces").click()
+    page.get_by_text("Scores over time with the most extreme faces").click()
     page.get_by_role("img", name="Faces of genuine.mp4").wait_for()
-    page.get_by_role("img", name="Scores of genuine.mp4 over time").wait_for()
+    page.get_by_role("img", name="Scores of genuine.mp4 over time, with its most extreme faces").wait_for()
     assert all(name.strip() for name in page.locator("button:visible").evaluate_all(
         "buttons => buttons.map(b => b.getAttribute('aria-label') || b.innerText || b.title)"))  # fmt: skip
     assert page.locator("h1").count() == 1 and page.locator("html").get_attribute("lang") == "en"
     page.close()
+
+
+def test_all_uploads_are_queued_with_their_places_and_their_results_survive_a_reload(browser, address, real_clip):
+    page, other = visit(browser, address), visit(browser, address)
+    copies = []
+    for name in "abcd":
+        copies.append(real_clip.with_name(f"{name}.mp4"))
+        shutil.copy(real_clip, copies[-1])
+    upload(page, *copies)
+    page.get_by_text(re.compile("Place 1: [a-d].mp4")).wait_for()
+    page.reload()  # in the middle of it
+    page.get_by_role("heading", name="4 results").wait_for()
+    page.reload()
+    page.get_by_role("heading", name="4 results").wait_for()
+    page.get_by_role("button", name="b.mp4", exact=True).click()
+    page.locator(".st-key-details", has_text="b.mp4").wait_for()
+    assert page.get_by_role("img", name=re.compile("A frame of [a-d].mp4")).count() == 4
+    sample_button(other).click()
+    verdict(other)
+    assert "a.mp4" not in other.locator("body").inner_text()
+    page.close()
+    other.close()
+
+
+def test_what_is_refused_is_said(browser, address, real_clip):
+    page = visit(browser, address)
+    copies = [real_clip.with_name(f"{number}.mp4") for number in range(LIMITS.waiting + 3)]
+    for copy in copies:
+        shutil.copy(real_clip, copy)
+    upload(page, *copies)
+    words = f"{LIMITS.waiting} videos of yours are in progress"
+    notice = page.get_by_role("alert").filter(has_text=words)
+    notice.wait_for()
+    assert notice.get_by_text("3 videos without a result").count() == 1
+    page.get_by_role("button", name="I have read this").click()
+    expect(notice).to_have_count(0, timeout=TIMEOUT)
+    page.close()
+
+
+def test_moment_that_is_chosen_is_where_the_video_goes_on(browser, address, real_clip):
+    page = visit(browser, address)
+    upload(page, real_clip)
+    verdict(page)
+    page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
+    assert page.evaluate("() => document.querySelector('video').currentTime") == 0
+    page.get_by_role("button", name=re.compile("^▶ 0:01")).first.click()
+    page.wait_for_function("() => document.querySelector('video')?.currentTime >= 1")
+    point = page.locator(".st-key-details .mark-symbol path").first  # the first scored face
+    point.evaluate("e => e.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(500)
+    box = point.bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_function("() => document.querySelector('video')?.currentTime < 1")
+    page.close()
+
+
+def test_controls_of_the_player_do_not_cover_the_strip(browser, address):
+    """The player is higher than its picture, by what the controls take."""
+    page = visit(browser, address)
+    sample_button(page).click()
+    verdict(page)
+    page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
+    free = "v => v.clientHeight - v.clientWidth * v.videoHeight / v.videoWidth"
+    assert page.locator("video").evaluate(free) == pytest.approx(64, abs=2)
+    page.close()
+
+
+def test_page_is_dark_where_the_browser_is(browser, address):
+    background = {}
+    for scheme in ("light", "dark"):
+        page = browser.new_context(color_scheme=scheme).new_page()
+        page.goto(address)
+        sample_button(page).wait_for(timeout=TIMEOUT)
+        color = page.locator("[data-testid=stApp]").evaluate("e => getComputedStyle(e).backgroundColor")
+        background[scheme] = sum(int(part) for part in re.findall(r"\d+", color)[:3])
+        page.context.close()
+    assert background["light"] > 700 and background["dark"] < 120
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +328,7 @@ def test_slow_video_does_not_delay_another_visitor(browser, address, slow_clip, 
     upload(two, real_clip)
     verdict(two)
     assert working(one).count() == 1
-    assert one.get_by_role("heading", level=3).count() == 0
+    assert one.locator(".st-key-details").count() == 0
     one.close()
     two.close()
 
@@ -276,59 +375,6 @@ def test_lock_on_windows_is_that_of_msvcrt(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "verdict, title, thresholds",
-    [
-        ("fake", "Flagged (fake probability 49 %, threshold 37 %)", (0.37, 0.3, 0.46)),
-        ("real", "Not flagged (fake probability 55 %, threshold 60 %)", (0.6, 0.6, 0.6)),
-        ("uncertain", "Uncertain (fake probability 45 %, between 30 % and 46 %)", (0.37, 0.3, 0.46)),
-    ],
-)
-def test_page_shows_a_probability_with_its_thresholds(verdict, title, thresholds, in_project, checkpoint):
-    (in_project / "checkpoints").mkdir()
-    shutil.copy(checkpoint, in_project / "checkpoints")
-    threshold = dict(zip(("threshold", "low", "high"), thresholds, strict=True))
-    record = {
-        "verdict": verdict,
-        "probability": int(title.split(" %")[0][-2:]) / 100,
-        "message": "",
-        "person": 1,
-        "people": [{}],
-    }
-    record |= {"threshold": threshold, "frames": 16, "frames_with_face": 16}
-    record["settings"] = {"checkpoint_sha256": file_sha256(checkpoint)}
-    record |= {"prior": 0.5, "suspicious_from": None, "faces_too_small": 0}
-    app = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60)
-    app.session_state["results"] = [Result("mine.mp4", record, {})]
-    app.run()
-    assert not app.exception and title in app.subheader[0].value
-    text = " ".join(part.value for part in app.markdown)
-    assert "detector of your own" in text
-    if verdict == "real":
-        assert "The threshold is 60.0 %. " in text
-    else:
-        assert "The threshold is 37.0 %; between 30.0 % and 46.0 % the verdict is uncertain." in text
-
-
-def test_page_offers_the_released_detector_first_and_says_what_answers(in_project, checkpoint):
-    """The word below the title changes with the detector: what it was trained on."""
-    page = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60).run()
-    assert not page.exception and page.radio[0].options == ["Released detector"]
-    (in_project / "checkpoints").mkdir()
-    shutil.copy(checkpoint, in_project / "checkpoints")
-    page.run()
-    assert page.radio[0].options == ["Released detector", "Your own detector"]
-    assert page.radio[0].value == "Released detector" and "DFDC" in page.warning[0].value
-    page.radio[0].set_value("Your own detector").run()
-    assert not page.exception and "DFDC" not in page.warning[0].value
-
-
-def test_page_names_a_damaged_released_detector(in_project, monkeypatch, tmp_path):
-    monkeypatch.setattr("deepfake_detector.bundled_models.MODELS", tmp_path)
-    page = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60).run()
-    assert not page.exception and "git checkout models" in page.error[0].value.replace("\\", "")
-
-
-@pytest.mark.parametrize(
     "change, words",
     [
         ({"megabytes": 1}, "limit is 1 MB"),
@@ -344,38 +390,76 @@ def test_limits_are_checked_against_the_container(change, words, real_clip, tmp_
         check_limits(clip, LIMITS.model_copy(update=change))
 
 
-def test_upload_whose_drawing_takes_too_long_keeps_its_verdict(real_clip, exported, tmp_path, monkeypatch):
-    def wait_forever(*_, **__):
-        raise SystemExit
-
-    folder = tmp_path / "upload-1"
-    folder.mkdir()
-    shutil.copy(real_clip, folder / "upload")
-    settings = PredictionSettings.with_checkpoint(str(exported))
-    task = PredictionTask(str(folder / "upload"), "mine", str(folder / "results"), settings)
-    monkeypatch.setattr("deepfake_detector.inference.overlay.annotate_video", wait_forever)
-    with pytest.raises(SystemExit):
-        predict_video(task)
-    upload, future = PendingUpload("mine.mp4", folder, task), Future()
-    future.set_exception(TimeoutError())
-    upload.collect(future)
-    record = upload.result.record
-    assert record["verdict"] in ("real", "fake", "uncertain") and record["filepath"] == "mine.mp4"
-    assert record["message"] == "the annotated video was not finished: it took too long"
-    assert set(upload.result.files) == {".png"} and not folder.exists()
-
-
 @pytest.mark.parametrize(
-    "error, words", [(TimeoutError(), "took too long"), (VideoError("{path} is torn"), "mine.mp4 is torn")]
+    "verdict, title, thresholds",
+    [
+        ("fake", "Flagged (fake probability 49 %, threshold 37 %)", (0.37, 0.3, 0.46)),
+        ("real", "Not flagged (fake probability 55 %, threshold 60 %)", (0.6, 0.6, 0.6)),
+        ("uncertain", "Uncertain (fake probability 45 %, between 30 % and 46 %)", (0.37, 0.3, 0.46)),
+    ],
 )
-def test_upload_is_deleted_whatever_ends_its_prediction(error, words, tmp_path):
-    folder = tmp_path / "upload-1"
-    folder.mkdir()
-    (folder / "upload").write_bytes(b"private")
-    task = PredictionTask(str(folder / "upload"), "mine", str(folder / "results"), settings=None)
-    error.args = tuple(str(text).replace("{path}", task.video) for text in error.args)
-    upload, future = PendingUpload("mine.mp4", folder, task), Future()
-    future.set_exception(error)
-    upload.collect(future)
-    assert upload.result.record["verdict"] == "error" and words in upload.result.record["message"]
-    assert not folder.exists()
+def test_probability_is_shown_with_its_thresholds(verdict, title, thresholds):
+    threshold = dict(zip(("threshold", "low", "high"), thresholds, strict=True))
+    record = {"verdict": verdict, "probability": int(title.split(" %")[0][-2:]) / 100, "person": 1, "people": [{}]}
+    record |= {"threshold": threshold, "frames": 16, "frames_with_face": 16}
+    record |= {"prior": 0.5, "suspicious_from": None, "faces_too_small": 0}
+    assert title_of(record) == title
+    text = evidence_text(record, "detector of mine")
+    assert "The detector of mine gives a fake probability of" in text
+    if verdict == "real":
+        assert "The threshold is 60.0 %. " in text
+    else:
+        assert "The threshold is 37.0 %; between 30.0 % and 46.0 % the verdict is uncertain." in text
+
+
+@pytest.fixture
+def app_test(in_project, monkeypatch):
+    """Runs the page once, in this process, with a service of its own."""
+    monkeypatch.setattr("web_app.service._started", [])
+    yield lambda: AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60).run()
+    for service in _started():
+        service.pool.close()
+
+
+def _started():
+    import web_app.service
+
+    return web_app.service._started
+
+
+def test_page_offers_the_released_detector_first_and_says_what_answers(app_test, in_project, checkpoint):
+    """The words change with the detector: what it was trained on, and how often it errs."""
+    page = app_test()
+    assert not page.exception and not page.radio
+    (in_project / "checkpoints").mkdir()
+    shutil.copy(checkpoint, in_project / "checkpoints")
+    page.run()
+    assert page.radio[0].options == ["Released detector", "Your own detector"]
+    assert page.radio[0].value == "Released detector" and "DFDC" in page.caption[0].value
+    assert "Operating points" in " ".join(part.value for part in page.markdown)
+    page.radio[0].set_value("Your own detector").run()
+    assert not page.exception and "DFDC" not in page.caption[0].value
+    assert file_sha256(checkpoint)[:12] in page.caption[0].value
+
+
+def test_copy_of_the_released_detector_answers_as_the_released_one(in_project):
+    (in_project / "mine.safetensors").write_bytes((MODELS / RELEASED_DETECTOR).read_bytes())
+    assert read_detector("mine.safetensors").name.startswith("released detector")
+
+
+def test_page_names_a_damaged_released_detector(app_test, monkeypatch, tmp_path):
+    monkeypatch.setattr("deepfake_detector.bundled_models.MODELS", tmp_path)
+    monkeypatch.setattr("web_app.detectors.MODELS", tmp_path)
+    page = app_test()
+    assert not page.exception and "does not exist" in page.error[0].value.replace("\\", "")
+
+
+def test_link_field_is_there_only_where_the_operator_switched_it_on(app_test, in_project):
+    assert not app_test().text_input
+    for service in _started():
+        service.pool.close()
+    _started().clear()
+    params = (in_project / "params.yaml").read_text()
+    (in_project / "params.yaml").write_text(params.replace("links: false", "links: true"))
+    page = app_test()
+    assert page.text_input[0].label == "Or give the link of a video file"

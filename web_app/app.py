@@ -1,147 +1,190 @@
-"""The page. Start it with `make app`."""
+"""The page, as Streamlit runs it for each visitor. Start the server with `make app` or `python -m web_app`."""
 
+import secrets
 from pathlib import Path
 
 import streamlit as st
 
-from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
-from deepfake_detector.inference.backends import read_config
+from deepfake_detector.foreign_text import terminal_text
 from deepfake_detector.inference.prediction_task import PredictionSettings
 from deepfake_detector.training.detector_config import CheckpointError
-from stages.params import App, Params, parse
-from web_app.results import escape_markdown, show_result, title_of
-from web_app.uploads import PendingUpload, Result, UploadPool, failure, open_upload_pool, submit
+from stages.params import App
+from web_app.detectors import Detector, offered_detectors, read_detector
+from web_app.http_headers import COOKIE, TOKEN_BYTES
+from web_app.overview import show_overview
+from web_app.results import escape_markdown
+from web_app.samples import sample_clips
+from web_app.service import Service, the_service
+from web_app.visitors import Visitor
 
 CAUTION = (
     "**A score is evidence, not proof.** A detector makes errors, and it knows only the kinds of manipulation and "
     "of recording that it was trained on. Do not accuse anybody because of it: look at the faces and moments that "
     "it points to, and ask where the video comes from."
 )
-MAX_RESULTS = 6  # results that a visitor sees
+# On a phone the field for uploads is in sight at once. Pictures of samples are of one size.
+STYLE = """<style>
+[data-testid=stMainBlockContainer] { padding-top: 3.5rem }
+.st-key-samples img { aspect-ratio: 1; object-fit: contain; background: #80808033 }
+@media (max-width: 640px) { h1 { font-size: 1.7rem !important } }
+</style>"""
+SHOWN_NAMES = 5  # of the videos that a notice is about
 
 
 def main() -> None:
     st.set_page_config("Deepfake detector", page_icon="🔍", layout="centered")
-    st.session_state.setdefault("uploads", [])
-    st.session_state.setdefault("results", [])
     st.session_state.setdefault("uploader", 0)
     st.session_state.setdefault("submitted", set())
-    params = read_params()
+    service = the_service()
+    visitor = service.visitors.visitor(visitor_token())
+    st.html(STYLE)
     st.title("Was a face in this video manipulated?")
-    st.write("Upload a video: the detector scores its faces and shows what it finds, where, and how certain it is.")
-    upload_pool()
-    checkpoint = choose_detector(params)
+    st.write("The detector scores the faces of a video and shows what it finds, where, and how certain it is.")
+    uploads, links = st.container(), st.container()
     try:
-        description = read_description(
-            checkpoint, Path(checkpoint).stat().st_mtime_ns if Path(checkpoint).is_file() else 0
-        )
+        detector, heatmap = choose_detector(service.params.app)
     except CheckpointError as error:
         st.error(escape_markdown(str(error)), icon=":material/error:")
         return
-    about = f"\n\nThis detector was {escape_markdown(description)}." if description else ""
-    st.warning(CAUTION + about, icon=":material/balance:")
-    show_inputs(params, checkpoint)
-    if st.session_state.uploads:
-        show_progress()
-    for result in reversed(st.session_state.results):
-        show_result(result)
-    st.caption("Uploads are deleted as soon as they have a verdict.")
+    settings = PredictionSettings(detector.path, detector.sha256, overlay="heatmap" if heatmap else "boxes")
+    with uploads:
+        show_uploader(service, visitor, settings, detector)
+    if service.params.app.links:
+        with links:
+            show_link_field(service, visitor, settings, detector)
+    show_notices(visitor)
+    if visitor.pending:
+        show_progress(service, visitor)
+    show_overview(service, visitor)
+    show_samples(service, visitor, settings, detector)
+    minutes = service.params.app.keep_minutes
+    st.caption(
+        "Uploads are deleted as soon as they have a verdict. Results are kept for this browser alone, and are deleted "
+        f"{minutes} minutes after you last used the page, or when the server stops."
+    )
 
 
-@st.cache_resource
-def read_params() -> Params:
-    return parse("app", "", [])
+def visitor_token() -> str:
+    """The secret of this browser: its cookie, so that a reload keeps the results, or else one of this session."""
+    fallback = st.session_state.setdefault("token", secrets.token_urlsafe(TOKEN_BYTES))
+    return st.context.cookies.get(COOKIE) or str(fallback)
 
 
-def choose_detector(params: Params) -> str:
-    """The file of the detector that answers: the released one, unless the visitor chooses `app.checkpoint`."""
-    detectors = {"Released detector": str(MODELS / RELEASED_DETECTOR)}
-    if Path(params.app.checkpoint).is_file():
-        detectors["Your own detector"] = params.app.checkpoint
-    captions = [Path(file).name for file in detectors.values()]
-    return detectors[st.radio("Detector", list(detectors), horizontal=True, captions=captions)]
+def choose_detector(app: App) -> tuple[Detector, bool]:
+    """The detector that answers, and whether heat maps are asked for. Raises CheckpointError."""
+    detectors = offered_detectors(app.checkpoint)
+    label = next(iter(detectors))
+    with st.expander("Detector and options"):
+        if len(detectors) > 1:
+            label = st.radio("Detector", list(detectors), horizontal=True)
+        detector = read_detector(detectors[label])
+        st.caption(escape_markdown(f"What answers is the {detector.name}. {detector.about}"))
+        has_gradients = Path(detector.path).suffix == ".safetensors"
+        heatmap = has_gradients and st.toggle("Show where in the faces the evidence lies (heat map; takes longer)")
+        if detector.error_rates:
+            st.markdown(detector.error_rates.replace("\n## ", "\n#### ").removeprefix("## "))
+    st.warning(CAUTION, icon=":material/balance:")
+    return detector, heatmap
 
 
-@st.cache_data(show_spinner=False)
-def read_description(checkpoint: str, modified: int) -> str:
-    """What the detector was trained on. `modified` makes a new file read again."""
-    return read_config(checkpoint).description
-
-
-@st.cache_resource
-def upload_pool() -> UploadPool:
-    return open_upload_pool(read_params().app)
-
-
-def show_inputs(params: Params, checkpoint: str) -> None:
-    """The inputs: an uploader for files, and a button for each sample clip."""
-    app = params.app
-    has_gradients = Path(checkpoint).suffix == ".safetensors"
-    heatmap = has_gradients and st.toggle("Show where in the faces the evidence lies (heat map; takes longer)")
-    key = f"upload-{st.session_state.uploader}"  # a new key empties the uploader, and the server frees the upload
+def show_uploader(service: Service, visitor: Visitor, settings: PredictionSettings, detector: Detector) -> None:
+    app = service.params.app
+    key = f"upload-{st.session_state.uploader}"  # a new key empties the uploader
     st.file_uploader(
         f"Choose videos or drop them here: at most {app.megabytes} MB, {app.seconds} seconds and "
         f"{app.megapixels:g} megapixels each",
         accept_multiple_files=True,
         key=key,
         max_upload_size=app.megabytes,
-        on_change=lambda: submit_uploads(app, key, checkpoint, heatmap),
+        on_change=lambda: submit_uploads(service, visitor, key, settings, detector),
     )
-    clips = sorted(Path(params.sample.output, "demo").glob("*.mp4"))
-    if clips:
-        st.write("Or try one of the sample clips, whose names say what was done to them:")
-        for column, clip in zip(st.columns(len(clips)), clips, strict=True):
-            column.button(
-                clip.stem.replace("_", " ").capitalize(),
-                on_click=lambda clip=clip: submit_video(app, clip.name, clip.read_bytes(), checkpoint, heatmap),
-                width="stretch",
-            )
 
 
-def submit_uploads(app: App, key: str, checkpoint: str, heatmap: bool) -> None:
+def submit_uploads(
+    service: Service, visitor: Visitor, key: str, settings: PredictionSettings, detector: Detector
+) -> None:
+    context = st.runtime.scriptrunner.get_script_run_ctx()
+    session = context.session_id if context else ""
     for upload in st.session_state[key]:
-        if upload.file_id not in st.session_state.submitted:  # the browser may report an upload twice
-            st.session_state.submitted.add(upload.file_id)
-            submit_video(app, upload.name, upload.getvalue(), checkpoint, heatmap)
+        if upload.file_id in st.session_state.submitted:  # the browser may report an upload twice
+            continue
+        st.session_state.submitted.add(upload.file_id)
+        arrival = service.incoming.take(session, upload.file_id)
+        if not arrival:
+            visitor.tell("They did not arrive whole. Upload them again.", [upload.name])
+        elif not arrival.file:
+            visitor.tell("The server has no space left for uploads. Try again later.", [upload.name])
+        else:
+            with arrival.file as content:
+                content.seek(0)
+                service.visitors.submit(visitor, upload.name, content, arrival.size, settings, detector)
     st.session_state.uploader += 1
 
 
-def submit_video(app: App, name: str, content: bytes, checkpoint: str, heatmap: bool) -> None:
-    uploads: list[PendingUpload] = st.session_state.uploads
-    if len(uploads) >= app.waiting:
-        add_result(failure(name, f"{app.waiting} videos of yours are in progress; try again when one of them is done."))
+def show_link_field(service: Service, visitor: Visitor, settings: PredictionSettings, detector: Detector) -> None:
+    with (
+        st.form("link", clear_on_submit=True, border=False),
+        st.container(horizontal=True, vertical_alignment="bottom"),
+    ):
+        url = st.text_input("Or give the link of a video file", placeholder="https://", max_chars=2000)
+        if st.form_submit_button("Fetch") and url.strip():
+            size = service.params.app.megabytes * 1_000_000
+            service.visitors.submit(visitor, terminal_text(url.strip()), None, size, settings, detector, url.strip())
+
+
+def show_notices(visitor: Visitor) -> None:
+    """What was refused or deleted, until the visitor has read it."""
+    if not visitor.notices:
         return
-    try:
-        overlay = "heatmap" if heatmap else "boxes"
-        settings = PredictionSettings.with_checkpoint(checkpoint, overlay=overlay)
-        uploads.append(submit(upload_pool(), name, content, settings, app))
-    except (CheckpointError, OSError) as error:
-        add_result(failure(name, str(error)))
-
-
-def add_result(result: Result) -> None:
-    """Keep the newest results only: they are held in memory."""
-    st.session_state.results = [*st.session_state.results, result][-MAX_RESULTS:]
+    for reason, names in list(visitor.notices.items()):
+        shown = ", ".join(escape_markdown(name) for name in names[:SHOWN_NAMES])
+        more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        count = "1 video" if len(names) == 1 else f"{len(names)} videos"
+        st.error(f"**{count} without a result** ({shown}{more}): {escape_markdown(reason)}", icon=":material/block:")
+    st.button("I have read this", on_click=visitor.notices.clear)
 
 
 @st.fragment(run_every=0.7)
-def show_progress() -> None:
-    """Show the uploads in progress, with bars. The whole page is drawn again when one is done."""
-    uploads: list[PendingUpload] = st.session_state.uploads
-    done = [(upload, upload.result) for upload in uploads if upload.result]
-    for upload, result in done:
-        uploads.remove(upload)
-        add_result(result)
-        st.toast(f"{escape_markdown(upload.name)}: {title_of(result.record)}")
-    for upload in uploads:
+def show_progress(service: Service, visitor: Visitor) -> None:
+    """Show what is in progress, with bars. The whole page is drawn again when one is done."""
+    pending = list(visitor.pending)
+    shown = st.session_state.setdefault("pending", pending)
+    places = service.pool.places()
+    running = [upload for upload in pending if upload not in places]
+    for upload in running:
         step, fraction = upload.progress()
-        text = f"{escape_markdown(upload.name)}: {step}"
-        if fraction is None:
-            st.write(f":material/hourglass_top: {text}")
-        else:
-            st.progress(fraction, text=text)
-    if done:
+        st.progress(fraction or 0.0, text=f"{escape_markdown(upload.name)}: {step}")
+    waiting = [upload for upload in places if upload in pending]
+    if waiting:
+        lines = [f"- Place {places[upload]}: {escape_markdown(upload.name)}" for upload in waiting]
+        of_others = f", among {len(places)} of all visitors" if len(places) > len(waiting) else ""
+        st.markdown(f"**{len(waiting)} in the queue**{of_others}\n" + "\n".join(lines))
+    if shown != pending:
+        for upload in shown:
+            if upload not in pending:
+                st.toast(f"{escape_markdown(upload.name)} is done.")
+        st.session_state.pending = pending
         st.rerun()
+
+
+def show_samples(service: Service, visitor: Visitor, settings: PredictionSettings, detector: Detector) -> None:
+    """A button for each sample clip, with a picture of it and what was done to it."""
+    clips = sample_clips(Path(service.params.sample.output, "demo"))
+    if not clips:
+        return
+    st.subheader("Or try a sample clip", anchor=False)
+
+    def submit(path: Path) -> None:
+        with path.open("rb") as content:
+            service.visitors.submit(visitor, path.name, content, path.stat().st_size, settings, detector)
+
+    with st.container(horizontal=True, key="samples"):
+        for clip in clips:
+            with st.container(width=160):
+                if clip.thumbnail:
+                    st.image(clip.thumbnail, alt=f"A frame of {clip.path.name}", width="stretch")
+                st.button(clip.title, on_click=submit, args=[clip.path], width="stretch")
+                st.caption(clip.what_was_done)
 
 
 if __name__ == "__main__":  # not in the worker processes, which import this file, too

@@ -1,48 +1,70 @@
 """What the page shows of a result: the verdict first, then what it rests on."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from deepfake_detector.bundled_models import RELEASED_DETECTOR, SHA256
 from deepfake_detector.inference.prediction_task import verdict_text
+from web_app.score_chart import jump_time, show_scores
 from web_app.uploads import Result
 
-# The icon of a verdict and what it means.
+CONTROLS = 64  # pixels that the controls of a player take, below the picture
+
+
+@dataclass(frozen=True)
+class VerdictStyle:
+    """How a verdict is shown: its color of Streamlit, and what it means."""
+
+    color: str
+    icon: str
+    word: str
+    meaning: str
+
+
 VERDICTS = {
-    "fake": (":material/warning:", "This detector finds signs of manipulation in a face."),
-    "real": (
+    "fake": VerdictStyle(
+        "red", ":material/warning:", "Flagged", "This detector finds signs of manipulation in a face."
+    ),
+    "real": VerdictStyle(
+        "blue",
         ":material/check_circle:",
+        "Not flagged",
         "This detector finds too few signs of manipulation. There may be some that it does not know.",
     ),
-    "uncertain": (":material/help:", "This detector cannot decide."),
-    "no_face": (":material/person_off:", "There is no face that the detector could score."),
-    "error": (":material/error:", "This file got no verdict."),
+    "uncertain": VerdictStyle("orange", ":material/help:", "Uncertain", "This detector cannot decide."),
+    "no_face": VerdictStyle(
+        "gray", ":material/person_off:", "No face found", "There is no face that the detector could score."
+    ),
+    "error": VerdictStyle("gray", ":material/error:", "Not processed", "This file got no verdict."),
 }
 
 
 def show_result(result: Result) -> None:
-    record = result.record
-    icon, explanation = VERDICTS[record["verdict"]]
-    with st.container(border=True):
-        st.subheader(f"{icon} {title_of(record)}", anchor=False)
-        st.markdown(f"**{escape_markdown(result.name)}**: {explanation}")
+    try:
+        record = result.record()
+    except OSError:
+        st.info("This result was deleted meanwhile.")
+        return
+    verdict = VERDICTS[record["verdict"]]
+    with st.container(border=True, key="details"):
+        st.subheader(f"{verdict.icon} {title_of(record)}", anchor=False)
+        st.markdown(f"**{escape_markdown(result.name)}**: {verdict.meaning}")
         if record.get("probability") is not None:
-            st.write(evidence_text(record))
+            st.write(evidence_text(record, result.detector.name))
         if record["message"]:
             st.caption(escape_markdown(record["message"]))
         if record.get("probability") is not None:
-            show_pictures(result)
-            show_downloads(result)
+            show_pictures(result, record)
+            show_downloads(result, record)
 
 
-def evidence_text(record: dict[str, Any]) -> str:
+def evidence_text(record: dict[str, Any], detector: str) -> str:
     """What a verdict rests on: detector, thresholds, frames, people."""
-    released = record["settings"]["checkpoint_sha256"] == SHA256[RELEASED_DETECTOR]
     sentences = [
-        f"The {'released detector' if released else 'detector of your own'} gives a fake probability of "
+        f"The {escape_markdown(detector)} gives a fake probability of "
         f"{percentage(record['probability'])}, if {percentage(record['prior'])} of all videos were fakes.",
         threshold_text(**record["threshold"]),
         f"The detector searched {record['frames']} frames and found a face in {record['frames_with_face']}.",
@@ -74,33 +96,48 @@ def percentage(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def show_pictures(result: Result) -> None:
-    if ".mp4" in result.files:
+def show_pictures(result: Result, record: dict[str, Any]) -> None:
+    if video := result.picture(".mp4"):
         st.markdown("#### Annotated video")
-        st.video(result.files[".mp4"], alt=f"Annotated video of {result.name}: {title_of(result.record)}")
-    if ".png" in result.files:
-        st.markdown("#### Scores over time")
-        st.image(result.files[".png"], alt=f"Scores of {result.name} over time, with its most extreme faces")
-    if ".faces.png" in result.files:
+        start, jumps = jump_time(result)
+        with st.container(key=f"video-{jumps}"):  # a new key starts the player anew, at the time of the jump
+            st.html(player_style(result.facts().get("annotated", [])))
+            alt = f"Annotated video of {result.name}: {title_of(record)}"
+            st.video(video, start_time=int(start), autoplay=jumps > 0, muted=jumps > 0, alt=alt)
+    st.markdown("#### Scores over time")
+    show_scores(result, record)
+    if timeline := result.picture(".png"):
+        with st.expander("Scores over time with the most extreme faces, as a picture"):
+            st.image(timeline, alt=f"Scores of {result.name} over time, with its most extreme faces")
+    if faces := result.picture(".faces.png"):
         with st.expander("All scored faces"):
-            st.image(result.files[".faces.png"], alt=f"Faces of {result.name}, each with its time and its score")
+            st.image(faces, alt=f"Faces of {result.name}, each with its time and its score")
 
 
-def show_downloads(result: Result) -> None:
-    stem = Path(result.name).stem
-    left, right = st.columns(2)
-    content = json.dumps(result.record, indent=2, ensure_ascii=False)
-    left.download_button(
-        "Download the scores (JSON)", content, f"{stem}.json", on_click="ignore", key=f"json-{id(result)}"
+def player_style(size: list[int]) -> str:
+    """Style of the player for a video with this width and height: its controls get a place of their own below it.
+
+    They would cover the strip at the bottom of the picture otherwise. A high video does not leave the screen.
+    """
+    if not size:
+        return ""
+    ratio = size[0] / size[1]
+    width = f"min(100cqw, 75vh * {ratio:.4f})"
+    return (
+        "<style>.st-key-details{container-type:inline-size} .st-key-details video{"
+        f"width:{width}; height:calc({width} / {ratio:.4f} + {CONTROLS}px);"
+        "object-fit:contain; object-position:top; background:#202020; aspect-ratio:auto}</style>"
     )
-    if ".mp4" in result.files:
-        right.download_button(
-            "Download the annotated video",
-            result.files[".mp4"],
-            f"{stem}_annotated.mp4",
-            on_click="ignore",
-            key=f"video-{id(result)}",
-        )
+
+
+def show_downloads(result: Result, record: dict[str, Any]) -> None:
+    stem = Path(result.name).stem
+    with st.container(horizontal=True):
+        content = json.dumps(record, indent=2, ensure_ascii=False)
+        st.download_button("Download the scores (JSON)", content, f"{stem}.json", on_click="ignore")
+        if video := result.picture(".mp4"):
+            name = f"{stem}_annotated.mp4"
+            st.download_button("Download the annotated video", video.read_bytes, name, on_click="ignore")
 
 
 def title_of(record: dict[str, Any]) -> str:

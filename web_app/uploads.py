@@ -5,89 +5,191 @@ import json
 import shutil
 import sys
 import tempfile
-from concurrent.futures import Future
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from pebble import ProcessPool
 
 from deepfake_detector.faces.sources import name_videos
-from deepfake_detector.faces.video_file import VideoError, probe
-from deepfake_detector.files import atomic_path
 from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
 from deepfake_detector.inference.records import PICTURES, give_up_pictures
 from deepfake_detector.parallel_map import cpu_count, is_memory_error, worker_pool
 from stages.params import App
+from web_app.detectors import Detector
+from web_app.worker import FACTS, THUMBNAIL, predict_upload, read_progress, write_json
 
 PREFIX = "deepfake-uploads-"
-
-# A step of `predict_video`: the words on the page, and where it starts and ends on the progress bar.
-STEPS = {
-    "drawing the timeline": ("Drawing the timeline", 0.0, 0.1),
-    "annotating the video": ("Annotating the video", 0.1, 1.0),
-}
+RECORD = "record.json"
+OVERVIEW = ("verdict", "probability", "threshold", "suspicious_from", "suspicious_to", "message")  # kept in memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
-    """`record` is what the infer stage writes as JSON; `files` has .mp4, .png and .faces.png, where they exist."""
-
-    name: str
-    record: dict[str, Any]
-    files: dict[str, bytes]
-
-
-@dataclass
-class PendingUpload:
-    """An upload until its result is fetched: `name` is the visitor's name for it, `folder` holds all its files."""
+    """What an upload ended in. `overview` has the OVERVIEW of its record; everything else is in `folder`."""
 
     name: str
     folder: Path
+    detector: Detector
+    overview: dict[str, Any]
+    size: int  # bytes on disk
+
+    def record(self) -> dict[str, Any]:
+        """What the infer stage writes as JSON, with the visitor's name of the video. Raises OSError if it is gone."""
+        return dict(json.loads((self.folder / RECORD).read_text(encoding="utf-8")))
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the file: see `file_facts`. Empty if it could not even be read."""
+        try:
+            return dict(json.loads((self.folder / FACTS).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+
+    def picture(self, suffix: str) -> Path | None:
+        """The file with this suffix, a value of PICTURES; None if it was not drawn."""
+        path = self.folder / f"result{suffix}"
+        return path if path.is_file() else None
+
+    def thumbnail(self) -> bytes | None:
+        try:
+            return (self.folder / THUMBNAIL).read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+@dataclass(eq=False)
+class PendingUpload:
+    """An upload until it has a result: `name` is the visitor's name for it, `folder` holds all its files."""
+
+    name: str
+    owner: str  # the visitor, by the key of visitors.Visitors
+    folder: Path
     task: PredictionTask
-    result: Result | None = None
+    detector: Detector
+    size: int  # bytes on disk, or those that it may have if it is still to be fetched
+    url: str = ""
 
     def progress(self) -> tuple[str, float | None]:
         """The current step in words and the fraction that is done, 0 to 1; None where it is not known."""
-        try:
-            step, fraction = json.loads((self.folder / "progress.json").read_text())
-        except FileNotFoundError:
-            return "Waiting", None
-        if step not in STEPS:
-            return "Detecting faces", None
-        words, start, end = STEPS[step]
-        return words, start + fraction * (end - start)
+        return read_progress(self.folder)
 
-    def collect(self, future: Future[dict[str, Any]]) -> None:
-        """Read the result and delete the folder. Called when prediction ends, even if no page waits for it any more."""
-        result = failure(self.name, "Its results could not be read.")
+    def store(self, content: IO[bytes]) -> None:
+        """Write the content of the video. Raises OSError, and deletes the folder then."""
+        try:
+            with Path(self.task.video).open("wb") as file:
+                shutil.copyfileobj(content, file, 1 << 20)
+        except OSError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def collect(self, future: Future[dict[str, Any]]) -> Result:
+        """Delete the upload and keep the result. Called when prediction ends, even if no page waits for it any more."""
+        record = failure("Its results could not be read.")
         try:
             error = future.exception()
-            record = give_up_pictures(self.task, _describe_interruption(error)) if error else future.result()
-            if record:
-                record = _with_visitors_name(record, self.task.video, self.name)
-                result = Result(self.name, record, _read_files(self.task))
-            elif error:
-                result = failure(self.name, _describe(error, self.task.video, self.name))
+            ended = give_up_pictures(self.task, _describe_interruption(error)) if error else future.result()
+            record = ended or failure(_describe(error, self.task.video, self.name) if error else "")
+            record |= {"filepath": self.name, "message": record["message"].replace(self.task.video, self.name)}
         finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.result = result
+            Path(self.task.video).unlink(missing_ok=True)
+            for suffix in PICTURES.values():
+                if (drawn := self.task.result_path(suffix)).is_file():
+                    drawn.replace(self.folder / f"result{suffix}")
+            shutil.rmtree(self.task.output, ignore_errors=True)
+            write_json(self.folder / RECORD, record)
+        overview = {key: record.get(key) for key in OVERVIEW}
+        size = sum(path.stat().st_size for path in self.folder.iterdir())
+        return Result(self.name, self.folder, self.detector, overview, size)
 
 
-@dataclass(frozen=True)
+OnResult = Callable[[PendingUpload, Result | None], None]  # None: it was cancelled
+
+
 class UploadPool:
-    """The worker processes of a server and the folder of its uploads, which `lock` holds (see `_lock`)."""
+    """The worker processes of a server, the queue before them, and the folder of its uploads, which `lock` holds.
 
-    pool: ProcessPool
-    folder: Path
-    lock: IO[str]
+    The queue is fair: of the waiting uploads the one comes next whose visitor has the fewest before it.
+    """
+
+    def __init__(self, pool: ProcessPool, workers: int, folder: Path, lock: IO[str], app: App) -> None:
+        self.pool, self.folder = pool, folder
+        self._workers, self._lock, self._app = workers, lock, app
+        self._mutex = threading.RLock()
+        self._waiting: list[PendingUpload] = []
+        self._running: dict[PendingUpload, Future[dict[str, Any]]] = {}
+        self._on_result: dict[PendingUpload, OnResult] = {}
+
+    def put(self, upload: PendingUpload, on_result: OnResult) -> None:
+        """Queue an upload; `on_result` is called with its result from another thread."""
+        with self._mutex:
+            self._waiting.append(upload)
+            self._on_result[upload] = on_result
+        self._start_next()
+
+    def places(self) -> dict[PendingUpload, int]:
+        """The place of each waiting upload in the queue, from 1, in this order."""
+        with self._mutex:
+            return {upload: place for place, upload in enumerate(self._in_order(), 1)}
+
+    def cancel(self, upload: PendingUpload) -> None:
+        """End an upload without a result, and delete it."""
+        with self._mutex:
+            future = self._running.get(upload)
+            if upload in self._waiting:
+                self._waiting.remove(upload)
+                self._drop(upload)
+        if future:
+            future.cancel()
 
     def close(self) -> None:
-        """Stop all predictions and delete all uploads."""
+        """Stop all predictions and delete all uploads and results."""
+        with self._mutex:
+            self._waiting.clear()
         self.pool.stop()
         self.pool.join()
-        self.lock.close()
+        self._lock.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _in_order(self) -> list[PendingUpload]:
+        before = Counter(upload.owner for upload in self._running)
+        keys = []
+        for position, upload in enumerate(self._waiting):
+            keys.append((before[upload.owner], position))
+            before[upload.owner] += 1
+        return [self._waiting[position] for _, position in sorted(keys)]
+
+    def _start_next(self) -> None:
+        while True:
+            with self._mutex:
+                if not self._waiting or len(self._running) >= self._workers:
+                    return
+                upload = self._in_order()[0]
+                self._waiting.remove(upload)
+                arguments = [upload.task, self._app, upload.url]
+                future = self.pool.schedule(predict_upload, arguments, timeout=self._app.timeout)
+                self._running[upload] = future
+            future.add_done_callback(partial(self._end, upload))
+
+    def _end(self, upload: PendingUpload, future: Future[dict[str, Any]]) -> None:
+        try:
+            if future.cancelled() or isinstance(future.exception(), CancelledError):
+                self._drop(upload)
+            else:
+                self._on_result.pop(upload)(upload, upload.collect(future))
+        finally:
+            with self._mutex:
+                del self._running[upload]
+            if self.pool.active:
+                self._start_next()
+
+    def _drop(self, upload: PendingUpload) -> None:
+        shutil.rmtree(upload.folder, ignore_errors=True)
+        self._on_result.pop(upload)(upload, None)
 
 
 def open_upload_pool(app: App) -> UploadPool:
@@ -99,7 +201,7 @@ def open_upload_pool(app: App) -> UploadPool:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = _lock(folder)
     workers = app.workers or max(2, cpu_count())
-    upload_pool = UploadPool(worker_pool(predict_upload, workers, app.memory), folder, lock)
+    upload_pool = UploadPool(worker_pool(predict_upload, workers, app.memory), workers, folder, lock, app)
     atexit.register(upload_pool.close)
     return upload_pool
 
@@ -134,60 +236,26 @@ def _lock(folder: Path) -> IO[str]:
     return file
 
 
-def submit(upload_pool: UploadPool, name: str, content: bytes, settings: PredictionSettings, app: App) -> PendingUpload:
-    """Store an upload in a folder of its own and schedule its prediction."""
-    folder = Path(tempfile.mkdtemp(dir=upload_pool.folder))
-    video = folder / "upload"
-    video.write_bytes(content)
+def new_upload(
+    pool: UploadPool,
+    owner: str,
+    name: str,
+    size: int,
+    settings: PredictionSettings,
+    detector: Detector,
+    app: App,
+    url: str = "",
+) -> PendingUpload:
+    """An upload with a folder of its own, which `store` fills, or the worker from `url`. Raises OSError."""
+    folder = Path(tempfile.mkdtemp(dir=pool.folder))
     video_id, pixels = name_videos([name])[0], int(app.megapixels * 1_000_000)
-    task = PredictionTask(str(video), video_id, str(folder / "results"), settings, app.device, True, pixels)
-    upload = PendingUpload(name, folder, task)
-    upload_pool.pool.schedule(predict_upload, [task, app], timeout=app.timeout).add_done_callback(upload.collect)
-    return upload
+    task = PredictionTask(str(folder / "upload"), video_id, str(folder / "results"), settings, app.device, True, pixels)
+    return PendingUpload(name, owner, folder, task, detector, size, url)
 
 
-def failure(name: str, message: str) -> Result:
-    return Result(name, {"verdict": "error", "message": message}, {})
-
-
-def predict_upload(task: PredictionTask, app: App) -> dict[str, Any]:
-    """Runs in a worker process. Raises VideoError for a file that is no video or exceeds the limits."""
-    folder = Path(task.video).parent
-    _write_progress(folder, "detecting faces", 0.0)
-    check_limits(Path(task.video), app)
-    from deepfake_detector.inference.predict import predict_video
-
-    Path(task.output).mkdir()
-    return predict_video(task, lambda step, fraction: _write_progress(folder, step, fraction))
-
-
-def check_limits(path: Path, app: App) -> None:
-    """Check size and length as the container gives them, before anything is decoded. Raises VideoError."""
-    size = path.stat().st_size
-    if size > app.megabytes * 1_000_000:
-        raise VideoError(f"The file has {size / 1e6:.0f} MB; the limit is {app.megabytes} MB.")
-    info = probe(path)
-    if info.width * info.height > app.megapixels * 1_000_000:
-        pixels = f"{info.width} × {info.height} pixels"
-        raise VideoError(f"A frame has {pixels}; the limit is {app.megapixels:g} megapixels.")
-    if info.times[-1] > app.seconds:
-        seconds = f"{info.times[-1]:.0f} seconds"
-        raise VideoError(f"The video lasts {seconds}; the limit is {app.seconds}. Cut out the part in question.")
-
-
-def _write_progress(folder: Path, step: str, fraction: float) -> None:
-    with atomic_path(folder / "progress.json") as part:
-        part.write_text(json.dumps([step, fraction]))
-
-
-def _read_files(task: PredictionTask) -> dict[str, bytes]:
-    paths = {suffix: task.result_path(suffix) for suffix in PICTURES.values()}
-    return {suffix: path.read_bytes() for suffix, path in paths.items() if path.is_file()}
-
-
-def _with_visitors_name(record: dict[str, Any], path: str, name: str) -> dict[str, Any]:
-    """The record with the visitor's name of the video in place of its path on the server."""
-    return {**record, "filepath": name, "message": record["message"].replace(path, name)}
+def failure(message: str) -> dict[str, Any]:
+    """The record of an upload that got no verdict."""
+    return {"verdict": "error", "message": message}
 
 
 def _describe_interruption(error: BaseException) -> str:

@@ -4,10 +4,12 @@
     python -m benchmarks.torture --most 24 --kinds URLs checkpoints     # a short trial of two kinds
 
 VIDEOS is a folder of clips to damage; without it, clips of the sample corpus are made. The same seed makes the same
-inputs. With --most or --kinds the table is printed only. Exit status 1: something happened that must not.
+inputs. With --kinds only the rows of these kinds are written anew; with --most the table is printed only. Exit status
+1: something happened that must not.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.torture import checkpoints, interruptions, names, settings, tables, urls, videos
 from benchmarks.torture.clips import find_clips, make_sample_clips, write_short_versions
-from benchmarks.torture.tally import Tally, table, total
+from benchmarks.torture.tally import Tally, as_rows, read_rows, table
 from benchmarks.torture.trial import ROOT, Workshop
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -45,15 +47,16 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=ALL, help="inputs of each kind")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     given = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # what runs in the background ignores it, and so would stages
     with tempfile.TemporaryDirectory() as folder:
         tallies = try_all(Path(folder), given.videos, given.seed, given.most, given.kinds)
-    text = table(tallies)
-    print(text)
-    if given.most == ALL and given.kinds == list(KINDS):
-        clips = f" {'VIDEOS' if given.videos else ''}".rstrip()
-        command = f"python -m benchmarks.torture{clips} --seed {given.seed}"
-        write_page(f"By `{command}`:\n\n{text}\n")
-    sys.exit(1 if total(tallies.values()).faults else 0)
+    print(table(as_rows(tallies)))
+    if given.most == ALL:
+        clips = " VIDEOS" if given.videos else ""
+        write_page(f"By `python -m benchmarks.torture{clips} --seed {given.seed}`", tallies)
+    sys.exit(1 if any(tally.faults for tally in tallies.values()) else 0)
 
 
 def try_all(folder: Path, videos: str, seed: int, most: int, kinds: list[str]) -> dict[str, Tally]:
@@ -70,10 +73,13 @@ def try_all(folder: Path, videos: str, seed: int, most: int, kinds: list[str]) -
     return tallies
 
 
-def write_page(text: str) -> None:
-    """Put the table between its marks on the page."""
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    PAGE.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+def write_page(title: str, tallies: dict[str, Tally]) -> None:
+    """Put the rows of `tallies` into the table between its marks on the page, in the place of those of earlier runs."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    earlier, _, after = rest.partition(MARKS[1])
+    rows = {row.kind: row for row in [*read_rows(earlier), *as_rows(tallies)]}
+    text = f"{title}:\n\n{table([rows[kind] for kind in KINDS if kind in rows])}"
+    PAGE.write_text(f"{before}{MARKS[0]}\n{text}\n\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

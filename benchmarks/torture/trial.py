@@ -25,7 +25,7 @@ from deepfake_detector.parallel_map import parallel_map
 ROOT = Path(__file__).parents[2]
 DETECTOR = ROOT / "models" / "face_resnet18_int8.onnx"  # the quickest that comes with the project
 STAGE_SECONDS = 900  # after which a stage counts as hanging
-ITEM_SECONDS = 60  # the same for an input of a function
+ITEM_SECONDS = 300  # the same for an input of a function, which may be the first to import PyTorch
 ITEM_GIGABYTES = 4.0
 CLEAN_CODES = (0, 2, 3)  # all went well; the command or its files are wrong; some videos cannot be read
 AT_ONCE = 4  # stages, which wait for each other and for the disk

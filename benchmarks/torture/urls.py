@@ -11,7 +11,7 @@ from benchmarks.torture.trial import DETECTOR, Problem, Workshop, run_stage, try
 from benchmarks.torture.videos import judge_runs, read_rows, row_problem
 from deepfake_detector.faces.remote import TemporaryFileError, UrlLimits
 from deepfake_detector.faces.sources import local_file, printable
-from deepfake_detector.faces.video_reader import VideoError
+from deepfake_detector.faces.video_file import VideoError
 
 LIMITS = UrlLimits(megabytes=3)
 MOST = 260
@@ -74,7 +74,7 @@ def fetched(shop: Workshop) -> Tally:
     with serving(clip) as server, serving(b"a secret", "127.0.0.2") as other:
         urls = shop.choose(made_urls(server, other), MOST)
         good = {f"http://{server}/{answer}" for answer in GOOD}
-        try_each(tally, _fetch, {url: (url, clip if url in good else None) for url in urls}, seconds=150)
+        try_each(tally, _fetch, {url: (url, clip if url in good else None) for url in urls})
         rows_of_all(tally, shop, room, [url for url in urls if "silent" not in url])
     return tally
 

@@ -36,10 +36,14 @@ class TemporaryFileError(OSError):
 
 @dataclass(frozen=True)
 class UrlLimits:
-    """`schemes` of the URLs that may be opened, and the `megabytes` (10^6 bytes) that a video at a URL may have."""
+    """`schemes` of the URLs that may be opened, and the `megabytes` (10^6 bytes) that a video at a URL may have.
+
+    With `public_only` an http or https URL itself must not lead to a private address, as no redirect may.
+    """
 
     schemes: tuple[str, ...] = ("http", "https", "s3", "gs", "file")
     megabytes: int = 2000
+    public_only: bool = False
 
 
 DEFAULT_LIMITS = UrlLimits()
@@ -81,12 +85,12 @@ def check_scheme(source: str, limits: UrlLimits) -> None:
             raise VideoError(f"{source} is not opened: infer.schemes allows {allowed}, and not {scheme}")
 
 
-def open_system(url: str) -> tuple[Any, str]:
+def open_system(url: str, public_only: bool = False) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path there. Raises anything, as file systems do."""
     import fsspec
 
     schemes = url_schemes(url)
-    options = {"get_client": _RedirectGuard().open_session, "skip_instance_cache": True}
+    options = {"get_client": _RedirectGuard(public_only).open_session, "skip_instance_cache": True}
     if schemes[0] in HTTP:  # not by url_to_fs, which takes the :: of an IPv6 address for a chain
         return fsspec.filesystem(schemes[0], **options), schemes[0] + url[url.index("://") :]
     lower = url if "::" in url else schemes[0] + url[url.index("://") :]
@@ -104,7 +108,7 @@ def fetched(url: str, limits: UrlLimits) -> Iterator[str]:
     """
     with _temporary_file() as (copy, path):
         try:
-            system, remote_path = open_system(url)
+            system, remote_path = open_system(url, limits.public_only)
             # As a stream, and without asking for the size first: what a server says of it need not be true.
             how = {"block_size": 0, "size": 1} if url_schemes(url)[0] in HTTP else {}
             with system.open(remote_path, "rb", **how) as remote:
@@ -168,7 +172,9 @@ class _RedirectGuard:
     It checks the address of every connection, so that it does not matter what a name meant earlier.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, public_only: bool = False) -> None:
+        """With `public_only` not even the URL itself may lead to a private address."""
+        self._public_only = public_only
         self._named: set[tuple[str, int]] = set()  # addresses and ports of the URL itself
 
     async def open_session(self, **options: Any) -> Any:
@@ -184,6 +190,8 @@ class _RedirectGuard:
 
     def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, (address, port, *_) = info
+        if self._public_only and is_private(address):
+            raise OSError(errno.EACCES, f"it leads to {address}, which is no public address")
         if not _is_redirected.get():
             self._named.add((address, port))
         elif is_private(address) and not self._is_named(address, port):

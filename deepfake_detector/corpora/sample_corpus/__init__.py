@@ -8,6 +8,7 @@ pairs (1 with 2, 3 with 4, ...). So 20 groups of people remain that share no fac
 """
 
 from deepfake_detector.corpora.sample_corpus.clips import (
+    DEMONSTRATION,
     PEOPLE,
     SampleClip,
     partner,
@@ -20,6 +21,7 @@ from deepfake_detector.corpora.sample_corpus.head_motion import HeadMotion, matc
 from deepfake_detector.corpora.sample_corpus.people import Person
 
 __all__ = [
+    "DEMONSTRATION",
     "PEOPLE",
     "SWAPS",
     "FaceSwap",

@@ -106,6 +106,15 @@ def write_clip(clip: SampleClip, people: dict[int, Person], folder: Path) -> Non
     write_gray_video(folder / f"{clip.video_id}.mp4", frames, RATE, quantiser)
 
 
+# What each clip of the demonstration shows, by its name.
+DEMONSTRATION = {
+    "genuine": "Genuine: one person, as recorded.",
+    "swapped": "Fake: the face was replaced by that of another person.",
+    "one_of_two_swapped": "Fake: of two people, the one on the right has another person's face.",
+    "nobody": "Genuine: an empty background.",
+}
+
+
 def write_demonstration(folder: Path, seed: int) -> None:
     """Write four clips without labels, to run the detector on.
 

@@ -1,0 +1,53 @@
+"""What all visitors of a server share: its params, its workers, its uploads and results."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from streamlit import runtime
+
+from stages.params import Params, parse
+from web_app.incoming import Incoming
+from web_app.uploads import UploadPool, open_upload_pool
+from web_app.visitors import Visitors
+
+SWEEP_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Service:
+    params: Params
+    pool: UploadPool
+    incoming: Incoming
+    visitors: Visitors
+
+    def sweep(self) -> None:
+        """Delete what nobody waits for any more."""
+        self.visitors.sweep()
+        if runtime.exists():
+            self.incoming.sweep(runtime.get_instance().is_active_session)
+
+
+_started: list[Service] = []  # at most one: that of this process
+_starting = threading.Lock()
+
+
+def start_service(params: Params) -> Service:
+    """Start the workers, and a thread that sweeps."""
+    pool, incoming = open_upload_pool(params.app), Incoming()
+    service = Service(params, pool, incoming, Visitors(params.app, pool, lambda: incoming.bytes))
+    _started.append(service)
+    threading.Thread(target=_sweep_for_ever, args=[service], daemon=True).start()
+    return service
+
+
+def the_service() -> Service:
+    """The service of this process, which is started with params.yaml as it is unless it runs."""
+    with _starting:
+        return _started[0] if _started else start_service(parse("app", argv=[]))
+
+
+def _sweep_for_ever(service: Service) -> None:
+    while True:
+        time.sleep(SWEEP_SECONDS)
+        service.sweep()
