@@ -121,7 +121,8 @@ def check_make(arguments):
     makefile = (ROOT / "Makefile").read_text()
     for word in arguments:
         name, is_variable, _ = word.partition("=")
-        pattern = rf"^{name} \?=" if is_variable else rf"^(?:[\w./]+ )*{re.escape(name)}(?: [\w./]+)*:"
+        target = rf"^(?:[\w./]+ )*{re.escape(name)}(?: [\w./]+)*:"
+        pattern = rf"\$\({name}\)" if is_variable else target
         assert re.search(pattern, makefile, re.M), f"make knows no {name}"
 
 
