@@ -11,7 +11,7 @@ GPU ?= $(shell nvidia-smi -L 2>/dev/null | grep ^GPU)
 OPTIONS := app dev docs faces cluster remote
 UV_INSTALL := .venv/bin/uv pip install --compile-bytecode --python .venv/bin/python
 
-.PHONY: setup repro test coverage lint crossval gpu app docs bench torture lock sbom
+.PHONY: setup repro test coverage lint crossval gpu app docs bench torture lock sbom faces cluster remote
 
 repro: setup
 	@dvc repro
@@ -58,6 +58,9 @@ sbom: setup
 		--output-reproducible --output-file sbom.json .venv/bin/python
 
 setup: .venv/installed
+
+# The options, from the lock.
+faces cluster remote: %: .venv/%
 
 .venv/bin/uv: requirements.txt requirements.lock
 	@test -n "$(PYTHON)" -o -x .venv/bin/python || { echo "Python 3.11, 3.12 or 3.13 is needed, and none is found"; exit 2; }

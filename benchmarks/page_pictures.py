@@ -105,8 +105,10 @@ def picture_docs(browser: Browser, address: str, clips: Path) -> None:
     upload(page, clips / "genuine.mp4", clips / "swapped.mp4")
     wait_for_results(page, "2 results")
     page.get_by_role("button", name="swapped.mp4", exact=True).click()
+    page.mouse.move(0, 0)
+    page.set_viewport_size({"width": DESKTOP, "height": 2400})
     page.wait_for_timeout(2000)
-    save(page, DOCS / "page_verdict.png")
+    page.locator(".st-key-details").screenshot(path=DOCS / "page_verdict.png")
 
 
 def picture_states(browser: Browser, address: str, clips: Path, folder: Path) -> None:

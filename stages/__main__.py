@@ -10,18 +10,18 @@ from pathlib import Path
 
 from deepfake_detector.version import VERSION
 from stages import STAGES
+from stages.params import fail, say
 
 
 def main() -> None:
     if sys.argv[1:] == ["--version"]:
-        print(VERSION)
+        say(VERSION)
         return
     if sys.argv[1:] not in ([], ["-h"], ["--help"]):
-        print(f"error: a stage is run by python -m stages.NAME; names are {', '.join(STAGES)}", file=sys.stderr)
-        raise SystemExit(2)
+        fail(f"a stage is run by python -m stages.NAME; names are {', '.join(STAGES)}")
     for name in STAGES:
-        print(f"{name:10}{first_line(name)}")
-    print("\ndvc repro runs those that need it. python -m stages.NAME runs one, and with --help shows its options.")
+        say(f"{name:10}{first_line(name)}")
+    say("\ndvc repro runs those that need it. python -m stages.NAME runs one, and with --help shows its options.")
 
 
 def first_line(name: str) -> str:

@@ -441,3 +441,10 @@ def test_video_in_the_place_of_its_own_result_is_left_alone(tmp_path, exported, 
     with pytest.raises(OutputError, match=r"out/a\.mp4 is the video itself"):
         predict_video(PredictionTask(str(tmp_path / given), "a", str(tmp_path / "out"), settings))
     assert (tmp_path / "out/a.mp4").read_bytes() == b"a video"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "null", "[" * 100_000, '{"filepath": [' * 5000])
+def test_record_that_is_none_of_this_video_is_predicted_again(tmp_path, content):
+    task = PredictionTask(str(tmp_path / "a.mp4"), "a", str(tmp_path), PredictionSettings("x.onnx", "0" * 64))
+    task.result_path(".json").write_text(content)
+    assert batch_prediction.finished_rows([task]) == {}

@@ -62,6 +62,27 @@ def test_two_people_before_and_after_a_cut_are_two_tracks(heads, tmp_path):
     assert found == [[5, 15, 25], [35, 45, 55]]
 
 
+def dissolve(before, after, frames):
+    """Pictures that lead from the last of `before` to the first of `after`."""
+    weights = np.linspace(0, 1, frames + 2)[1:-1]
+    return [cv2.addWeighted(before[-1], 1 - weight, after[0], weight, 0) for weight in weights]
+
+
+@pytest.mark.parametrize("frames", [8, 24])
+def test_two_people_before_and_after_a_dissolve_are_two_tracks(heads, wall, tmp_path, frames):
+    """They sit at nearly the same place before different walls."""
+    grounds = [wall[:400, :400].copy(), wall[300:700, 900:1300].copy()]
+    one, other = [], []
+    for head, ground, x, y, shown in ((heads[0], grounds[0], 96, 0, one), (heads[1], grounds[1], 60, 70, other)):
+        for picture in head:
+            ground[y : y + 288, x : x + 208] = picture[:, 40:-40]
+            shown.append(ground.copy())
+    path = write(tmp_path / "dissolve.mp4", one[:30] + dissolve(one[:30], other, frames) + other[:30])
+    found, _ = people(path, frames=12)
+    assert len(found) == 2
+    assert found[0][-1] < 30 + frames and found[1][0] >= 30
+
+
 def test_track_does_not_cross_a_shot_between_two_frames_sampled_far_apart(heads, tmp_path):
     one, other = heads
     away = write(tmp_path / "away.mp4", one[:1] * 45 + other[:1] * 30 + one[:1] * 45, rate=10)

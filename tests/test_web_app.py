@@ -451,7 +451,7 @@ def test_page_names_a_damaged_released_detector(app_test, monkeypatch, tmp_path)
     monkeypatch.setattr("deepfake_detector.bundled_models.MODELS", tmp_path)
     monkeypatch.setattr("web_app.detectors.MODELS", tmp_path)
     page = app_test()
-    assert not page.exception and "does not exist" in page.error[0].value.replace("\\", "")
+    assert not page.exception and "git checkout models" in page.error[0].value.replace("\\", "")
 
 
 def test_link_field_is_there_only_where_the_operator_switched_it_on(app_test, in_project):

@@ -67,7 +67,7 @@ def main() -> None:
 def visitor_token() -> str:
     """The secret of this browser: its cookie, so that a reload keeps the results, or else one of this session."""
     fallback = st.session_state.setdefault("token", secrets.token_urlsafe(TOKEN_BYTES))
-    return st.context.cookies.get(COOKIE) or str(fallback)
+    return str(st.context.cookies.get(COOKIE) or fallback)
 
 
 def choose_detector(app: App) -> tuple[Detector, bool]:

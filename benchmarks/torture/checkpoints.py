@@ -57,9 +57,11 @@ def _files(shop: Workshop) -> Iterator[tuple[str, Task]]:
         for i, content in enumerate(_foreign()):
             yield f"foreign {i}{suffix}", (suffix, "foreign", content)
         for place in ("", "geometry", "calibration"):
-            for name in _fields(place):
-                for value in shop.choose(enumerate(FIELDS), 4):
-                    yield f"{place}.{name} = {str(value[1])[:9]}{suffix}", (suffix, "field", (place, name, value[1]))
+            for i, name in enumerate(_fields(place)):
+                for value in (FIELDS * 2)[i % len(FIELDS) :][
+                    : len(FIELDS) : 4
+                ]:  # each field some, others than the next
+                    yield f"{place}.{name} = {str(value)[:9]!r}{suffix}", (suffix, "field", (place, name, value))
     for length in _LENGTHS:
         yield f"header of {length} bytes", (".safetensors", "length", length)
     for name in _TENSORS:

@@ -14,6 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.torture.mutants import MUTATIONS
 from benchmarks.torture.tally import WRONG_BYTES, Tally
@@ -257,13 +259,17 @@ def parquet_of(table: pd.DataFrame, **options: Any) -> bytes:
 
 def _faces(rows: int, **columns: Any) -> pd.DataFrame:
     base = {"video_id": "a", "member": "x", "track": 0, "frame": np.arange(rows), "time": 0.0}
-    return pd.DataFrame(base | columns)
+    return pd.DataFrame(base | columns, index=range(rows))
 
 
-def large_dictionary() -> bytes:
-    """An index of few rows whose texts, which Parquet keeps in a dictionary, take a gigabyte when they are unpacked."""
-    texts = [chr(97 + i) * (1 << 27) for i in range(8)]
-    return parquet_of(_faces(8, member=texts), compression="zstd")
+def large_dictionary(column: str) -> bytes:
+    """An index in which one text of a megabyte, which the file holds once, is that of 10,000 rows."""
+    table = pa.Table.from_pandas(_faces(10_000), preserve_index=False)
+    texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(table), np.int32)), ["x" * 2**20])
+    table = table.set_column(table.column_names.index(column), column, texts)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, store_schema=False, dictionary_pagesize_limit=2**30)
+    return buffer.getvalue()
 
 
 CONTENTS: dict[str, dict[str, Callable[[], bytes]]] = {
@@ -280,7 +286,7 @@ CONTENTS: dict[str, dict[str, Callable[[], bytes]]] = {
         "quotes": lambda: HEADER + b'"a""b","a.mp4",\'real\'\n',
     },
     "face index": {
-        "a gigabyte in a dictionary": large_dictionary,
+        "one text in all rows": lambda: large_dictionary("member"),
         "many rows of little": lambda: parquet_of(_faces(2_000_000, frame=0), compression="zstd"),
         "columns in columns": lambda: parquet_of(_faces(3, time=[[[[0.0]]]] * 3)),
         "many columns": lambda: parquet_of(_faces(3, **{f"c{i}": 0 for i in range(5000)})),
@@ -289,7 +295,7 @@ CONTENTS: dict[str, dict[str, Callable[[], bytes]]] = {
         "paths as names": lambda: parquet_of(_faces(3, member="../../x.jpg", video_id="../x")),
         "a whole video in each": lambda: parquet_of(_faces(3, member=["x" * 10**7] * 3)),
     },
-    "earlier face index": {"a gigabyte in a dictionary": lambda: _gigabyte_of_names()},
+    "earlier face index": {"one text in all rows": lambda: large_dictionary("video_id")},
     "archive of faces": {
         "a million members": lambda: zip_of_many(1_000_000),
         "members that unpack to much": lambda: zip_of([(name, bytes(10**8)) for name in MEMBERS], zipfile.ZIP_DEFLATED),
@@ -308,7 +314,3 @@ CONTENTS: dict[str, dict[str, Callable[[], bytes]]] = {
 
 def _picture(side: int) -> bytes:
     return bytes(cv2.imencode(".png", np.zeros((side, side, 3), np.uint8))[1].tobytes())
-
-
-def _gigabyte_of_names() -> bytes:
-    return parquet_of(_faces(8, video_id=[chr(97 + i) * (1 << 27) for i in range(8)]), compression="zstd")

@@ -51,7 +51,7 @@ class Workshop:
     @property
     def few(self) -> int:
         """How many inputs at most of a kind in which each takes several runs of a stage."""
-        return max(self.most // 6, 2)
+        return max(self.most // 12, 2)
 
     def choose(self, items: Iterable[Item], most: int) -> list[Item]:
         """At most `most` of the items, in their order; fewer if the workshop is for few."""

@@ -9,6 +9,7 @@ from deepfake_detector.faces.alignment import align_face, crop_box
 from deepfake_detector.faces.archive import encode_crop
 from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors import FaceDetector
+from deepfake_detector.faces.dissolves import DissolveFinder
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.shots import DIFFERENT, details_of, find_leaps, similarity
 from deepfake_detector.faces.tracking import MAX_DISTANCE, box_distance
@@ -22,7 +23,7 @@ class FrameDetections:
     """The detections of one frame and their encoded crops.
 
     The image is not kept, only its width and height, and its details, as of `details_of`. `leaps` are those of
-    `find_leaps` since the frame before.
+    `find_leaps` since the frame before, `dissolving` the frames that `DissolveFinder` found with this one.
     """
 
     number: int
@@ -30,6 +31,7 @@ class FrameDetections:
     size: tuple[int, int]
     details: np.ndarray
     leaps: list[tuple[int, int]]
+    dissolving: list[int]
     detections: Detections
     crops: list[bytes]
 
@@ -53,8 +55,9 @@ def detect_frames(frames: Iterable[Frame], geometry: Geometry, detector: FaceDet
 
     previous: FrameDetections | None = None
     pending: tuple[Frame, FrameDetections] | None = None  # a frame that was not searched
+    finder = DissolveFinder()
     for frame in frames:
-        current = _without_faces(frame, previous)
+        current = _without_faces(frame, previous, finder)
         if previous and not pending and _continues(current, previous):
             redetected = detector.redetect(frame.image, previous.detections)
             if redetected is not None:
@@ -74,13 +77,13 @@ def detect_frames(frames: Iterable[Frame], geometry: Geometry, detector: FaceDet
         yield pending[1]
 
 
-def _without_faces(frame: Frame, previous: FrameDetections | None) -> FrameDetections:
+def _without_faces(frame: Frame, previous: FrameDetections | None, finder: DissolveFinder) -> FrameDetections:
     """What is known of a frame before its faces are detected; `previous` is the wanted frame before."""
     details = details_of(frame.thumbnail)
     before = (previous.number, previous.details) if previous else (frame.number, details)
     leaps = find_leaps(before, frame.passed, (frame.number, details))
     size = frame.image.shape[1], frame.image.shape[0]
-    return FrameDetections(frame.number, frame.time, size, details, leaps, Detections.stack([]), [])
+    return FrameDetections(frame.number, frame.time, size, details, leaps, finder.add(frame), Detections.stack([]), [])
 
 
 def _continues(current: FrameDetections, previous: FrameDetections) -> bool:

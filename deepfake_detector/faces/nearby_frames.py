@@ -28,7 +28,7 @@ def number_shots(path: Path | str, info: VideoInfo, frames: Sequence[FrameDetect
     Two successive frames belong to one shot if there is no leap between them, as mostly the frames show that were
     decoded on the way. If there is one, all frames around it are looked at. Where the two are more than MAX_APART
     seconds apart, some frames between them are looked at, and each must be similar to the next. Nothing is looked at
-    where there are no faces that could be linked from one to the other.
+    where there are no faces that could be linked from one to the other. In the middle of a dissolve a shot begins, too.
     """
     has_face = [len(frame.detections) > 0 for frame in frames]
     far: list[int] = []  # positions of frames long after the one before
@@ -40,12 +40,14 @@ def number_shots(path: Path | str, info: VideoInfo, frames: Sequence[FrameDetect
             else:
                 leaps += after.leaps
     changed = {frames[i].number for i in _positions_after_changes(path, info, frames, far)}
+    changed |= _frames_after_dissolves(info, frames)
     stretches = _shots_around(path, info, leaps)
     shot_of: dict[int, int] = {}  # by number of a frame
-    current, stretch, shots = 0, -1, {}
+    shots: dict[int, int] = {}  # of the current stretch
+    current, stretch = 0, -1
     for number in sorted({frame.number for frame in frames} | set(stretches)):
         if number in changed:
-            current = number
+            current, shots = number, {}
         if number in stretches:
             if stretch != stretches[number][0]:
                 stretch, shots = stretches[number][0], {stretches[number][1]: current}  # the shot goes on
@@ -69,6 +71,14 @@ def _positions_after_changes(
             changed.add(i)
         last[i] = details
     return changed | {i for i in far if similarity(last[i], frames[i].details) < SIMILAR}
+
+
+def _frames_after_dissolves(info: VideoInfo, frames: Sequence[FrameDetections]) -> set[int]:
+    """The number of the frame that follows the middle of each dissolve; two dissolves are a second apart."""
+    dissolving = np.array(sorted({number for frame in frames for number in frame.dissolving}), int)
+    dissolves = np.split(dissolving, np.flatnonzero(np.diff(dissolving) > info.rate) + 1)
+    middles = [numbers[len(numbers) // 2] for numbers in dissolves if len(numbers)]
+    return {next(frame.number for frame in frames if frame.number > middle) for middle in middles}
 
 
 def _shots_around(path: Path | str, info: VideoInfo, leaps: list[tuple[int, int]]) -> dict[int, tuple[int, int]]:

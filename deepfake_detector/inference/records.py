@@ -64,7 +64,7 @@ def read_record(task: PredictionTask) -> dict[str, Any] | None:
         same_task = (record["filepath"], record["settings"]) == (printable(task.video), task.settings.record())
         if same_task and (is_url(task.video) or file_sha256(task.video) == record["sha256"]):
             return dict(record)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # no JSON, or that of another program
     return None
 
