@@ -23,7 +23,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveFloat,
-    PositiveInt,
     ValidationError,
     field_validator,
 )
@@ -128,7 +127,9 @@ def _words(given: object) -> object:
     return [word for word in given.split(",") if word] if isinstance(given, str) else given or []
 
 
-Count = Annotated[int, Field(ge=0)]
+# Far more than makes sense, and less than what libraries take.
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
+PositiveCount = Annotated[int, Field(gt=0, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(ge=0, le=1)]
 MAX_GIGABYTES = 1_000_000
@@ -140,7 +141,7 @@ WorkerMemory = Annotated[
     ),
 ]
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+._-]+$")]
-MaxPeople = PositiveInt | Literal["all"]
+MaxPeople = PositiveCount | Literal["all"]
 Executor = Annotated[
     Literal["local", "ray"],
     Field(
@@ -293,8 +294,8 @@ def _manipulations(shares: dict[str, float]) -> dict[str, float]:
 
 class Train(Section):
     seed: Seed = Field(description="random seed of weights, batch order and augmentation")
-    epochs: PositiveInt = Field(description="passes over the training faces")
-    batch_size: int = Field(ge=2, multiple_of=2, description="faces in a batch; half of them are fake")
+    epochs: PositiveCount = Field(description="passes over the training faces")
+    batch_size: int = Field(ge=2, le=1_000_000, multiple_of=2, description="faces in a batch; half of them are fake")
     lr: PositiveFloat = Field(description="highest learning rate of AdamW")
     layer_decay: float = Field(
         gt=0,
@@ -313,7 +314,7 @@ class Train(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="decay of the moving average of the weights; 0: no average"
     )
-    patience: PositiveInt = Field(
+    patience: PositiveCount = Field(
         description="stop after so many epochs without a validation loss within a standard error of the lowest"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -365,8 +366,8 @@ def _corpus_name(given: str) -> str:
 class Evaluate(Section):
     checkpoint: Checkpoint = Field(description="detector to evaluate")
     seed: Seed = Field(description="random seed of the bootstrap")
-    bootstrap: PositiveInt = Field(description="bootstrap draws over groups of people")
-    batch_size: PositiveInt = Field(description="faces scored at once")
+    bootstrap: PositiveCount = Field(description="bootstrap draws over groups of people")
+    batch_size: PositiveCount = Field(description="faces scored at once")
     robustness: Literal["none", "quick", "full"] = Field(
         description="score test videos again after compression, scaling, blur, noise and light; "
         "none: do not; quick: some videos, few levels; full: all videos, all levels"
@@ -380,7 +381,7 @@ class Export(Section):
     checkpoint: Checkpoint = Field(description="detector to export")
     output: str = Field(pattern=r"\.onnx$", description="ONNX file to write")
     int8: bool = Field(description="quantize to INT8; needs the training faces (data.*)")
-    crops: PositiveInt = Field(description="faces for the comparison with PyTorch and for the INT8 ranges")
+    crops: PositiveCount = Field(description="faces for the comparison with PyTorch and for the INT8 ranges")
 
 
 class Infer(Section):
@@ -412,8 +413,10 @@ class Infer(Section):
         description="schemes of URLs that are opened, here and in the labels CSV: any that fsspec knows and the "
         "installed packages serve"
     )
-    url_megabytes: PositiveInt = Field(description="largest video that is fetched from a URL, here and for extraction")
-    error_status: Count = Field(description="exit status if some video could not be read")
+    url_megabytes: PositiveCount = Field(
+        description="largest video that is fetched from a URL, here and for extraction"
+    )
+    error_status: int = Field(ge=0, le=255, description="exit status if some video could not be read")
     executor: Executor
     workers: Count = Field(description="processes; 0: one for each core")
     gpus_per_worker: Share = Field(
@@ -428,16 +431,16 @@ class Infer(Section):
 class App(Section):
     checkpoint: Checkpoint = Field(description="detector that the page offers beside the released one")
     device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1 or mps")
-    megabytes: PositiveInt = Field(description="largest upload")
-    seconds: PositiveInt = Field(description="longest video")
+    megabytes: PositiveCount = Field(description="largest upload")
+    seconds: PositiveCount = Field(description="longest video")
     megapixels: PositiveFloat = Field(description="largest picture; 8.3 is 4K")
-    timeout: PositiveInt = Field(description="seconds after which one video is stopped")
+    timeout: PositiveCount = Field(description="seconds after which one video is stopped")
     memory: WorkerMemory
-    waiting: PositiveInt = Field(description="videos that one visitor may have in progress")
-    waiting_all: PositiveInt = Field(description="videos that all visitors together may have in progress")
+    waiting: PositiveCount = Field(description="videos that one visitor may have in progress")
+    waiting_all: PositiveCount = Field(description="videos that all visitors together may have in progress")
     gigabytes: PositiveFloat = Field(description="disk space for the uploads and results of all visitors")
-    keep: PositiveInt = Field(description="results that are kept for one visitor; then the oldest is deleted")
-    keep_minutes: PositiveInt = Field(description="results are deleted so long after their visitor last used the page")
+    keep: PositiveCount = Field(description="results that are kept for one visitor; then the oldest is deleted")
+    keep_minutes: PositiveCount = Field(description="results are deleted so long after their visitor last used the page")
     links: bool = Field(description="whether visitors may give links to videos; never to private addresses")
     workers: Count = Field(description="processes; 0: one for each core, and at least two")
     address: str = Field(description="address that the page is served at; 0.0.0.0: at all of this machine")

@@ -254,8 +254,11 @@ def test_prior_under_which_all_probabilities_would_round_to_one_value_is_refused
 
 
 @pytest.mark.parametrize(
-    "option", [("extract", "--memory"), ("infer", "--memory"), ("app", "--memory"), ("split", "--seed")]
+    "key",
+    [
+        *("extract.memory", "infer.memory", "app.memory", "split.seed", "train.seed", "evaluate.batch_size"),
+        *("train.batch_size", "train.workers", "evaluate.bootstrap", "infer.error_status"),
+    ],
 )
-def test_number_that_no_system_and_no_library_takes_is_refused(in_project, capsys, option):
-    stage, name = option
-    assert f"{stage}.{name[2:]} = " in parse_error(capsys, stage, name, "1" + 30 * "0")
+def test_number_that_no_system_and_no_library_takes_is_refused(in_project, capsys, key):
+    assert f"{key} = " in parse_error(capsys, key.partition(".")[0], f"--{key}", "1" + 30 * "0")
