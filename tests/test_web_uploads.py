@@ -14,11 +14,13 @@ from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from deepfake_detector.corpora.sample_corpus import DEMONSTRATION, write_demonstration
 from deepfake_detector.faces.video_reader import VideoError
 from deepfake_detector.inference.predict import predict_video
 from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
 from tests.test_web_app import LIMITS
 from web_app.incoming import Incoming, StoreUploads
+from web_app.samples import sample_clips
 from web_app.uploads import PendingUpload, UploadPool
 from web_app.visitors import Visitors
 from web_app.worker import fetch, predict_upload
@@ -266,3 +268,12 @@ def test_upload_is_deleted_whatever_ends_its_prediction(error, words, tmp_path):
     result = upload.collect(future)
     assert result.overview["verdict"] == "error" and words in result.record()["message"]
     assert [path.name for path in folder.iterdir()] == ["record.json"]
+
+
+def test_each_sample_clip_has_a_picture_and_says_what_was_done(tmp_path):
+    write_demonstration(tmp_path / "demo", seed=1)
+    clips = sample_clips(tmp_path / "demo")
+    assert {clip.path.stem for clip in clips} == set(DEMONSTRATION) and len(clips) == 4
+    assert all(clip.thumbnail[:2] == b"\xff\xd8" for clip in clips)
+    for clip in clips:
+        assert clip.what_was_done.startswith("Fake: " if "swapped" in clip.path.stem else "Genuine: ")

@@ -1,5 +1,6 @@
 """The page, as Streamlit runs it for each visitor. Start the server with `make app` or `python -m web_app`."""
 
+import re
 import secrets
 from pathlib import Path
 
@@ -26,6 +27,7 @@ CAUTION = (
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 3.5rem }
 .st-key-samples img { aspect-ratio: 1; object-fit: contain; background: #80808033 }
+[data-testid=stMarkdownContainer] table { display: block; overflow-x: auto }
 @media (max-width: 640px) { h1 { font-size: 1.7rem !important } }
 </style>"""
 SHOWN_NAMES = 5  # of the videos that a notice is about
@@ -82,7 +84,7 @@ def choose_detector(app: App) -> tuple[Detector, bool]:
         has_gradients = Path(detector.path).suffix == ".safetensors"
         heatmap = has_gradients and st.toggle("Show where in the faces the evidence lies (heat map; takes longer)")
         if detector.error_rates:
-            st.markdown(detector.error_rates.replace("\n## ", "\n#### ").removeprefix("## "))
+            st.markdown(re.sub(r"^#+ ", "#### ", detector.error_rates, flags=re.MULTILINE))
     st.warning(CAUTION, icon=":material/balance:")
     return detector, heatmap
 
