@@ -35,7 +35,7 @@ FOLDER = Path(__file__).parent / "peer_scripts"
 CLIPS, ROUNDS = 7, 3
 DETECTORS = {
     "facenet-pytorch: MTCNN at full size": "mtcnn_faces",
-    "retinaface-pytorch: ResNet-50 at 640 pixels": "retinaface_faces",
+    "retinaface-pytorch: ResNet-50 at 640 pixels, random weights": "retinaface_faces",
     "dlib: HOG at full size": "hog_faces",
 }
 MODELS = Path(__file__).parents[1] / "models"
