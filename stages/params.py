@@ -440,7 +440,9 @@ class App(Section):
     waiting_all: PositiveCount = Field(description="videos that all visitors together may have in progress")
     gigabytes: PositiveFloat = Field(description="disk space for the uploads and results of all visitors")
     keep: PositiveCount = Field(description="results that are kept for one visitor; then the oldest is deleted")
-    keep_minutes: PositiveCount = Field(description="results are deleted so long after their visitor last used the page")
+    keep_minutes: PositiveCount = Field(
+        description="results are deleted so long after their visitor last used the page"
+    )
     links: bool = Field(description="whether visitors may give links to videos; never to private addresses")
     workers: Count = Field(description="processes; 0: one for each core, and at least two")
     address: str = Field(description="address that the page is served at; 0.0.0.0: at all of this machine")
