@@ -187,6 +187,13 @@ def test_planes_show_what_the_image_shows(tmp_path, form, size):
     assert difference(bgr_of(yuv), to_bgr(picture.decoded, VideoReformatter(), picture.pixel_aspect)) < 3
 
 
+@pytest.mark.parametrize("transfer", [ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67, ColorTrc.BT2020_10])
+def test_planes_of_hdr_show_what_the_image_shows(tmp_path, transfer):
+    picture = next(read_pictures(write_wide(tmp_path / "a.mp4", scene(), transfer)))
+    yuv = to_yuv(picture.decoded, VideoReformatter())
+    assert difference(bgr_of(yuv), to_bgr(picture.decoded, VideoReformatter())) < 3
+
+
 def test_planes_are_turned_scaled_and_padded_to_even_sides(tmp_path):
     path = write(tmp_path / "a.mp4", scene(), aspect=Fraction(151, 160), matrix=ORIENTATIONS[5])
     picture = next(read_pictures(path))

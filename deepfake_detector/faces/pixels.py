@@ -69,7 +69,18 @@ def to_yuv(
     width, height = display_width(picture, pixel_aspect), picture.height
     scale = min(1.0, max_side / max(width, height))
     width, height = max(2, round(width * scale)), max(2, round(height * scale))
-    planes = [_plane_pixels(plane) for plane in _reformat(picture, reformatter, "yuv420p", width, height).planes]
+    if _is_wide(picture):  # in one step, swscale gets saturated colours wrong
+        image = _reformat(picture, reformatter, "bgr24", width, height)
+        converted = image.reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
+            threads=1,
+        )
+    else:
+        converted = _reformat(picture, reformatter, "yuv420p", width, height)
+    planes = [_plane_pixels(plane) for plane in converted.planes]
     if picture.interlaced_frame:
         planes = [_keep_one_field(plane) for plane in planes]
     y, u, v = (_orient(plane, picture) for plane in planes)
