@@ -27,8 +27,12 @@ def spreadsheet_cell(value: object) -> object:
     """`value` for a CSV file that people open: a text that a spreadsheet would compute gets an apostrophe in front.
 
     Spreadsheets take a cell that starts with one of = + - @ for a formula, which may call out or start a program.
-    Numbers stay as they are.
+    Numbers stay as they are. A carriage return is written as an escape.
     """
-    if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    if FORMULA.match(value) and not NUMBER.fullmatch(value):
+        value = f"'{value}"
+    return value.replace(
+        "\r", "\\r"
+    )  # Python before 3.13 does not quote it, and a reader takes it for the end of a row

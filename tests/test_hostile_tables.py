@@ -25,7 +25,7 @@ from deepfake_detector.inference.batch_prediction import TABLE_COLUMNS, write_ta
 from deepfake_detector.training.dataset import FaceDataset, SampleKey
 from stages import extract, infer, split
 
-FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", " =1", "＝1", "\r=1"]
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", " =1", "＝1"]
 
 
 def run(monkeypatch, stage, *argv):
@@ -41,6 +41,15 @@ def cells(path):
 @pytest.mark.parametrize("text", FORMULAS)
 def test_text_that_a_spreadsheet_would_compute_gets_an_apostrophe(text):
     assert spreadsheet_cell(text) == f"'{text}"
+
+
+def test_carriage_return_in_a_name_does_not_end_its_row(tmp_path):
+    names = ["re\rturn.mp4", "\r=1.mp4", "a\r\n,b.mp4"]
+    rows = [dict.fromkeys(TABLE_COLUMNS, "") | {"filepath": name} for name in names]
+    write_tables(rows, {}, tmp_path)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        found = [row["filepath"] for row in csv.DictReader(file)]
+    assert found == ["re\\rturn.mp4", "'\\r=1.mp4", "a\\r\n,b.mp4"]
 
 
 @pytest.mark.parametrize("value", ["a=1", "-12", "+1.5e-3", "", "'=1", 0.25, -3, None])

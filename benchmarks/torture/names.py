@@ -17,6 +17,7 @@ from benchmarks.torture.videos import (
     row_problem,
 )
 from deepfake_detector.faces.sources import name_videos, printable
+from deepfake_detector.foreign_text import spreadsheet_cell
 
 NAMES = [
     b"=1+1.mp4", b"+cmd|' C calc'!A0.mp4", b"-2.mp4", b"@SUM(A1).mp4", b"\t=1.mp4", b" leading.mp4", b"trailing .mp4",
@@ -68,6 +69,11 @@ def write_names(clip: Path, folder: Path, names: list[bytes]) -> list[str]:
     return [*made, "pipe.mp4", "socket.mp4", *(name for name in targets if name != "up.mp4")]
 
 
+def shown(name: str) -> str:
+    """A name as the table writes it."""
+    return str(spreadsheet_cell(printable(name))).removeprefix("'")
+
+
 def named(shop: Workshop) -> Tally:
     """Predicted from a folder, one by one, and from a list; extracted from a folder."""
     room, tally = shop.room("named"), Tally()
@@ -88,7 +94,7 @@ def named(shop: Workshop) -> Tally:
         run = run_stage("infer", *arguments, "--output", f"out{i}", *predict, folder=room)
         rows = read_rows(room / f"out{i}")
         for name in expected:
-            row = rows.get(printable(f"v/{name}"))
+            row = rows.get(shown(f"v/{name}"))
             tally.add(f"{way}: {name!r}", row_problem(row) or picture_problem(row, room / f"out{i}", ()))
         if way == "missing":
             for name in arguments:

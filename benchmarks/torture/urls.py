@@ -47,7 +47,7 @@ SHAPES = [
     "hTTps://127.0.0.1:1/a", "http://ü/", "http://xn--/", "http://" + "a" * 300 + "/", "http://" + "a." * 200 + "/",
     "http://127.0.0.1:1/" + "a" * 70_000, "s3://", "s3://b", "s3://b/k.mp4", "gs://", "gs://b/*", "file://", "file:///",
     "file:///missing.mp4", "file://host/x.mp4", "file:relative.mp4", "file:///dev/zero", "file:///proc/self/mem",
-    "file:///etc",
+    "file:///etc/passwd",
     "zip://a.mp4::file:///x.zip", "zip://*::http://127.0.0.1:1/x.zip", "tar://a::zip://b::file://c", "::", "a::b",
     "://", "x://",
     "simplecache::http://127.0.0.1:1/a.mp4", "filecache::", "blockcache::http://127.0.0.1:1/", "reference://",
