@@ -26,6 +26,7 @@ from benchmarks.torture.trial import (
 SIGNALS = {"SIGKILL": (signal.SIGKILL, 1), "SIGTERM": (signal.SIGTERM, 1), "SIGINT": (signal.SIGINT, 3)}
 ENDED = (0, 2, 3, 130, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
 IN_WINDOWS, AT_TIMES, WITHOUT_WORKER = 24, 9, 2  # runs that are killed
+EARLIEST = 0.1  # share of the time of a run before which Python may not have loaded anything of it
 DISKS = 8  # sizes of the full disk
 TOGETHER = 2  # times that two runs of each sort meet
 # Starts a stage as `python -m` does, and sends it a signal before or after one of its changes to the file system.
@@ -136,7 +137,7 @@ def killed(shop: Workshop) -> Tally:
         for at, moment in shop.choose(windows, IN_WINDOWS // len(JOBS)):
             kills.append(Kill(name, str(rng.choice(list(SIGNALS))), at, moment))
         for _ in range(AT_TIMES // len(JOBS)):
-            kills.append(Kill(name, str(rng.choice(list(SIGNALS))), share=float(rng.random())))
+            kills.append(Kill(name, str(rng.choice(list(SIGNALS))), share=float(rng.uniform(EARLIEST, 1))))
     for i in range(WITHOUT_WORKER):
         kills.append(Kill(("infer", "extract")[i % 2], "SIGKILL", share=0.5 + 0.1 * i, to_worker=True))
 
