@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and their digests."""
 
+import errno
 import hashlib
 import os
 import re
@@ -17,8 +18,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
     The folder is made if it is missing. The temporary name ends in `.part` and carries the process number, so that two
     processes do not write into one file. An exception leaves `path` as it was.
+
+    Raises OSError if `path` is a device, a pipe or a socket, which a file would replace for all programs.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "This is no file; give the path of one", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{_name_start(path)}.{os.getpid()}.part")
     try:

@@ -156,7 +156,9 @@ def test_rewritten_video_and_other_settings_are_predicted_again(
 ):
     clip = in_project / "clip.mp4"
     clip.write_bytes(faceless_clip.read_bytes())
-    task = PredictionTask(str(clip), "clip", str(in_project), settings(exported, overlay="none", timeline=False))
+    output = in_project / "out"
+    output.mkdir()
+    task = PredictionTask(str(clip), "clip", str(output), settings(exported, overlay="none", timeline=False))
     predict_video(task)
     assert set(batch_prediction.finished_rows([task])) == {0}
     other = replace(task, settings=settings(exported, timeline=False))

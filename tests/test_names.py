@@ -333,3 +333,11 @@ def test_single_picture_is_judged_and_called_one(tmp_path, real_clip):
     still = extract_faces(write(tmp_path / "a.gif", "gif", "rgb8", frames=1), geometry, CenterFace(0.5), 1)
     assert still.reason == "no face in any frame; it is a single picture, not a video"
     assert extract_faces(real_clip, geometry, CenterFace(0.5), 1).reason == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_file_takes_the_place_of_no_pipe_or_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="This is no file"), atomic_path(tmp_path / "pipe") as part:
+        part.touch()
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_odd_videos import counter, numbers_in, write
 
-from deepfake_detector.faces import video_reader
+from deepfake_detector.faces import video_file
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
@@ -167,7 +167,7 @@ def test_file_that_was_cut_off_says_how_many_frames_it_lacks(tmp_path, real_clip
 
 
 def test_video_with_too_many_frames_is_refused_before_they_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(video_reader, "MAX_FRAMES", 50)
+    monkeypatch.setattr(video_file, "MAX_FRAMES", 50)
     for name in ("a.mp4", "a.ts"):
         with pytest.raises(VideoError, match="more than 50 frames; cut it into parts"):
             probe(write(tmp_path / name, counter()))
