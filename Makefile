@@ -2,7 +2,8 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-ADDRESS ?= localhost
+# Where make app serves the page; empty: at app.address in params.yaml.
+ADDRESS ?=
 # The first supported Python that runs here.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13; do $$p -c '' 2>/dev/null && echo $$p && break; done)
 # Whether an NVIDIA GPU answers; make setup GPU=1 installs for one that does not.
@@ -28,7 +29,7 @@ lint: .venv/dev .venv/app
 	mypy
 
 app: .venv/app
-	@python -m web_app --address $(ADDRESS)
+	@python -m web_app $(if $(ADDRESS),--address $(ADDRESS))
 
 crossval: setup
 	@python -m benchmarks.crossval

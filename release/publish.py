@@ -38,8 +38,7 @@ def calibration_data(score: ScoreCrops, config: DetectorConfig, params: Params) 
     images = score_partition("val", score, params)
     videos = score_corpus(CORPUS, score, config.model_copy(update={"calibration": UNCALIBRATED}), params)
     videos = videos.loc[np.repeat(videos.index, round(len(images) / len(videos)))]
-    table = pd.concat([images, videos], ignore_index=True)
-    return table.assign(group=table["what"].str.split().str[0] + " " + table["group"].astype(str))
+    return pd.concat([images, videos], ignore_index=True)
 
 
 def describe(params: Params) -> str:
