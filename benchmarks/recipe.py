@@ -39,6 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "no-augmentation": {"train.augment": "none"},
     "unpaired": {"train.paired_batches": False},
     "no-ranking": {"train.ranking_weight": 0.0},
+    "uncorrected-localization": {},  # another module trains
     "no-localization": {"train.localization_weight": 0.0},
     "no-blends": {"train.manipulations.blend": 0.0},
     "no-ema": {"train.ema_decay": 0.0},
@@ -49,6 +50,7 @@ TITLES = {
     "no-augmentation": "without augmentation (mirrored only)",
     "unpaired": "without pairs: each fake beside any real face",
     "no-ranking": "without the ranking loss",
+    "uncorrected-localization": "localization targets before their correction",
     "no-localization": "without the localization loss",
     "no-blends": "without blends",
     "no-ema": "without averaged weights",
@@ -76,7 +78,8 @@ def train_and_test(cell: Cell, work: Path, splits: dict[int, Tree]) -> pd.DataFr
     """
     recipe, seed, fold = cell
     folder = work / f"{recipe}-{seed}-{fold}"
-    run_stages(folder, read_params(RECIPES[recipe] | {"train.seed": seed}, splits[fold]), "train", "evaluate")
+    stage = "benchmarks.uncorrected_localization" if recipe == "uncorrected-localization" else "train"
+    run_stages(folder, read_params(RECIPES[recipe] | {"train.seed": seed}, splits[fold]), stage, "evaluate")
     frame_auc = json.loads((folder / "metrics/evaluate.json").read_text())["frame"]["auc"]
     return read_test_videos(folder).assign(frame_auc=frame_auc)
 

@@ -39,7 +39,7 @@ def with_inputs_of(params: Tree, folder: Path) -> Tree:
 def run_stages(folder: Path, params: Tree, *stages: str) -> None:
     """Run `stages` in `folder` with `params`, unless the last run there finished with the same ones.
 
-    The stages run on one thread. Raises CalledProcessError.
+    A stage is a name, or a module that stands for one. The stages run on one thread. Raises CalledProcessError.
     """
     used, finished, text = folder / "params.yaml", folder / "finished", yaml.safe_dump(params)
     if finished.is_file() and finished.read_text() == text:
@@ -49,7 +49,8 @@ def run_stages(folder: Path, params: Tree, *stages: str) -> None:
     used.write_text(text)
     env = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
     for stage in stages:
-        subprocess.run([sys.executable, "-m", f"stages.{stage}"], check=True, cwd=folder, env=env)
+        module = stage if "." in stage else f"stages.{stage}"
+        subprocess.run([sys.executable, "-m", module], check=True, cwd=folder, env=env)
     finished.write_text(text)
 
 

@@ -41,6 +41,7 @@ def parallel_map(
         The position of an item, and its result or the exception that it ended in: TimeoutError after `timeout`, mostly
         MemoryError beyond `memory`.
     """
+    others = multiprocessing.active_children()
     pool = worker_pool(function, min(workers or cpu_count(), max(len(items), 1)), memory)
     try:
         with _interrupts_held():
@@ -52,7 +53,7 @@ def parallel_map(
         pool.close()
         pool.join()
     except BaseException:
-        _stop(pool)
+        _stop(pool, others)
         raise
 
 
@@ -83,12 +84,19 @@ def _interrupts_held() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _stop(pool: ProcessPool) -> None:
-    """End the workers at once. A pool that waits for the rest of a message that a worker began is left behind."""
+def _stop(pool: ProcessPool, others: Sequence[multiprocessing.process.BaseProcess]) -> None:
+    """End the workers at once. A pool that waits for the rest of a message that a worker began is left behind.
+
+    Its processes are killed, since one that still starts would miss what ends with this process. Those in `others`
+    belong to somebody else.
+    """
     pool.stop()
     joining = threading.Thread(target=pool.join, daemon=True)
     joining.start()
     joining.join(STOP_SECONDS)
+    for process in multiprocessing.active_children():
+        if process not in others:
+            process.kill()
 
 
 def worker_pool(function: Callable[..., Any], processes: int, memory: float | None) -> ProcessPool:

@@ -39,7 +39,7 @@ from deepfake_detector.evaluation.tables import Resampling
 from deepfake_detector.faces.archive import ArchiveError
 from deepfake_detector.faces.detectors import FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
-from deepfake_detector.files import atomic_path
+from deepfake_detector.files import atomic_path, delete_partial_files
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
 from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig, check_logits
@@ -176,6 +176,8 @@ def write_reports(
     context = report_context(results, config.model_dump(), describe_corpus(labels), settings)
     write_card(reports / "model_card.md", context)
     write_page(reports / "evaluation.html", context, plots, gallery)
+    written = (path for folder in (plots, reports) for path in folder.iterdir())
+    delete_partial_files(params.data.predictions, Path(params.data.metrics) / "evaluate.json", *written)
 
 
 def print_summary(results: Results, reports: str) -> None:

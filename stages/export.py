@@ -30,7 +30,7 @@ from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import FaceIndexError
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sampling import evenly_spread
-from deepfake_detector.files import atomic_path
+from deepfake_detector.files import atomic_path, delete_partial_files
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import TOLERANCE, export_onnx, largest_difference, quantize_onnx
 from deepfake_detector.training.batching import track_ids
@@ -58,6 +58,7 @@ def main() -> None:
                 print_auc_change(exact, part, faces, Path(params.data.faces))
             except ArchiveError as error:
                 fail(str(error))
+    delete_partial_files(output)
     say(f"wrote {output}")
 
 

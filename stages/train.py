@@ -28,7 +28,7 @@ from deepfake_detector.corpora.leakage import link_digests
 from deepfake_detector.faces.archive import ArchiveError
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
 from deepfake_detector.faces.geometry import Geometry
-from deepfake_detector.files import file_sha256
+from deepfake_detector.files import delete_partial_files, file_sha256
 from deepfake_detector.training.augmentation import augmentation
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
 from deepfake_detector.training.dataset import FaceDataset, make_loader
@@ -257,6 +257,7 @@ def calibrate_and_save(
     )
     save_detector(Path(settings.checkpoint), model.cpu(), config)
     Path(settings.state).unlink(missing_ok=True)
+    delete_partial_files(settings.checkpoint, settings.state)
     metrics = {"best_epoch": config.epoch, "val_auc": round(config.val_auc, 6)}
     folder = Path(params.data.metrics)
     folder.mkdir(parents=True, exist_ok=True)

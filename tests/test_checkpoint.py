@@ -153,6 +153,28 @@ def test_network_of_something_else_is_the_fault_of_the_detector(tmp_path):
         OnnxBackend(path)
 
 
+def test_network_with_a_loop_without_end_is_the_fault_of_the_detector(tmp_path, monkeypatch):
+    monkeypatch.setattr("deepfake_detector.inference.backends.TRY_SECONDS", 0.3)
+    make, value, types = onnx.helper.make_node, onnx.helper.make_tensor_value_info, onnx.TensorProto
+    going, number = value("going", types.BOOL, []), value("turn", types.INT64, [])
+    kept, given = value("kept", types.FLOAT, None), value("given", types.FLOAT, None)
+    still = value("still", types.BOOL, [])
+    nodes = [make("Identity", ["going"], ["still"]), make("Identity", ["kept"], ["given"])]
+    body = onnx.helper.make_graph(nodes, "turn", [number, going, kept], [still, given])
+    true = onnx.helper.make_tensor("true", types.BOOL, [], [True])
+    loop = [
+        make("Cast", ["crops"], ["floats"], to=types.FLOAT),
+        make("ReduceMean", ["floats"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        make("Constant", [], ["true"], value=true),
+        make("Loop", ["", "true", "mean"], ["logits"], body=body),
+    ]
+    write_network(tmp_path / "x.onnx", loop, types.FLOAT, ["n"])
+    with pytest.raises(
+        CheckpointError, match=r"x\.onnx is no detector of this project: two faces take it more than 0.3"
+    ):
+        OnnxBackend(tmp_path / "x.onnx")
+
+
 def test_geometry_of_every_setting_survives_a_detector_file(tmp_path):
     geometry = replace(make_config().geometry, fps=2.5, align="box", format="png", frames="keyframes")
     save_detector(tmp_path / "a.safetensors", create_model("resnet10t"), make_config(geometry=geometry))

@@ -123,10 +123,13 @@ def test_training_killed_at_any_moment_ends_in_the_same_bytes(project, tmp_path_
 def test_finished_training_leaves_its_version_in_the_detector_and_no_state_to_resume(project):
     finish(start(project))
     assert not (project / "checkpoints/last.pt").exists()
+    left = project / "checkpoints/best.safetensors.17.part"
+    left.write_bytes(b"of a killed process")
     before = results(project)
     assert read_safetensors_config(project / "checkpoints/best.safetensors").version == VERSION
     output = finish(start(project))
     assert "epoch 1:" in output and "resuming" not in output  # it trains again, and comes to the same bytes
+    assert not left.exists()
     assert results(project) == before
 
 

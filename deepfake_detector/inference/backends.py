@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from itertools import islice
 from pathlib import Path
+from threading import Timer
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from deepfake_detector.training.detector_config import (
 )
 
 BATCH_SIZE = 64  # crops scored at once
+TRY_SECONDS = 60.0  # for two crops; a network of use takes less than one
 
 
 class Backend(Protocol):
@@ -76,23 +78,38 @@ class OnnxBackend:
         self._try()
 
     def _try(self) -> None:
-        """Score two black crops, and one. Raises CheckpointError: what fails here would fail for every video."""
+        """Score two black crops, and one. Raises CheckpointError: what fails here would fail for every video.
+
+        A network can hold a loop without end, so the time is limited.
+        """
         size = self.config.geometry.size
-        for count in (2, 1):
-            try:
-                self.score([np.zeros((size, size, 3), np.uint8)] * count, [0] * count)
-            except CheckpointError:
-                raise
-            except Exception as error:  # onnxruntime raises a class of its own for each kind of failure
-                reason = str(error).strip().splitlines()[0]
-                raise CheckpointError(f"{self._path} is no detector of this project: {reason}") from error
+        options = onnxruntime.RunOptions()
+        timer = Timer(TRY_SECONDS, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            for count in (2, 1):
+                self._run(np.zeros((count, size, size, 3), np.uint8), options)
+        except CheckpointError:
+            raise
+        except Exception as error:  # onnxruntime raises a class of its own for each kind of failure
+            reason = str(error).strip().splitlines()[0]
+            if options.terminate:
+                reason = f"two faces take it more than {TRY_SECONDS:g} seconds"
+            raise CheckpointError(f"{self._path} is no detector of this project: {reason}") from error
+        finally:
+            timer.cancel()
+
+    def _run(self, crops: np.ndarray, options: Any = None) -> np.ndarray:
+        """Logits (n,) of crops uint8 BGR (n, size, size, 3). Raises CheckpointError."""
+        logits = self._session.run(None, {"crops": network_input(crops)}, options)[0]
+        return check_logits(logits, len(crops), self._path)
 
     def score(self, crops: Sequence[np.ndarray], people: Sequence[Hashable]) -> np.ndarray:
         remaining = iter(crops)
         lengths = batch_lengths(people, BATCH_SIZE, self.config.temporal)
-        batches = (np.stack(list(islice(remaining, length))) for length in lengths)
-        logits = [self._session.run(None, {"crops": network_input(batch)})[0] for batch in batches]
-        return check_logits(np.concatenate(logits) if logits else np.empty(0, np.float32), len(crops), self._path)
+        logits = [self._run(np.stack(list(islice(remaining, length)))) for length in lengths]
+        return np.concatenate(logits) if logits else np.empty(0, np.float32)
 
 
 def open_backend(checkpoint: str, device: str = "auto") -> Backend:
