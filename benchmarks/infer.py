@@ -113,7 +113,7 @@ def time_parts(clip: Path, folder: Path, exported: Path) -> None:
 
     def row(name: str, overlay: str, timeline: bool, runs: int = 5) -> None:
         settings = PredictionSettings.with_checkpoint(str(exported), overlay=overlay, timeline=timeline)
-        cost = best(lambda: predict_video(PredictionTask(str(clip), "clip", str(folder), settings, "cpu")), runs)
+        cost = best(lambda: predict_video(PredictionTask(str(clip), "judged", str(folder), settings, "cpu")), runs)
         ratios = f"{cost.clock / floor.clock:.2f} | {cost.processor / floor.processor:.2f}"
         print(f"| {name} | {cost} | {ratios} |", flush=True)
 

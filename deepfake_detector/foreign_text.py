@@ -33,6 +33,5 @@ def spreadsheet_cell(value: object) -> object:
         return value
     if FORMULA.match(value) and not NUMBER.fullmatch(value):
         value = f"'{value}"
-    return value.replace(
-        "\r", "\\r"
-    )  # Python before 3.13 does not quote it, and a reader takes it for the end of a row
+    # Python before 3.13 does not quote it, and a reader takes it for the end of a row.
+    return value.replace("\r", "\\r")

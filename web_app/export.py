@@ -18,18 +18,8 @@ from web_app.uploads import Result
 
 COLUMNS = ["file", "sha256", "verdict", "probability", "threshold", "uncertain_from", "uncertain_to", "prior"]
 COLUMNS += ["suspicious_from", "suspicious_to", "suspicious_probability", "people", "frames", "frames_with_face"]
-COLUMNS += [
-    "seconds",
-    "codec",
-    "container",
-    "width",
-    "height",
-    "bytes",
-    "creation",
-    "c2pa",
-    "detector_sha256",
-    "message",
-]
+COLUMNS += ["seconds", "codec", "container", "width", "height", "bytes", "creation", "c2pa"]
+COLUMNS += ["detector_sha256", "message"]
 C2PA_WORDS = {True: "present", False: "none", None: "not looked for in this kind of file"}
 PICTURES = {".png": "Scores over time, with the most extreme faces", ".faces.png": "All scored faces"}
 
