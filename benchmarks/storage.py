@@ -93,7 +93,7 @@ def main() -> None:
     print(f"{faces} faces of {GEOMETRY.size} pixels; DVC with {options.videos:,} videos of {per_video} faces.\n")
     print("| | archives of JPEGs | folders of PNGs | PNGs against archives |\n|---|---|---|---|")
     rows = [("KB a face", sizes[0] / faces / 1000, sizes[1] / faces / 1000), ("milliseconds to read a face", *reading)]
-    rows += [(f"`dvc {name}`, processor seconds", costs[0][name], costs[1][name]) for name in costs[0]]
+    rows += [(f"dvc {name}, processor seconds", costs[0][name], costs[1][name]) for name in costs[0]]
     for what, ours, theirs in rows:
         print(f"| {what} | {ours:.2f} | {theirs:.2f} | {theirs / ours:.1f} |")
 

@@ -3,10 +3,12 @@
 import socket
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
 from deepfake_detector.bundled_models import RELEASED_DETECTOR, SHA256, bundled_model
+from deepfake_detector.files import file_sha256
 from deepfake_detector.training import small_map_conv
 from deepfake_detector.training.losses import ClassifierWithLoss
 from deepfake_detector.training.model import ModelError, create_model
@@ -89,9 +91,29 @@ def test_imagenet_out_of_reach_is_an_error_that_says_what_to_do(monkeypatch):
     def unreachable(*args, **kwargs):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr("deepfake_detector.training.model.timm.create_model", unreachable)
+    monkeypatch.setattr("deepfake_detector.training.model.hf_hub_download", unreachable)
     with pytest.raises(ModelError, match=r"cannot be fetched.*\.safetensors"):
         create_model("resnet34", "imagenet")
+
+
+def test_imagenet_weights_of_the_hub_are_those_whose_hash_the_hub_states(tmp_path, monkeypatch):
+    repository = tmp_path / "models--timm--resnet10t.c3_in1k"
+    for folder in ("refs", "blobs", "snapshots/v1"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "refs/main").write_text("v1")
+    weights = timm.create_model("resnet10t").state_dict()
+    save_file(weights, tmp_path / "w.safetensors")
+    blob = (tmp_path / "w.safetensors").rename(repository / "blobs" / file_sha256(tmp_path / "w.safetensors"))
+    (repository / "snapshots/v1/model.safetensors").symlink_to(blob)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    network = create_model("resnet10t", "imagenet")
+    assert torch.equal(network.backbone.layer1[0].conv1.weight, weights["layer1.0.conv1.weight"])
+    blob.write_bytes(blob.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(ModelError, match="is damaged: its SHA-256 is"):
+        create_model("resnet10t", "imagenet")
+    with pytest.raises(ModelError, match="the hub has none"):
+        create_model("gcvit_xxtiny", "imagenet")
 
 
 @pytest.mark.parametrize(("stride", "side"), [(1, 3), (2, 8), (2, 7), (1, 1)])

@@ -1,18 +1,23 @@
 """The network: a timm backbone that gives each face crop a logit, and each patch of it one."""
 
+import logging
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
+from timm.models._hub import HF_SAFE_WEIGHTS_NAME, hf_split
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from deepfake_detector.bundled_models import RELEASED_DETECTOR, BundledModelError, bundled_model
+from deepfake_detector.files import file_sha256
 from deepfake_detector.training.small_map_conv import use_small_map_convs
 
+logger = logging.getLogger(__name__)
 # Start weights that come with the project: by value of `weights` and by backbone the file in models/. See NOTICE.
 BUNDLED_WEIGHTS = {
     "imagenet": {"resnet18": "resnet18_imagenet.safetensors"},
@@ -131,6 +136,8 @@ def _create_backbone(backbone: str, pretrained: bool, size: int) -> Any:
     choices: list[dict[str, Any]] = [{"img_size": size}, {}] if size else [{}]
     for options in choices:
         try:
+            if pretrained:
+                _check_hub_file(backbone)
             return timm.create_model(backbone, pretrained=pretrained, num_classes=1, **options)
         except TypeError:
             continue  # a convolutional network takes any size and knows no img_size
@@ -144,6 +151,24 @@ def _create_backbone(backbone: str, pretrained: bool, size: int) -> Any:
                 f"model.backbone = {backbone!r} cannot be made for crops of {size} pixels: {error}"
             ) from error
     raise ModelError(f"model.backbone = {backbone!r} cannot be made with one logit")
+
+
+def _check_hub_file(backbone: str) -> None:
+    """Fetch the ImageNet weights that timm will load, and compare them with the SHA-256 that the hub states for them.
+
+    The hub's cache names a file by it. Raises ValueError; errors of the hub pass through.
+    """
+    config = timm.get_pretrained_cfg(backbone)
+    if not config.hf_hub_id:
+        raise ValueError("the hub has none")
+    repository, revision = hf_split(config.hf_hub_id)
+    path = Path(
+        hf_hub_download(repository, config.hf_hub_filename or HF_SAFE_WEIGHTS_NAME, revision=revision)
+    ).resolve()
+    digest = file_sha256(path)
+    if path.name != digest:
+        raise ValueError(f"{path} is damaged: its SHA-256 is {digest}. Delete it to fetch it again")
+    logger.info("%s: SHA-256 %s", repository, digest)
 
 
 def _classifier_parameters(network: Any) -> list[nn.Parameter]:
