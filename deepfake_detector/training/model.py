@@ -159,7 +159,7 @@ def _check_hub_file(backbone: str) -> None:
     The hub's cache names a file by it. Raises ValueError; errors of the hub pass through.
     """
     config = timm.get_pretrained_cfg(backbone)
-    if not config.hf_hub_id:
+    if not (config and config.hf_hub_id):
         raise ValueError("the hub has none")
     repository, revision = hf_split(config.hf_hub_id)
     path = Path(
