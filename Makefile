@@ -65,7 +65,7 @@ faces cluster remote: %: .venv/%
 
 .venv/bin/uv: requirements.txt requirements.lock
 	@test -n "$(PYTHON)" -o -x .venv/bin/python || { echo "Python 3.11, 3.12 or 3.13 is needed, and none is found"; exit 2; }
-	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --require-hashes --requirement <(sed -n '/^uv==/,/[^\\]$$/p' requirements.lock)
 	touch $@
 

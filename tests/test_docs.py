@@ -284,7 +284,7 @@ def run(command, folder):
 @pytest.mark.parametrize(
     ("page", "start", "results"),
     [
-        ("README.md", "python -m stages.infer clip.mp4", "results"),
+        ("README.md", "python -m stages.infer clip.mp4", "judged"),
         ("docs/index.md", "python -m stages.infer data/sample/demo", "judged"),
     ],
 )

@@ -116,6 +116,13 @@ def is_running(process):
         return False
 
 
+def test_ctrl_c_ends_the_server_without_a_traceback(project, tmp_path):  # noqa: F811
+    with serving(project, tmp_path) as (server, _):
+        server.send_signal(signal.SIGINT)
+        assert server.wait(60) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 @pytest.fixture
 def proxy(address, tmp_path):  # noqa: F811
     """nginx before the page, as the handbook sets it up, but without encryption."""

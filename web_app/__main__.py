@@ -6,7 +6,7 @@ It prints the address to open in a browser. All limits are keys of the section a
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,14 @@ def main() -> None:
         service.pool.close()  # the signal that ends the server leaves no time for more
 
     app = st.App(Path(__file__).with_name("app.py"), middleware=middleware, lifespan=close_at_the_end)
-    app.run(
-        config={
-            "server.address": params.app.address,
-            "server.port": params.app.port,
-            "server.maxUploadSize": params.app.megabytes,
-        }
-    )
+    with suppress(KeyboardInterrupt):  # Ctrl-C; the server has ended by then
+        app.run(
+            config={
+                "server.address": params.app.address,
+                "server.port": params.app.port,
+                "server.maxUploadSize": params.app.megabytes,
+            }
+        )
 
 
 if __name__ == "__main__":  # not in the worker processes, which import this file, too
