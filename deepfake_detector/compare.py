@@ -179,7 +179,7 @@ def describe_difference(first: RevisionScores, other: RevisionScores, draws: int
     low, high = interval(difference, groups)
     text = f"{difference[0]:+.4f}"
     if low is not None and high is not None:
-        text += f", 95 % interval {low:+.4f} to {high:+.4f}"
+        text += f", 95 % interval {max(low, -1):+.4f} to {min(high, 1):+.4f}"  # no two AUCs differ by more than 1
     if groups < MIN_GROUPS:
         verdict = "too few groups for significance"
     else:

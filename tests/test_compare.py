@@ -81,6 +81,15 @@ def test_five_groups_are_too_few_for_significance():
     )
 
 
+def test_interval_of_a_difference_stays_within_what_two_aucs_can_differ_by():
+    """Two groups of people, whose AUCs differ in opposite directions."""
+    label = np.tile([0, 1], 20)
+    table = pd.DataFrame({"video_id": map(str, range(40)), "group": np.repeat([0, 1], 20), "label": label})
+    one, two = (table.assign(score=np.where(table["group"] == group, label, 1 - label)) for group in (0, 1))
+    first, other = (compare.RevisionScores(scored, [0.5]) for scored in (one, two))
+    assert "interval -1.0000 to +1.0000" in compare.describe_difference(first, other, 100, 1)
+
+
 def test_settings_differ_only_if_several_trainings_of_each_say_so(repository, monkeypatch, capsys):
     """Trainings whose AUC varies as much as it differs; then ones that hardly vary."""
     table = scores(1, 40, gain=1)
