@@ -13,6 +13,7 @@ from deepfake_detector.faces import video_file, video_reader
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.mp4_boxes import listed_pictures
 from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.video_file import probe
 from deepfake_detector.faces.video_reader import read_frames
@@ -285,3 +286,31 @@ def test_stream_that_appears_late_costs_no_frame(tmp_path, monkeypatch):
     assert info.frames == 60
     assert numbers_in(read_frames(path)) == list(range(60))
     assert numbers_in(read_frames(path, [3, 59], info)) == [3, 59]
+
+
+@pytest.mark.parametrize("movflags, kind, place", [("faststart", b"stsz", 8), ("empty_moov+frag_keyframe", b"trun", 4)])
+def test_index_of_too_many_pictures_is_refused_before_ffmpeg_holds_it(movflags, kind, place, tmp_path, monkeypatch):
+    """The number of entries that an index states is changed. FFmpeg would need 24 bytes for each."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w", options={"movflags": movflags}) as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.height = stream.width = 64
+        for value in range(8):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), value, np.uint8))))
+        output.mux(stream.encode(None))
+    assert listed_pictures(path) == 8 == probe(path).frames
+    data = bytearray(path.read_bytes())
+    at = data.index(kind) + 4 + place
+    data[at : at + 4] = (20_000_000).to_bytes(4, "big")
+    path.write_bytes(data)
+    monkeypatch.setattr(video_file.av, "open", None)
+    with pytest.raises(video_file.VideoError, match="more than 2,000,000 frames"):
+        probe(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0\0\x08moov", b"\0\0\0\x10moov\0\0\0\0trak", b"\0\0\0\x09moof" * 999, b"ftyp"]
+)
+def test_boxes_that_make_no_sense_list_no_picture(content, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert listed_pictures(tmp_path / "a.mp4") == 0

@@ -4,12 +4,12 @@ import struct
 from pathlib import Path
 from typing import IO, Any
 
+from deepfake_detector.faces.mp4_boxes import FIRST_BOXES, MAX_BOXES, outer_boxes, read_at
 from deepfake_detector.faces.video_reader import VideoInfo, open_video, picture_stream
 from deepfake_detector.files import file_sha256
 
 # Box of a C2PA manifest store in MP4 and its kin: C2PA specification 2.2, A.5. In AVI it is a chunk: A.3.7.
 C2PA_UUID, C2PA_CHUNK = bytes.fromhex("d8fec3d61b0e483c92975828877ec481"), b"C2PA"
-MAX_BOXES, MAX_FILE = 100_000, 1 << 50  # boxes that are looked at; bytes
 MAX_TEXT = 200  # characters of a value
 # Words in the names of the metadata that are shown. Others, such as the place of recording, are nobody's business.
 CREATION_WORDS = ("creation", "date", "encoder", "software", "make", "model", "tool")
@@ -52,31 +52,13 @@ def has_c2pa(path: Path) -> bool | None:
     """
     with path.open("rb") as file:
         start = file.read(12)
-        if start[4:8] in (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free"):
-            return _has_box(file)
+        if start[4:8] in FIRST_BOXES:
+            return any(
+                kind == b"uuid" and read_at(file, first, 16) == C2PA_UUID for kind, first, _ in outer_boxes(file, path)
+            )
         if start[:4] == b"RIFF":
             return _has_chunk(file)
     return None
-
-
-def _has_box(file: IO[bytes]) -> bool:
-    """Whether one of the outer boxes (ISO/IEC 14496-12, 4.2) is that of C2PA."""
-    position = 0
-    for _ in range(MAX_BOXES):
-        file.seek(position)
-        header = file.read(32)
-        if len(header) < 8:
-            return False
-        size, kind = struct.unpack(">I4s", header[:8])
-        body = 8
-        if size == 1 and len(header) >= 16:
-            size, body = struct.unpack(">Q", header[8:16])[0], 16
-        if kind == b"uuid" and header[body : body + 16] == C2PA_UUID:
-            return True
-        if not body <= size <= MAX_FILE:  # 0: up to the end of the file
-            return False
-        position += size
-    return False
 
 
 def _has_chunk(file: IO[bytes]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import av
 from av.stream import Disposition
 
+from deepfake_detector.faces.mp4_boxes import listed_pictures
 from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
 from deepfake_detector.files import ffmpeg_name
 
@@ -84,6 +85,8 @@ def open_video(path: Path | str) -> av.container.InputContainer:
         with Path(path).open("rb") as file:
             if file.read(8).startswith(PLAYLIST_STARTS):
                 raise VideoError(f"{path} is {PLAYLIST}")
+        if listed_pictures(path) > MAX_FRAMES:
+            raise _too_long(path)
         options = {"protocol_whitelist": "file", "pattern_type": "none"}  # nothing but this file
         container = av.open(ffmpeg_name(path), options=options, metadata_errors="replace")
     except (av.error.InvalidDataError, av.error.EOFError) as error:
@@ -113,6 +116,10 @@ def check_file(path: Path | str) -> None:
         raise VideoError(f"{path} is {FILE_KINDS.get(stat.S_IFMT(status.st_mode), 'a device')}, not a file")
     if not status.st_size:
         raise VideoError(f"{path} is empty")
+
+
+def _too_long(path: Path | str) -> VideoError:
+    return VideoError(f"{path} has more than {MAX_FRAMES:,} frames; cut it into parts")
 
 
 def _check_content(container: av.container.InputContainer, path: Path | str) -> None:
@@ -207,7 +214,7 @@ def _list_packets(
                 pts = None if guessed else packet.pts
                 packets.append(PacketStamps(pts, packet.dts, packet.is_keyframe, hidden))
             if max(len(packets), stream.frames) > MAX_FRAMES:
-                raise VideoError(f"{path} has more than {MAX_FRAMES:,} frames; cut it into parts")
+                raise _too_long(path)
     except DEMUX_ERRORS as error:
         if not packets:
             raise VideoError(f"{path} is damaged from its start: {error}") from error
