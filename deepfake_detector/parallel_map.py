@@ -50,11 +50,8 @@ def parallel_map(
             }
         for future in tqdm(as_completed(futures), title, len(futures), unit=unit, smoothing=0.05):
             yield futures[future], future.exception() or future.result()
-        pool.close()
-        pool.join()
-    except BaseException:
+    finally:
         _stop(pool, others)
-        raise
 
 
 @contextmanager
@@ -87,16 +84,16 @@ def _interrupts_held() -> Iterator[None]:
 def _stop(pool: ProcessPool, others: Sequence[multiprocessing.process.BaseProcess]) -> None:
     """End the workers at once. A pool that waits for the rest of a message that a worker began is left behind.
 
-    Its processes are killed, since one that still starts would miss what ends with this process. Those in `others`
-    belong to somebody else.
+    The workers are the child processes that are not among `others`. They end before the pool does: one that still
+    starts, in the place of one that crashed, would miss its locks.
     """
     pool.stop()
-    joining = threading.Thread(target=pool.join, daemon=True)
-    joining.start()
-    joining.join(STOP_SECONDS)
     for process in multiprocessing.active_children():
         if process not in others:
             process.kill()
+    joining = threading.Thread(target=pool.join, daemon=True)
+    joining.start()
+    joining.join(STOP_SECONDS)
 
 
 def worker_pool(function: Callable[..., Any], processes: int, memory: float | None) -> ProcessPool:

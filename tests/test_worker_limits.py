@@ -1,5 +1,6 @@
 """Worker processes of inference and of the page: what they may use, and how long they live."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from deepfake_detector.inference import batch_prediction
 from deepfake_detector.inference.predict import record_error
-from deepfake_detector.parallel_map import is_memory_error
+from deepfake_detector.parallel_map import is_memory_error, parallel_map
 from stages.params import parse
 from tests.test_names import run_infer
 from tests.test_urls import WITHOUT_PICTURES
@@ -104,3 +105,15 @@ def test_limit_that_no_worker_could_start_with_is_refused(in_project, capsys):
     with pytest.raises(SystemExit):
         parse("infer", argv=["a.mp4", "--memory", "0.5"], operands="infer.videos")
     assert "infer.memory = '0.5'" in capsys.readouterr().err
+
+
+def test_worker_that_still_starts_when_all_is_done_is_ended_with_the_others():
+    """A process that starts during the run stands for it; one that ran before belongs to somebody else."""
+    spawn = multiprocessing.get_context("spawn")
+    other, late = (spawn.Process(target=time.sleep, args=(600,)) for _ in range(2))
+    other.start()
+    for _ in parallel_map(abs, [-1], 1, "test", "item"):
+        late.start()
+    late.join(10)
+    assert late.exitcode == -signal.SIGKILL and other.is_alive()
+    other.kill()
