@@ -15,12 +15,12 @@ from itertools import product
 from pathlib import Path
 from unittest import mock
 
-import av
 import cv2
 import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.encoding import write_clip
 from deepfake_detector.faces.archive import decode_crop
 from deepfake_detector.faces.detected_frames import crop_face
 from deepfake_detector.faces.detectors import create_face_detector
@@ -38,16 +38,6 @@ TOLD = 0.5  # target from which a patch is told to be changed
 CRFS = (23, 40)
 
 
-def write_clip(path: Path, frames: list[np.ndarray], crf: int) -> None:
-    """Frames uint8 BGR (height, width, 3) as H.264 with 25 frames a second."""
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264", rate=25, options={"crf": str(crf)})
-        stream.height, stream.width = frames[0].shape[:2]
-        for frame in frames:
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
-        output.mux(stream.encode(None))
-
-
 def blur_mouth(frames: list[np.ndarray], face: Face) -> list[np.ndarray]:
     """The frames with the lower third of one face blurred in all of them, as it lies in its own frame."""
     x1, y1, x2, y2 = face.detection.box.round().astype(int).clip(0)
@@ -62,8 +52,8 @@ def targets_of(folder: Path, frames: list[np.ndarray], face: Face, crf: int, mis
     """The patches of the faces of a fake that lacks the last `missing` frames: `how,told,unchanged`."""
     original, fake = folder / "original.mp4", folder / "fake.mp4"
     changed = blur_mouth(frames[: len(frames) - missing], face)
-    write_clip(original, frames, crf)
-    write_clip(fake, changed, crf)
+    write_clip(original, frames, 25, crf=str(crf))
+    write_clip(fake, changed, 25, crf=str(crf))
     detector = create_face_detector(GEOMETRY.detector, GEOMETRY.threshold)
     faces = [face for face in extract_faces(fake, GEOMETRY, detector, "all").faces if face.track == 0]
     own = [face for face in extract_faces(original, GEOMETRY, detector, "all").faces if face.track == 0]
@@ -72,8 +62,8 @@ def targets_of(folder: Path, frames: list[np.ndarray], face: Face, crf: int, mis
         truth = [crop_face(clip[face.frame], face.detection, GEOMETRY) for clip in (changed, frames)]
         unchanged = _differences(*truth) == 0
         nearest = min(own, key=lambda other: abs(other.time - face.time))
-        yield _row("now", face.crop, decode_crop(cut_alike[face.member]), losses.NOISE, unchanged)
-        yield _row("before", face.crop, nearest.crop, 0.0, unchanged)
+        yield _patches("now", face.crop, decode_crop(cut_alike[face.member]), losses.NOISE, unchanged)
+        yield _patches("before", face.crop, nearest.crop, 0.0, unchanged)
 
 
 def _differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -82,7 +72,8 @@ def _differences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return cv2.absdiff(one, other).reshape(PATCHES[0], size, PATCHES[1], size, 3).max(axis=(1, 3, 4))
 
 
-def _row(how: str, fake: np.ndarray, real: np.ndarray, noise: float, unchanged: np.ndarray) -> pd.DataFrame:
+def _patches(how: str, fake: np.ndarray, real: np.ndarray, noise: float, unchanged: np.ndarray) -> pd.DataFrame:
+    """The patches of a fake beside a crop of its original: `how,told,unchanged`."""
     crops = torch.from_numpy(np.stack([fake, real])[..., ::-1].transpose(0, 3, 1, 2).copy())
     with mock.patch.object(losses, "NOISE", noise):
         target, weight = losses.localization_target(crops, torch.tensor([True, True]), PATCHES)
@@ -101,12 +92,14 @@ def main() -> None:
     parts, used = [], 0
     with tempfile.TemporaryDirectory() as name:
         for path in find_videos([str(args.videos)])[0]:
-            frames = [frame.image for frame in read_frames(path, list(range(min(FRAMES, probe(path).frames))))]
-            frames = [frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames]
+            if used == args.count:
+                break
             found = extract_faces(path, GEOMETRY, detector, "all")
-            if found.tracks != 1 or used == args.count:
+            if found.tracks != 1:
                 continue
             used += 1
+            frames = [frame.image for frame in read_frames(path, list(range(min(FRAMES, probe(path).frames))))]
+            frames = [frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2] for frame in frames]
             for crf, missing in product(CRFS, (0, len(frames) // 5)):
                 for part in targets_of(Path(name), frames, found.faces[0], crf, missing):
                     parts.append(part.assign(crf=crf, shorter=missing > 0))

@@ -6,7 +6,7 @@ Judges test people of the sample corpus by detectors that never saw them: those 
 (make crossval). The clips of the corpus last two seconds. So a genuine one is played forwards and backwards until the
 video is long enough, and in some videos a fake of that clip takes its place for a while, at a random moment. Each is
 judged as `infer` judges it, and again by the mean over all of its faces, without stretches. What is in WORK already is
-not made again.
+not made again: give another folder for other detectors.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.crossval import NOTE
+from benchmarks.encoding import write_clip
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.video_file import probe
 from deepfake_detector.inference.batch_prediction import run_tasks
@@ -42,13 +43,12 @@ def fetch(work: Path, fold: int, path: str) -> Path:
 
 
 def choose_pairs(splits: Path, fold: int) -> pd.DataFrame:
-    """A genuine test video of each test person and a fake made from it, the methods in turn: `video_id,fake`."""
+    """For each test person a genuine test video and a fake made from it, drawn at random: `video_id,fake`."""
     videos = pd.read_csv(SAMPLE / "labels.csv").merge(pd.read_csv(splits)[["video_id", "partition"]], on="video_id")
     test = videos[videos["partition"] == "test"]
-    pairs = test.merge(test[["video_id", "source_video", "method"]], left_on="video_id", right_on="source_video")
-    pairs = pairs.rename(columns={"video_id_x": "video_id", "video_id_y": "fake", "method_y": "made_by"})
-    turns = pairs.sample(frac=1, random_state=SEED + fold).groupby("identity", sort=True)
-    return turns.head(1)[["video_id", "fake", "made_by"]]
+    pairs = test.merge(test[["video_id", "source_video"]], left_on="video_id", right_on="source_video")
+    pairs = pairs.rename(columns={"video_id_x": "video_id", "video_id_y": "fake"})
+    return pairs.sample(frac=1, random_state=SEED + fold).groupby("identity").head(1)[["video_id", "fake"]]
 
 
 def write_unit(clip: Path, target: Path) -> None:
@@ -56,12 +56,7 @@ def write_unit(clip: Path, target: Path) -> None:
     with av.open(str(clip)) as source:
         frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
         rate = source.streams.video[0].average_rate
-    with av.open(str(target), "w") as output:
-        stream = output.add_stream("libx264", rate=rate, options={"crf": CRF, "preset": "veryfast"})
-        stream.height, stream.width = frames[0].shape[:2]
-        for array in frames + frames[::-1]:
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
-        output.mux(stream.encode(None))
+    write_clip(target, frames + frames[::-1], rate or 25, "rgb24", crf=CRF, preset="veryfast")
 
 
 def join(units: Sequence[Path], target: Path) -> None:
@@ -94,7 +89,7 @@ def write_videos(work: Path, fold: int, minutes: float) -> pd.DataFrame:
         count = round(60 * minutes / length)
         for scene in SCENES:
             start = int(rng.integers(1, count - scene))
-            path = work / f"{fold}-{pair.video_id}-{scene}.mp4"
+            path = work / f"{fold}-{pair.video_id}-{scene}-in-{minutes:g}-minutes.mp4"
             if not path.exists():
                 join([real] * start + [fake] * scene + [real] * (count - start - scene), path)
             rows.append((path, scene, start * length, (start + scene) * length))
@@ -102,7 +97,7 @@ def write_videos(work: Path, fold: int, minutes: float) -> pd.DataFrame:
 
 
 def judge(videos: pd.DataFrame, checkpoint: Path, output: Path) -> pd.DataFrame:
-    """`videos` with the columns `flagged,flagged_by_mean,found`: the stretch that is named meets the fake scene."""
+    """`videos` with the columns `flagged,flagged_by_mean,people`, and `found`: the named stretch meets the scene."""
     settings = PredictionSettings.with_checkpoint(str(checkpoint), overlay="none", timeline=False)
     tasks = [PredictionTask(str(path), path.stem, str(output), settings) for path in videos["path"]]
     output.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
 """Predict whether videos are fake: a verdict, an annotated video and a timeline for each.
 
     python -m stages.infer clip.mp4
-    python -m stages.infer folder/ 'more/**/*.mov' list.txt https://host/clip.mp4 --output results
+    python -m stages.infer folder/ 'more/**/*.mov' list.txt https://host/clip.mp4 --output judged
     python -m stages.infer clips/ --checkpoint checkpoints/best.onnx --overlay none --timeline false
 
 A bare argument is a file, a folder, a glob, an fsspec URL, or a .txt file with one of these on each line. The suffix
