@@ -52,8 +52,8 @@ def targets_of(folder: Path, frames: list[np.ndarray], face: Face, crf: int, mis
     """The patches of the faces of a fake that lacks the last `missing` frames: `how,told,unchanged`."""
     original, fake = folder / "original.mp4", folder / "fake.mp4"
     changed = blur_mouth(frames[: len(frames) - missing], face)
-    write_clip(original, frames, 25, crf=str(crf))
-    write_clip(fake, changed, 25, crf=str(crf))
+    write_clip(original, frames, crf)
+    write_clip(fake, changed, crf)
     detector = create_face_detector(GEOMETRY.detector, GEOMETRY.threshold)
     faces = [face for face in extract_faces(fake, GEOMETRY, detector, "all").faces if face.track == 0]
     own = [face for face in extract_faces(original, GEOMETRY, detector, "all").faces if face.track == 0]

@@ -24,12 +24,13 @@ from benchmarks.crossval import NOTE
 from benchmarks.encoding import write_clip
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.video_file import probe
+from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.inference.batch_prediction import run_tasks
 from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
 from deepfake_detector.training.detector_config import read_safetensors_config
 
 SEED = 1
-CRF = "20"
+CRF = 20
 SCENES = (0, 1, 2, 4)  # length of the fake scene, in times that the clip is played forwards and backwards
 SAMPLE = Path("data/sample")
 
@@ -53,10 +54,8 @@ def choose_pairs(splits: Path, fold: int) -> pd.DataFrame:
 
 def write_unit(clip: Path, target: Path) -> None:
     """The clip forwards and then backwards, so that it can be repeated without a cut."""
-    with av.open(str(clip)) as source:
-        frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
-        rate = source.streams.video[0].average_rate
-    write_clip(target, frames + frames[::-1], rate or 25, "rgb24", crf=CRF, preset="veryfast")
+    frames = [frame.image for frame in read_frames(clip)]
+    write_clip(target, frames + frames[::-1], CRF)
 
 
 def join(units: Sequence[Path], target: Path) -> None:
