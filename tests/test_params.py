@@ -26,6 +26,12 @@ def test_overrides_with_and_without_section(in_project):
     assert (params.train.epochs, params.train.batch_size, params.model.backbone, params.train.lr) == (3, 8, "vit", 1e-4)
 
 
+@pytest.mark.parametrize("stage", READS)
+def test_recipe_of_the_released_detector_has_every_key(stage, monkeypatch):
+    monkeypatch.chdir(ROOT / "release")
+    assert parse(stage, "", [])
+
+
 def test_unknown_option_names_a_near_one(in_project, capsys):
     assert "--epochs" in parse_error(capsys, "train", "--epoch", "3")
 
