@@ -66,8 +66,11 @@ def best(function: Callable[[], object], runs: int = 5) -> Cost:
     return Cost(min(cost.clock for cost in costs[1:]), min(cost.processor for cost in costs[1:]))
 
 
-def make_clip(folder: Path, size: tuple[int, int] = SIZE) -> Path:
-    """A face before a textured background that moves slowly, with a little noise: about what a phone records."""
+def make_clip(folder: Path, size: tuple[int, int] = SIZE, seconds: int = SECONDS, rate: int = RATE) -> Path:
+    """A face before a textured background that moves slowly, with a little noise: about what a phone records.
+
+    `size`: width and height in pixels; `rate`: frames a second.
+    """
     write_clip(SampleClip("face", 1, 0, 5, 5), {1: Person(1)}, folder)
     faces = [frame.image for frame in read_frames(folder / "face.mp4")]
     rng = np.random.default_rng(1)
@@ -78,12 +81,12 @@ def make_clip(folder: Path, size: tuple[int, int] = SIZE) -> Path:
     )
     noise = [rng.normal(0, 2, (height, width, 1)).astype(np.int16) for _ in range(8)]
     path = folder / "clip.mp4"
-    with VideoWriter(path, Fraction(RATE), size) as writer:
-        for i in range(SECONDS * RATE):
+    with VideoWriter(path, Fraction(rate), size) as writer:
+        for i in range(seconds * rate):
             image = background[:, i % 200 : i % 200 + width].copy()
             face = cv2.resize(faces[min(i % 100, 99 - i % 100) % len(faces)], (head, head))
             image[top : top + head, left : left + head] = face
-            writer.write(np.clip(image + noise[i % 8], 0, 255).astype(np.uint8), i / RATE)
+            writer.write(np.clip(image + noise[i % 8], 0, 255).astype(np.uint8), i / rate)
     return path
 
 

@@ -248,12 +248,12 @@ def test_each_picture_stands_beside_the_command_that_makes_it(page):
 
 
 FIGURE = re.compile(r"\d\.\d|\d %|\d (?:ms|s|MB|KB)\b")
-SOURCE = re.compile(r"`(?:\$ )?(?:python -m|make|dvc repro|pytest|cd release)|\]\(https?:|\bby hand\b|\bassum")
+SOURCE = re.compile(r"`(?:\$ )?(?:python -m|make|dvc repro|pytest|cd release)|\]\(https?:|\bassum")
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_each_table_of_figures_names_its_command(page):
-    """In the section that holds the table, or that it is a part of. What was done by hand or assumed must say so."""
+    """In the section that holds the table, or that it is a part of. What was assumed must say so."""
     sections = re.split(r"^(?=## )", PAGES[page], flags=re.M)
     opening = sections[0]
     for section in sections:
