@@ -145,11 +145,13 @@ def refuse_failures(report: pd.DataFrame, max_failed: float, path: Path) -> None
 
 def list_videos(data: Data, subset: str, further: bool, url_limits: UrlLimits) -> list[tuple[str, str, str]]:
     """video_id, path and path of the original of every row of the labels CSV, or of those of a subset; without labels,
-    of every video in the folder data.videos. Only training needs originals, so that a further corpus has none.
+    of every video in the folder data.videos. An original is a real video: training learns its faces as real. Only
+    training needs originals, so that a further corpus has none.
     """
     if data.labels != "none":
         labels = read_labels(data.labels, data.videos, subset=subset)
-        paths = dict(zip(labels["video_id"], labels["path"], strict=True)) if not further else {}
+        real = labels[labels["label"] == 0]
+        paths = dict(zip(real["video_id"], real["path"], strict=True)) if not further else {}
         sources = labels.get("source_video", pd.Series("", index=labels.index))
         originals = [
             paths.get(source, "") if fake else "" for source, fake in zip(sources, labels["label"], strict=True)
