@@ -528,3 +528,12 @@ def test_each_output_goes_to_its_setting(stage, in_project):
     assert files == reports | {
         "b/metrics/split.json", "c/plots/split/partitions.png", "splits.csv", "labels.csv", "params.yaml",
     }  # fmt: skip
+
+
+def test_files_of_others_in_the_folder_of_the_report_stay(stage, in_project):
+    (in_project / "mine.csv").write_text("a")
+    (in_project / "people_of_berlin.jpg").write_text("a")
+    (in_project / "leaks.csv").write_text("of an earlier run")
+    stage(random_corpus(np.random.default_rng(0), 60, 30, 2), "--data.split_report", ".")
+    assert (in_project / "mine.csv").exists() and (in_project / "people_of_berlin.jpg").exists()
+    assert "earlier" not in (in_project / "leaks.csv").read_text()
