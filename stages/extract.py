@@ -103,7 +103,7 @@ def extract(settings: Extract, data: Data, subset: str, further: bool, url_limit
         write_index(index_path, ([video_id, *row] for video_id, record in named for row in record["index"]), geometry)
         shown = report.assign(reason=report["reason"].map(spreadsheet_cell))
         shown.to_csv(report_path, index=False, lineterminator="\n")
-        refuse_failures(report, settings.max_failed, Path(data.extract_report))
+        refuse_failures(shown, settings.max_failed, Path(data.extract_report))
     return report
 
 
