@@ -103,7 +103,7 @@ def extract(settings: Extract, data: Data, subset: str, further: bool, url_limit
         write_index(index_path, ([video_id, *row] for video_id, record in named for row in record["index"]), geometry)
         shown = report.assign(reason=report["reason"].map(spreadsheet_cell))
         shown.to_csv(report_path, index=False, lineterminator="\n")
-        refuse_failures(report, settings.max_failed, Path(data.extract_report))
+        refuse_failures(shown, settings.max_failed, Path(data.extract_report))
     return report
 
 
@@ -145,11 +145,13 @@ def refuse_failures(report: pd.DataFrame, max_failed: float, path: Path) -> None
 
 def list_videos(data: Data, subset: str, further: bool, url_limits: UrlLimits) -> list[tuple[str, str, str]]:
     """video_id, path and path of the original of every row of the labels CSV, or of those of a subset; without labels,
-    of every video in the folder data.videos. Only training needs originals, so that a further corpus has none.
+    of every video in the folder data.videos. An original is a real video: training learns its faces as real. Only
+    training needs originals, so that a further corpus has none.
     """
     if data.labels != "none":
         labels = read_labels(data.labels, data.videos, subset=subset)
-        paths = dict(zip(labels["video_id"], labels["path"], strict=True)) if not further else {}
+        real = labels[labels["label"] == 0]
+        paths = dict(zip(real["video_id"], real["path"], strict=True)) if not further else {}
         sources = labels.get("source_video", pd.Series("", index=labels.index))
         originals = [
             paths.get(source, "") if fake else "" for source, fake in zip(sources, labels["label"], strict=True)

@@ -31,6 +31,7 @@ from deepfake_detector.foreign_text import spreadsheet_cell, terminal_text
 from stages.params import Data, Split, fail, parse, say
 
 METRICS = "split.json"
+TABLES = (VISUAL_LINKS, "excluded.csv", "leaks.csv", "moved.csv")  # in the folder of the split report
 SHOWN = 20  # rows of a table that a message lists
 
 
@@ -68,16 +69,15 @@ def main() -> None:
     if len(forbidden):
         fail(leak_message(forbidden, report))
     write_csv(splits.set_index("video_id").loc[listed["video_id"]].reset_index(), Path(data.splits))
-    written = [VISUAL_LINKS, "excluded.csv", "leaks.csv", "moved.csv"]
-    delete_partial_files(data.splits, Path(data.metrics) / METRICS, plot, *(report / name for name in written))
+    delete_partial_files(data.splits, Path(data.metrics) / METRICS, plot, *(report / name for name in TABLES))
     print_summary(metrics, excluded, moved, leaks, report)
 
 
 def empty_report(folder: Path) -> None:
     """Make the folder, and delete what an earlier run wrote there."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in [*folder.glob("*.csv"), *folder.glob("people_*.jpg")]:
-        path.unlink()
+    for path in [*(folder / name for name in TABLES), *folder.glob("people_[0-9][0-9].jpg")]:
+        path.unlink(missing_ok=True)
 
 
 def compare_faces(labels: pd.DataFrame, data: Data, settings: Split) -> pd.DataFrame | None:

@@ -4,11 +4,12 @@ import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from deepfake_detector.faces import batch_extraction, cache
-from deepfake_detector.faces.cache import FaceCache
+from deepfake_detector.faces.cache import FaceCache, file_state
 from deepfake_detector.faces.extraction import failed_record
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.remote import DEFAULT_LIMITS
@@ -102,6 +103,24 @@ def test_every_video_is_read_if_asked_for(stored, tmp_path):
     table.write_text(json.dumps({path: [size, modified, changed, "0" * 64]}))
     assert FaceCache(tmp_path / "cache", GEOMETRY, "all").keys([(path, "")]) != [key]
     assert FaceCache(tmp_path / "cache", GEOMETRY, "all", read_all=True).keys([(path, "")]) == [key]
+
+
+def test_what_was_read_before_a_kill_is_not_read_again(stored, tmp_path, monkeypatch):
+    faces, _ = stored
+    names = [str(tmp_path / f"{name}.mp4") for name in "bcd"]
+    for name in names[:2]:
+        Path(name).write_bytes(b"a video")
+
+    def killed_at_the_end(path):
+        if path == names[2]:
+            raise RuntimeError
+        return file_state(path)
+
+    monkeypatch.setattr(cache, "STORED_AT_ONCE", 2, raising=False)
+    monkeypatch.setattr(cache, "file_state", killed_at_the_end)
+    with pytest.raises(RuntimeError):
+        faces.keys([(name, "") for name in names])
+    assert {*names[:2]} < set(json.loads((tmp_path / "cache/digests.json").read_text()))
 
 
 @pytest.mark.parametrize("content", ["", "[", "[]", "3", '{"PATH": 1}', '{"PATH": [1, 2]}', '{"PATH": [1, 2, 3, 4]}'])

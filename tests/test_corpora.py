@@ -1,6 +1,7 @@
 """Adapters: a folder with the file names of a corpus becomes a valid labels CSV."""
 
 import json
+import os
 
 import pandas as pd
 import pytest
@@ -292,6 +293,26 @@ def test_csv_with_other_column_names_keeps_further_columns(tree, capsys):
     assert "clip, class" in error_of(capsys, "csv", root, "--output", root / "x.csv", "--table", root / "mine.csv")
 
 
+def test_csv_of_a_spreadsheet_may_have_empty_rows_and_blanks(tree, capsys):
+    root = tree("v/M\xfcller.mp4", "v/a.mp4", "v/a.mov")
+    lines = ["filepath ; label;identity", "v\\M\xfcller.mp4; ECHT ;001", ";;", "v\\a.mp4;Fake;002", " v/a.mov;fake", ""]
+    (root / "mine.csv").write_text("\r\n".join(lines), encoding="utf-8-sig", newline="")
+    labels = labels_of("csv", root, "--table", root / "mine.csv", "--labels", "echt=real")
+    assert labels.index.tolist() == ["v_M\xfcller", "v_a_mp4", "v_a_mov"] and labels["label"].iloc[0] == "real"
+    assert labels["identity"].tolist() == ["001", "002", ""]
+    out = capsys.readouterr().out
+    assert "listed but missing: 0" in out and ": 3 videos" in out
+
+
+def test_names_that_are_not_utf8_are_listed_or_refused(tree, capsys):
+    names = [os.fsdecode(f"{number}".encode() + b"\xfc.mp4") for number in range(11)]
+    root = tree("real/a.mp4", "fake/b.mp4", *names)
+    assert len(labels_of("folder", root)) == 2
+    assert sorted(map(os.fsencode, names)) == sorted((root.parent / "labels.unlisted.txt").read_bytes().splitlines())
+    (root / names[0]).rename(root / "real" / names[0])
+    assert "is not UTF-8 text; rename" in error_of(capsys, "folder", root, "--output", root / "x.csv")
+
+
 def test_check_reports_every_problem_of_a_labels_csv(tree, capsys):
     root = tree("a.mp4")
     (root / "labels.csv").write_text("video_id,filepath,label\na,a.mp4,real\na,./a.mp4,fake\nb,b.mp4,odd\n")
@@ -352,6 +373,9 @@ def test_error_names_an_output_that_cannot_be_written(tree, capsys):
     ("name", "file", "lists", "message"),
     [
         ("dfdc", "a.mp4", {"metadata.json": {"a.mp4": "FAKE"}}, "the entry of a.mp4 is 'FAKE'"),
+        ("dfdc", "a.mp4", {"metadata.json": {"a.mp4": {"is_fake": [1]}}}, "the label of a.mp4 is None"),
+        ("dfdc", "a.mp4", {"metadata.json": "[" * 100_000}, "cannot be read as JSON"),
+        ("faceforensics", FF[0], {"train.json": [[33, 97]]}, "must be a list of pairs of sequences"),
         ("faceforensics", FF[0], {"conversion_dict.json": ["033"]}, "must map sequences to uploads"),
         ("faceforensics", FF[0], {"conversion_dict.json": {"033": ""}}, "must map sequences to uploads"),
         (

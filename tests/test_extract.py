@@ -16,6 +16,7 @@ from deepfake_detector import files
 from deepfake_detector.faces import batch_extraction
 from deepfake_detector.faces.extraction import read_geometry
 from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.parallel_map import parallel_map
 from stages import extract
 
@@ -203,3 +204,11 @@ def test_missing_detector_ends_the_stage_before_any_video_is_read(corpus, monkey
 def test_index_holds_the_geometry_of_the_crops(corpus, monkeypatch):
     run(monkeypatch)
     assert read_geometry("out.parquet") == Geometry(4, 64, 0.3, "centerface", 0.5, min_eye_distance=16)
+
+
+def test_fake_is_no_original_since_its_faces_would_be_learnt_as_real(in_project):
+    rows = ["a,a.mp4,real,", "b,b.mp4,fake,a", "c,c.mp4,fake,b", "d,d.mp4,fake,d"]
+    (in_project / "labels.csv").write_text("\n".join(["video_id,filepath,label,source_video", *rows]) + "\n")
+    data = extract.parse("extract", argv=["--data.videos", "v", "--data.labels", "labels.csv"]).data
+    originals = [original for *_, original in extract.list_videos(data, "", False, UrlLimits())]
+    assert originals == ["", "v/a.mp4", "", ""]

@@ -94,6 +94,10 @@ def test_extract_report_has_no_formula_in_its_reasons(in_project, monkeypatch):
     run(monkeypatch, extract, *options, "--workers", 1, "--max-failed", 1)
     (reason,) = pd.read_csv(in_project / "o/extract_report.csv")["reason"]
     assert "=1+1.mp4" in reason and not reason.startswith("=")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, extract, *options, "--workers", 1, "--max-failed", 0)
+    (reason,) = pd.read_csv(in_project / "o/extract_report.failed.csv")["reason"]
+    assert "=1+1.mp4" in reason and not reason.startswith("=")
 
 
 def test_control_characters_are_escapes_on_the_terminal():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deepfake_detector.corpora.identity_graph import identity_groups
 from deepfake_detector.corpora.labels import LabelsError, read_labels
 
 
@@ -129,3 +130,42 @@ def test_paths_outside_the_folder_of_the_videos_are_refused(tmp_path, filepath):
 def test_unknown_subset_is_refused(tmp_path):
     with pytest.raises(LabelsError, match="row 3: subset 'dev' is none of train, val, test"):
         read_labels(write(tmp_path, "video_id,filepath,label,subset\na,a.mp4,0,Train\nb,b.mp4,0,dev\n"), tmp_path)
+
+
+def read(tmp_path, text):
+    return read_labels(write(tmp_path, text), tmp_path)
+
+
+def test_person_in_two_spellings_is_one_person(tmp_path):
+    labels = read(tmp_path, "video_id,filepath,label,identity,donor\na,a.mp4,0,Jo\u0308rg,\nb,b.mp4,1,x,J\xf6rg\n")
+    assert identity_groups(labels).tolist() == [0, 0]
+
+
+def test_original_is_named_by_its_id_or_by_its_file(tmp_path):
+    rows = ["a,real/a.mp4,0,", "b,b.mp4,1,a", "c,c.mp4,1,real/a.mp4", "d,d.mp4,1,elsewhere.mp4", "b.mp4,e.mp4,1,b.mp4"]
+    labels = read(tmp_path, "\n".join(["video_id,filepath,label,source_video", *rows]))
+    assert labels["source_video"].tolist() == ["", "a", "a", "elsewhere.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize("header", ["label,label", "label,identity,identity", "label,time,labels_time"])
+def test_column_that_is_there_twice_is_refused(tmp_path, header):
+    rows = f"video_id,filepath,{header}\na,a.mp4" + ",0" * (header.count(",") + 1)
+    with pytest.raises(LabelsError, match="twice"):
+        read(tmp_path, rows)
+
+
+def test_ids_that_some_file_systems_take_for_one_or_tables_cannot_hold_are_refused(tmp_path):
+    with pytest.raises(LabelsError, match=r"1 problem.*\n  row 3: video_id 'A' is in row 2 already as 'a'"):
+        read(tmp_path, "video_id,filepath,label\na,a.mp4,real\nA,A.mp4,fake\n")
+    with pytest.raises(LabelsError, match="or a carriage return"):
+        read(tmp_path, 'video_id,filepath,label\n"a\rb",a.mp4,real\n')
+
+
+def test_subset_in_any_case_is_one_subset(tmp_path):
+    path = write(tmp_path, "video_id,filepath,label,subset\na,a.mp4,0,Test\nb,b.mp4,1,test\nc,c.mp4,1,TRAIN\n")
+    assert read_labels(path, tmp_path, subset="test")["video_id"].tolist() == ["a", "b"]
+    assert read_labels(path, tmp_path, subset="Test")["video_id"].tolist() == ["a", "b"]
+
+
+def test_line_of_blanks_is_empty(tmp_path):
+    assert len(read(tmp_path, "video_id,filepath,label\na,a.mp4,real\n\t,\xa0,\n")) == 1

@@ -236,7 +236,14 @@ def test_dvc_tracks_every_key_that_shapes_an_output(stage, in_project):
     interpolated = set(re.findall(r"\$\{([\w.]+)\}", str(entry)))
     tracked = set(entry["params"]) | interpolated
     keys = {f"{stage}.{key}" for key in section_type(stage).model_fields} - {f"{stage}.{key}" for key in UNTRACKED}
+    keys |= {key for key in READS[stage] if "." in key} - {"evaluate.corpora"}  # each corpus has a stage of its own
     assert keys <= tracked, keys - tracked
+
+
+def test_dvc_tracks_what_is_said_of_a_further_corpus():
+    """Its subset decides which of its videos are extracted."""
+    entry = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert entry["corpus"]["do"]["params"] == [{"params.yaml": entry["extract"]["params"]}, "evaluate.corpora.${key}"]
 
 
 @pytest.mark.parametrize(

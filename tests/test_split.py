@@ -91,6 +91,13 @@ def test_person_donor_and_original_link_videos():
     assert len({groups[0], groups[3], groups[5]}) == 3
 
 
+def test_fake_made_from_a_fake_is_linked_to_it_and_to_its_original():
+    labels = corpus([("a", 0, "", "", ""), ("b", 1, "", "", "a"), ("c", 1, "", "", "b"), ("d", 1, "", "", "d")])
+    assert identity_groups(labels).tolist() == [0, 0, 0, 1]
+    found = leaks(labels, labels.assign(partition=["train", "train", "test", "val"]))
+    assert found[["kind", "token", "pairs"]].to_numpy().tolist() == [["original", "b", 1]]
+
+
 def test_an_upload_links_two_clips():
     labels = corpus([("a", 0, "u"), ("b", 0, "u"), ("c", 0, "")], ["video_id", "label", "upload"])
     assert identity_groups(labels).tolist() == [0, 0, 1]
@@ -521,3 +528,12 @@ def test_each_output_goes_to_its_setting(stage, in_project):
     assert files == reports | {
         "b/metrics/split.json", "c/plots/split/partitions.png", "splits.csv", "labels.csv", "params.yaml",
     }  # fmt: skip
+
+
+def test_files_of_others_in_the_folder_of_the_report_stay(stage, in_project):
+    (in_project / "mine.csv").write_text("a")
+    (in_project / "people_of_berlin.jpg").write_text("a")
+    (in_project / "leaks.csv").write_text("of an earlier run")
+    stage(random_corpus(np.random.default_rng(0), 60, 30, 2), "--data.split_report", ".")
+    assert (in_project / "mine.csv").exists() and (in_project / "people_of_berlin.jpg").exists()
+    assert "earlier" not in (in_project / "leaks.csv").read_text()

@@ -1,6 +1,7 @@
 """Links that the faces show: copies of a clip, and people who look alike."""
 
 import sys
+import tracemalloc
 from fractions import Fraction
 
 import cv2
@@ -135,6 +136,16 @@ def test_similar_pairs_are_those_of_brute_force(monkeypatch):
         (a, b) for a in range(40) for b in range(a + 1, 40) if apart[a, b] < 0.75
     }
     assert 0 < len(pairs) < 780
+
+
+def test_similar_pairs_of_many_faces_need_little_memory():
+    """With 4,096 rows of the distance matrix at once, these would need half a gigabyte, and a million faces 50."""
+    points = np.random.default_rng(0).normal(size=(10_000, 128)).astype(np.float32)
+    tracemalloc.start()
+    similar_pairs(points, 0.1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 250e6
 
 
 def test_chains_of_pairs_get_one_token():

@@ -119,7 +119,7 @@ def print_remaining(listing: Listing, output: Path) -> None:
         more = ""
         if len(names) > SHOWN:
             path = output.with_suffix(f".{title.split()[-1]}.txt")
-            path.write_text("\n".join(names) + "\n", encoding="utf-8")
+            path.write_text("\n".join(names) + "\n", encoding="utf-8", errors="surrogateescape")
             more = f", ...; all in {path}"
         show(f"{title}: {len(names)}" + (": " + ", ".join(names[:SHOWN]) if names else "") + more)
     show(f"no videos by their suffix: {describe_others(listing.others)}")

@@ -15,7 +15,7 @@ EYES = np.array(
     [[47.7, 47.1], [100.3, 47.1]]
 )  # where the network expects the eyes: mid-corner points of dlib's mean face
 DIMENSIONS = 128
-BLOCK = 4096  # rows of the distance matrix that are in memory at once
+BLOCK = 2**24  # distances that are in memory at once
 
 
 class EmbeddingError(Exception):
@@ -56,8 +56,9 @@ def similar_pairs(embeddings: np.ndarray, limit: float) -> pd.DataFrame:
     """Pairs of `embeddings`, float32 (n, 128), closer than `limit`: rows `a,b,distance`, where a < b are positions."""
     square = (embeddings**2).sum(axis=1)
     rows = []
-    for start in range(0, len(embeddings), BLOCK):
-        block = slice(start, start + BLOCK)
+    height = max(1, BLOCK // max(1, len(embeddings)))
+    for start in range(0, len(embeddings), height):
+        block = slice(start, start + height)
         squared = square[block, None] + square - 2 * embeddings[block] @ embeddings.T
         a, b = np.nonzero(squared < limit**2)
         later = b > a + start

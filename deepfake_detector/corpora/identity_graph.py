@@ -21,11 +21,12 @@ def links(labels: pd.DataFrame, visual: pd.DataFrame | None = None) -> Links:
     labels = labels.reset_index(drop=True)
     empty = pd.Series("", index=labels.index)
     identity, donor = labels.get("identity", empty), labels.get("donor", empty)
-    source = labels.get("source_video", empty)
+    video, source = labels["video_id"], labels.get("source_video", empty)
+    between = video[(source != "") & (source != video) & video.isin(source)]  # made from one, and the source of another
     columns = {
         "person": identity,
         "donor": pd.concat([identity, donor[donor != identity]]),
-        "original": source.where(source != "", labels["video_id"]),
+        "original": pd.concat([source.where(source != "", video), between]),
         "upload": labels.get("upload", empty),
     }
     result = {kind: tokens[tokens != ""] for kind, tokens in columns.items()}

@@ -2,18 +2,25 @@
 
 import os.path
 import re
-import unicodedata
 from pathlib import Path
 
 import pandas as pd
 
 from deepfake_detector.corpora import PARTITIONS
-from deepfake_detector.corpora.text_table import UNREADABLE, Problems, raise_problems, read_text, require_columns
+from deepfake_detector.corpora.text_table import (
+    UNREADABLE,
+    Problems,
+    composed,
+    raise_problems,
+    read_text,
+    require_columns,
+)
 from deepfake_detector.corpora.text_table import LabelsError as LabelsError
 from deepfake_detector.faces.extraction import INDEX_COLUMNS
 from deepfake_detector.faces.sources import is_file
 
 REQUIRED = ("video_id", "filepath", "label")
+OPTIONAL = ("identity", "donor", "source_video", "method", "quality", "subset", "upload")
 LABELS = {"real": 0, "0": 0, "fake": 1, "1": 1}
 
 
@@ -28,8 +35,9 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False, subse
 
     Returns:
         The rows in their order. All columns are text, empty where absent, except `label`: 0 (real) or 1 (fake).
-        `filepath` is as written; `path` is resolved: below `videos`, absolute, or a URL. A column with the name of one
-        of the face index, such as `time`, becomes `labels_time`, so that tables of both can be joined.
+        `filepath` is as written; `path` is resolved: below `videos`, absolute, or a URL. A `source_video` that is the
+        `filepath` of a row becomes its `video_id`. A column with the name of one of the face index, such as `time`,
+        becomes `labels_time`, so that tables of both can be joined.
 
     Raises:
         LabelsError: with all problems in one message. Rows are numbered as a text editor numbers lines; the header is
@@ -38,15 +46,23 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False, subse
     path, videos = Path(path), Path(videos)
     table = read_text(path, "set data.labels to your labels CSV, or run the sample stage")
     table.columns = table.columns.str.strip().str.lower()
-    duplicate = table.columns[table.columns.duplicated()]
     require_columns(table, REQUIRED, path)
-    if len(duplicate):
-        raise LabelsError(f"{path} has the column {duplicate[0]} twice")
     table = table.rename(columns={name: f"labels_{name}" for name in (*INDEX_COLUMNS[1:], "path") if name in table})
+    twice = [name for name in (*REQUIRED, *OPTIONAL) if f"{name}.1" in table]  # as pandas calls the second
+    if twice := [*twice, *table.columns[table.columns.duplicated()]]:
+        raise LabelsError(f"{path} has the column {twice[0]} twice")
+    table = table.apply(lambda column: column.str.strip())
     table = table[(table != "").any(axis=1)]  # an empty line is no video, but it counts in the numbering
     if table.empty:
         raise LabelsError(f"{path} lists no video")
-    table = table.apply(lambda column: column.str.strip())
+    for name in table.columns.drop("filepath"):
+        table[name] = table[name].map(composed)
+    if "subset" in table:
+        table["subset"] = table["subset"].str.lower()
+    if "source_video" in table:
+        ids = dict(zip(table["filepath"].map(composed), table["video_id"], strict=True))
+        ids |= dict(zip(table["video_id"], table["video_id"], strict=True))
+        table["source_video"] = table["source_video"].map(lambda name: ids.get(name, name))
     table["path"] = [_resolve(filepath, videos) for filepath in table["filepath"]]
     unreadable = table.apply(lambda column: column.str.contains(UNREADABLE, regex=False)).any(axis=1)
     problems = [(row, "not UTF-8 text; save the file as UTF-8") for row in _rows(unreadable)]
@@ -54,7 +70,7 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False, subse
     problems += _missing_files(table) if files else []
     raise_problems(problems, path)
     table["label"] = table["label"].str.lower().map(LABELS).astype(int)
-    return _in_subset(table, subset, path).reset_index(drop=True)
+    return _in_subset(table, subset.lower(), path).reset_index(drop=True)
 
 
 def _in_subset(table: pd.DataFrame, subset: str, path: Path) -> pd.DataFrame:
@@ -76,20 +92,23 @@ def _resolve(filepath: str, videos: Path) -> str:
 def _id_problems(table: pd.DataFrame, unreadable: pd.Series) -> Problems:
     """Ids that cannot name a file, and duplicate ids."""
     name = table["video_id"]
-    invalid = name.isin(["", ".", ".."]) | name.str.contains(r"[/\\\0]")
-    composed = name.map(_composed)
-    first = _first_rows(composed)
-    rule = "cannot name a file: it must not be empty or contain / or \\"
+    invalid = name.isin(["", ".", ".."]) | name.str.contains(r"[/\\\0\r]")
+    folded = name.str.casefold()  # some file systems take A and a for one name
+    first = _first_rows(folded)
+    rule = "cannot name a file: it must not be empty or contain /, \\ or a carriage return"
     problems = [(row, f"video_id {name[row]!r} {rule}") for row in _rows(invalid)]
-    duplicate = composed.duplicated() & ~invalid & ~unreadable
-    return problems + [(row, f"video_id {name[row]!r} is in row {first[row] + 2} already") for row in _rows(duplicate)]
+    for row in _rows(folded.duplicated() & ~invalid & ~unreadable):
+        other = name[first[row]]
+        written = f" as {other!r}" if other != name[row] else ""
+        problems.append((row, f"video_id {name[row]!r} is in row {first[row] + 2} already{written}"))
+    return problems
 
 
 def _path_problems(table: pd.DataFrame, videos: Path, unreadable: pd.Series) -> Problems:
     """Empty paths, files that are listed twice, and paths that leave the folder of the videos."""
     filepath, path, label = table["filepath"], table["path"], table["label"].str.lower()
     problems = [(row, "filepath is empty") for row in _rows(filepath == "")]
-    normal = path.map(lambda path: _composed(os.path.normpath(path)))
+    normal = path.map(lambda path: composed(os.path.normpath(path)))
     first = _first_rows(normal)
     for row in _rows(normal.duplicated() & (filepath != "") & ~unreadable):
         other = label[first[row]]
@@ -110,7 +129,7 @@ def _label_problems(table: pd.DataFrame) -> Problems:
     problems = [(row, f"label {label[row]!r} is neither real (0) nor fake (1)") for row in _rows(odd)]
     if "subset" in table:
         subset = table["subset"]
-        odd = ~subset.str.lower().isin(["", *PARTITIONS])
+        odd = ~subset.isin(["", *PARTITIONS])
         problems += [(row, f"subset {subset[row]!r} is none of {', '.join(PARTITIONS)}") for row in _rows(odd)]
     return problems
 
@@ -128,8 +147,3 @@ def _first_rows(values: pd.Series) -> pd.Series:
     """For each row, the first row with the same value."""
     rows = pd.Series(values.index, index=values.index)
     return rows.groupby(values.to_numpy()).transform("first")
-
-
-def _composed(text: str) -> str:
-    """The text with composed accented letters: file systems write them composed or decomposed."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)

@@ -184,7 +184,7 @@ def _repaired(request: _Request) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _official_sides(labels: pd.DataFrame) -> np.ndarray:
-    words = labels.get("subset", pd.Series("", index=labels.index)).str.lower()
+    words = labels.get("subset", pd.Series("", index=labels.index))
     side = np.asarray(words.map({name: i for i, name in enumerate(PARTITIONS)}).fillna(EXCLUDED), int)
     if not {TRAIN, TEST} <= set(side):
         found = ", ".join(sorted(set(words[words != ""]))) or "nothing"
@@ -241,7 +241,7 @@ def _row_sides(units: Units, unit_sides: np.ndarray) -> tuple[np.ndarray, np.nda
 def moved_videos(labels: pd.DataFrame, assignment: SplitAssignment) -> pd.DataFrame:
     """Videos whose partition differs from their official one, as rows `video_id,official,partition,reason`."""
     partition = assignment.table["partition"].to_numpy()
-    official = labels["subset"].str.lower()
+    official = labels["subset"]
     table = pd.DataFrame(
         {
             "video_id": labels["video_id"],

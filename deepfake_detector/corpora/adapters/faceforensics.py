@@ -107,10 +107,12 @@ def _official_pairs(root: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
         if not path:
             continue
         content = read_json(path)
-        if not isinstance(content, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in content):
+        if not isinstance(content, list) or not all(
+            isinstance(pair, list) and [*map(type, pair)] == [str, str] for pair in content
+        ):
             raise CorpusError(f'{path} must be a list of pairs of sequences, such as [["071", "054"]]')
-        pairs += [(str(a), str(b)) for a, b in content]
-        listed = dict.fromkeys((str(sequence) for pair in content for sequence in pair), name)
+        pairs += [(a, b) for a, b in content]
+        listed = dict.fromkeys((sequence for pair in content for sequence in pair), name)
         if twice := sorted(subset.keys() & listed.keys()):
             raise CorpusError(
                 f"{path} lists {', '.join(twice[:10])}; {subset[twice[0]]}.json lists it, too ({len(twice)} in total)"

@@ -1,9 +1,8 @@
 """Any folder with real/ and fake/ in it. A folder inside fake/ names the method."""
 
-from collections import Counter
 from pathlib import Path
 
-from deepfake_detector.corpora.adapters.listing import Listing, unexpected_folder
+from deepfake_detector.corpora.adapters.listing import Listing, unexpected_folder, video_ids
 
 TITLE = "a folder of real/ and fake/ videos"
 
@@ -16,14 +15,12 @@ def read(root: Path) -> Listing:
         if top.lower() not in ("real", "fake") or not inner:
             listing.unlisted.append(path)
             continue
-        row = {"video_id": path.rsplit(".", 1)[0].replace("/", "_"), "filepath": path, "label": top.lower()}
+        row = {"filepath": path, "label": top.lower()}
         listing.rows.append(row | {"method": inner[0] if len(inner) > 1 and row["label"] == "fake" else ""})
     if {row["label"] for row in listing.rows} != {"real", "fake"}:
         raise unexpected_folder(root, TITLE, "videos in a folder real/ and in a folder fake/")
     listing.rows.sort(key=lambda row: row["label"] == "fake")
-    names = Counter(row["video_id"] for row in listing.rows)
-    for row in listing.rows:
-        if names[row["video_id"]] > 1:  # a_b.mp4 beside a/b.mp4, or a.mp4 beside a.mov
-            row["video_id"] = row["filepath"].replace("_", "__").replace("/", "_").replace(".", "_")
+    names = video_ids([row["filepath"] for row in listing.rows])
+    listing.rows = [{"video_id": name} | row for name, row in zip(names, listing.rows, strict=True)]
     listing.notes.append("nobody is named: set split.identities to faces, or add the columns identity and donor")
     return listing

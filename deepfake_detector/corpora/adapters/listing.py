@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from deepfake_detector.corpora.labels import REQUIRED
+from deepfake_detector.corpora.labels import OPTIONAL, REQUIRED
 from deepfake_detector.faces.sources import files_below, split_by_suffix
 
-OPTIONAL = ("identity", "donor", "source_video", "method", "quality", "subset", "upload")
 LABEL_COLUMNS = (*REQUIRED, *OPTIONAL)
 SHOWN = 10  # names that a message lists
 
@@ -51,12 +50,28 @@ class Listing:
         return sorted(videos)
 
     def table(self) -> pd.DataFrame:
-        """The rows as text: the columns of LABEL_COLUMNS, then all others, without optional columns that are empty."""
-        table = pd.DataFrame(self.rows).fillna("")
+        """The rows as text: the columns of LABEL_COLUMNS, then all others, without optional columns that are empty.
+
+        Raises CorpusError if a file name is not UTF-8.
+        """
+        try:
+            table = pd.DataFrame(self.rows).fillna("")
+        except UnicodeEncodeError as error:
+            raise CorpusError(f"{error.object!r} is not UTF-8 text; rename that file or folder") from error
         names = [name for name in LABEL_COLUMNS if name in table] + [
             name for name in table if name not in LABEL_COLUMNS
         ]
         return table[[name for name in names if name not in OPTIONAL or (table[name] != "").any()]]
+
+
+def video_ids(paths: list[str]) -> list[str]:
+    """A `video_id` for each path: its parts without the suffix, or with it where two would have one name."""
+    names = [path.rsplit(".", 1)[0].replace("/", "_") for path in paths]
+    count = Counter(names)
+    return [  # a_b.mp4 beside a/b.mp4, or a.mp4 beside a.mov
+        name if count[name] == 1 else path.replace("_", "__").replace("/", "_").replace(".", "_")
+        for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def unexpected_folder(root: Path, corpus: str, expected: str) -> CorpusError:
@@ -81,7 +96,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises CorpusError."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CorpusError(f"{path} cannot be read as JSON: {error}") from error
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepfake_detector.corpora.adapters.listing import LABEL_COLUMNS, CorpusError, Listing
+from deepfake_detector.corpora.adapters.listing import LABEL_COLUMNS, CorpusError, Listing, video_ids
 from deepfake_detector.faces.sources import is_file
 
 TITLE = "any table, with --columns and --labels"
@@ -25,11 +25,11 @@ def read(root: Path, path: Path, columns: dict[str, str], words: dict[str, str])
     if not root.is_dir():
         raise CorpusError(f"{root} is not a folder")
     table = _rename(_read(path), path, columns)
-    if "video_id" not in table:
-        table["video_id"] = [name.replace("\\", "/").rsplit(".", 1)[0].replace("/", "_") for name in table["filepath"]]
-    words = {word.lower(): label for word, label in words.items()}
-    table["label"] = [words.get(word.strip().lower(), word) for word in table["label"]]
     names = [name.replace("\\", "/") for name in table["filepath"]]
+    if "video_id" not in table:
+        table["video_id"] = video_ids(names)
+    words = {word.lower(): label for word, label in words.items()}
+    table["label"] = [words.get(word.lower(), word) for word in table["label"]]
     listing = Listing(rows=table.to_dict("records"))
     listing.missing = [name for name in names if "://" not in name and not is_file(str(root / name))]
     if len(listing.missing) == len(table):
@@ -46,10 +46,13 @@ def _read(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python")
     except (OSError, ValueError, csv.Error) as error:
         raise CorpusError(f"{path} cannot be read as CSV: {error}") from error
-    if table.empty:
-        raise CorpusError(f"{path} lists no video")
     if not isinstance(table.index, pd.RangeIndex):
         raise CorpusError(f"{path} has rows with more fields than the {len(table.columns)} columns of its header")
+    table.columns = table.columns.str.strip()
+    table = table.fillna("").apply(lambda column: column.str.strip())
+    table = table[(table != "").any(axis=1)]  # a spreadsheet writes an empty row as separators
+    if table.empty:
+        raise CorpusError(f"{path} lists no video")
     return table
 
 
