@@ -207,7 +207,7 @@ def test_uploads_of_a_session_that_ended_are_deleted():
     assert incoming.bytes == 0
 
 
-def test_link_to_a_private_address_is_refused(tmp_path):
+def test_link_to_a_private_address_or_a_file_of_the_server_is_refused(tmp_path):
     """A server on this machine listens, and nobody connects to it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
@@ -215,8 +215,11 @@ def test_link_to_a_private_address_is_refused(tmp_path):
         for private in (url, url.replace("127.0.0.1", "localhost")):
             with pytest.raises(VideoError, match="no public address"):
                 fetch(private, tmp_path / "upload", LIMITS)
-        with pytest.raises(VideoError, match="not file"):
-            fetch("file:///etc/passwd", tmp_path / "upload", LIMITS)
+        for local in ("/etc/passwd", "etc/passwd", "file:///etc/passwd", "local:///etc/passwd"):
+            with pytest.raises(VideoError, match="is no link"):
+                fetch(local, tmp_path / "upload", LIMITS)
+        with pytest.raises(VideoError, match="not ftp"):
+            fetch("ftp://localhost/a.mp4", tmp_path / "upload", LIMITS)
         with pytest.raises(TimeoutError):
             server.accept()
     assert not (tmp_path / "upload").exists()
