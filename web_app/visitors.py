@@ -140,8 +140,9 @@ class Visitors:
                 if idle > 2 * limit and not visitor.pending:
                     del self._visitors[visitor.key]
             visitors = self._visitors.values()
-            kept = {item.folder for visitor in visitors for item in (*visitor.pending, *visitor.results)}
-            for folder in self._pool.folder.iterdir():
+            kept = {upload.folder for visitor in visitors for upload in visitor.pending}
+            kept |= {result.folder for visitor in visitors for result in visitor.results}
+            for folder in self._pool.folder.glob("*"):
                 if folder.is_dir() and folder not in kept:
                     shutil.rmtree(folder, ignore_errors=True)
 
