@@ -291,6 +291,41 @@ def test_pictures_of_a_killed_run_are_drawn_by_the_next(interrupted, tmp_path):
         assert interrupted.result_path(suffix).read_bytes() == whole.result_path(suffix).read_bytes()
 
 
+def test_file_url_is_finished_as_its_path_is(tmp_path, exported, faceless_clip):
+    without = settings(exported, overlay="none", timeline=False)
+    task = PredictionTask(faceless_clip.as_uri(), "clip", str(tmp_path / "out"), without)
+    assert predict_video(task)["verdict"] == "no_face"
+    assert set(batch_prediction.finished_rows([task])) == {0}
+
+
+def test_record_of_an_earlier_version_that_lacks_columns_is_made_anew(tmp_path, exported, faceless_clip):
+    without = settings(exported, overlay="none", timeline=False)
+    task = PredictionTask(str(faceless_clip), "clip", str(tmp_path / "out"), without)
+    record = predict_video(task)
+    del record["suspicious_from"]
+    task.result_path(".json").write_text(json.dumps(record))
+    assert batch_prediction.finished_rows([task]) == {}
+
+
+def test_file_that_grows_while_it_is_read_gets_no_verdict(tmp_path, monkeypatch, exported, faceless_clip):
+    def growing(path, *arguments):
+        with path.open("ab") as file:
+            file.write(b"\0" * 100)
+        return extract_faces(path, *arguments)
+
+    monkeypatch.setattr("deepfake_detector.inference.predict.extract_faces", growing)
+    record = predict_video(PredictionTask(str(faceless_clip), "clip", str(tmp_path / "out"), settings(exported)))
+    assert record["verdict"] == "error"
+    assert record["message"] == f"{faceless_clip} changed while it was read; judge it again when it is complete"
+
+
+def test_message_about_a_copy_names_the_video(tmp_path, monkeypatch, exported, faceless_clip):
+    monkeypatch.setattr("deepfake_detector.faces.extraction.read_frames", lambda *_: iter(()))
+    task = PredictionTask(faceless_clip.as_uri(), "clip", str(tmp_path / "out"), settings(exported))
+    message = f"{faceless_clip.as_uri()}: none of the sampled frames can be decoded"
+    assert predict_video(task)["message"] == message
+
+
 def test_old_verdict_of_another_file_is_not_kept(interrupted, monkeypatch, faceless_clip):
     other = replace(interrupted, video=str(faceless_clip))
     monkeypatch.setattr(batch_prediction, "parallel_map", lambda *_: iter([(0, TimeoutError())]))

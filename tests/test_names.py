@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import socket
+import unicodedata
 import zipfile
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,7 @@ from av.stream import Disposition
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
-from deepfake_detector.faces.sources import VIDEO_SUFFIXES, describe_others, find_videos
+from deepfake_detector.faces.sources import VIDEO_SUFFIXES, describe_others, find_videos, name_videos
 from deepfake_detector.faces.video_file import VideoError, probe
 from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
@@ -189,6 +190,16 @@ def test_links_that_lead_back_are_searched_once(tmp_path):
     assert "cannot be read: Too many levels" in reason(tmp_path / "loop.mp4")
 
 
+@pytest.mark.parametrize("pattern", ["clips/**/*.mp4", "clips/*/*.mp4"])
+def test_glob_finds_no_results_of_an_interrupted_run(in_project, pattern):
+    for name in ("below/a.mp4", "judged/a.mp4"):
+        (in_project / "clips" / name).parent.mkdir(parents=True)
+        (in_project / "clips" / name).touch()
+    assert find_videos([pattern], Path("clips/judged")) == (["clips/below/a.mp4"], {})
+    found = ["clips/below/a.mp4", "clips/judged/a.mp4"]
+    assert find_videos([pattern], Path("clips")) == find_videos([pattern]) == (found, {})
+
+
 def test_folder_deeper_than_the_stack_is_searched(tmp_path):
     folders = [tmp_path]
     for _ in range(1100):
@@ -341,3 +352,11 @@ def test_file_takes_the_place_of_no_pipe_or_device(tmp_path):
     with pytest.raises(OSError, match="This is no file"), atomic_path(tmp_path / "pipe") as part:
         part.touch()
     assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_names_that_macos_takes_for_one_get_different_results():
+    composed, decomposed = "a/\u00e9.mp4", "b/e\u0301.mp4"
+    names = {
+        unicodedata.normalize("NFD", name).casefold() for name in name_videos([composed, decomposed, "c/E\u0301.MP4"])
+    }
+    assert len(names) == 3

@@ -1,5 +1,6 @@
 """Unusual and damaged videos: each is made here, and no more frames may be lost than the file makes necessary."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -118,6 +119,8 @@ def test_frames_are_chosen_by_rate_or_by_keyframes(tmp_path):
     steady = probe(write(tmp_path / "b.mp4", counter(), options={"g": "10", "x264-params": "scenecut=0"}))
     assert choose_frames(steady, "keyframes") == [0, 10, 20, 30, 40, 50]
     assert choose_frames(steady, 4, fps=25) == list(range(60))
+    centuries = replace(varying, times=(0.0, 0.04, 1e12))
+    assert choose_frames(centuries, 4, fps=2) == [1]
 
 
 @pytest.fixture

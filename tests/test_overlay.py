@@ -21,6 +21,7 @@ from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.backends import TorchBackend
 from deepfake_detector.inference.box_tracks import track_boxes
+from deepfake_detector.inference.contact_sheet import FACES_IN_ROW, MAX_ROWS, draw_contact_sheet
 from deepfake_detector.inference.drawing import fit_text_size, text_width
 from deepfake_detector.inference.face_marks import Heatmaps
 from deepfake_detector.inference.gradcam import face_heatmaps
@@ -147,6 +148,19 @@ def test_there_is_a_box_wherever_there_is_a_face_and_nowhere_else(gone_for_a_whi
 def test_score_curve_is_broken_where_a_sampled_frame_lacks_the_person(gone_for_a_while):
     _, prediction = gone_for_a_while
     assert prediction.people[0].unbroken_runs(120 / 8) == [slice(0, 3), slice(3, 6)]
+
+
+def test_sheet_of_very_many_faces_is_no_higher_than_browsers_show(prediction, tmp_path):
+    """Fifty people in a call of three minutes: Streamlit refuses a larger picture, and the page would end there."""
+    one, other = prediction.people
+    many = replace(one, faces=one.faces[:1] * 180, logits=one.logits[:1].repeat(180))
+    few = replace(prediction, people=[many] * 2 + [other])
+    crowd = replace(prediction, people=[many] * 2 + [other] * 200)
+    for people in (few, crowd):
+        draw_contact_sheet(tmp_path / "sheet.png", people, CALIBRATION)
+        height, width = cv2.imread(str(tmp_path / "sheet.png")).shape[:2]
+        assert height < 30_000 and height * width < 89e6
+    assert few.faces < MAX_ROWS * FACES_IN_ROW < crowd.faces
 
 
 def test_text_fits_a_narrow_video():

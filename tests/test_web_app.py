@@ -223,7 +223,7 @@ def test_keyboard_and_screen_reader_reach_everything(browser, address):
     assert "Genuine" not in page.locator("video").get_attribute("aria-label")
     assert "genuine.mp4" in page.locator("video").get_attribute("aria-label")
     page.get_by_label("Scores of genuine.mp4 over time, as a chart").first.wait_for()
-    page.get_by_text("All scored faces").click()
+    page.get_by_text("Scored faces").click()
     page.get_by_text("Scores over time with the most extreme faces").click()
     page.get_by_role("img", name="Faces of genuine.mp4").wait_for()
     page.get_by_role("img", name="Scores of genuine.mp4 over time, with its most extreme faces").wait_for()

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from concurrent.futures import Future
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,13 +18,14 @@ from starlette.routing import Route
 from deepfake_detector.corpora.sample_corpus import DEMONSTRATION, write_demonstration
 from deepfake_detector.faces.video_reader import VideoError
 from deepfake_detector.inference.predict import predict_video
-from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
+from deepfake_detector.inference.prediction_task import OutputError, PredictionSettings, PredictionTask
 from tests.test_web_app import LIMITS
+from web_app.export import results_csv
 from web_app.incoming import Incoming, StoreUploads
 from web_app.samples import sample_clips
 from web_app.uploads import PendingUpload, UploadPool
 from web_app.visitors import Visitors
-from web_app.worker import fetch, predict_upload
+from web_app.worker import fetch, predict_upload, write_progress
 
 DETECTOR = SimpleNamespace(sha256="0" * 64, name="detector")
 SETTINGS = PredictionSettings("best.onnx", "0" * 64)
@@ -148,7 +150,39 @@ def test_deleting_everything_ends_what_is_in_progress(make_visitors, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["lock"] and visitors.free_bytes() == 1e9
 
 
-def exchange(incoming, content, free=10**9, name="a b.mp4", method="PUT"):
+def test_what_a_worker_wrote_after_its_upload_was_cancelled_is_deleted(make_visitors, tmp_path):
+    visitors = make_visitors()
+    for name in ("done", "running", "waiting"):
+        submit(visitors, "a", name)
+    end_next(visitors)
+    folder = visitors.visitor("a").pending[0].folder
+    others = {path for path in tmp_path.iterdir() if path != folder}
+    visitors.pool.cancel(visitors.visitor("a").pending[0])
+    write_progress(folder, "detecting faces", 0.0)
+    visitors.sweep()
+    assert set(tmp_path.iterdir()) == others
+
+
+def test_upload_ends_even_where_the_disk_is_full(make_visitors, monkeypatch):
+    """Timed out while it was drawn, and its record cannot be written."""
+
+    def full(*_):
+        raise OutputError("results cannot be written: No space left on device")
+
+    monkeypatch.setattr("web_app.uploads.give_up_pictures", full)
+    visitors = make_visitors()
+    submit(visitors, "a", "one.mp4")
+    submit(visitors, "a", "two.mp4")
+    end_next(visitors)
+    monkeypatch.setattr("web_app.uploads.write_json", lambda *_: Path("/dev/full").write_text("x" * 9999))
+    end_next(visitors)
+    visitor = visitors.visitor("a")
+    assert names(visitors, "a") == ["one.mp4", "two.mp4"] and not visitor.pending
+    assert {result.overview["verdict"] for result in visitor.results} == {"error"}
+    assert len(results_csv(visitor.results).splitlines()) == 2
+
+
+def exchange(incoming, content, free=10**9, name="a b.mp4", method="PUT", chunk=65536):
     """What the application behind `StoreUploads` gets of an upload: its answer as JSON."""
 
     async def inner(request):
@@ -161,7 +195,7 @@ def exchange(incoming, content, free=10**9, name="a b.mp4", method="PUT"):
     )
     body = b'--xyz\r\nContent-Disposition: form-data; name="f"; filename="%b"\r\n\r\n' % name.encode()
     body += content + b"\r\n--xyz--\r\n"
-    chunks = [body[i : i + 65536] for i in range(0, len(body), 65536)]
+    chunks = [body[i : i + chunk] for i in range(0, len(body), chunk)]
     answers = []
 
     async def receive():
@@ -191,6 +225,10 @@ def test_upload_goes_to_disk_and_streamlit_gets_its_name_alone(size):
     assert incoming.bytes == 0 and incoming.take("session", "file") is None
 
 
+def test_upload_keeps_its_name_however_the_network_cuts_it():
+    assert exchange(Incoming(), b"v" * 9000, chunk=10) == {"name": "a b.mp4", "size": 0}
+
+
 def test_upload_for_which_there_is_no_space_is_told_from_one_that_never_came():
     incoming = Incoming()
     assert exchange(incoming, b"v" * 300_000, free=-1) == {"name": "a b.mp4", "size": 0}
@@ -207,7 +245,7 @@ def test_uploads_of_a_session_that_ended_are_deleted():
     assert incoming.bytes == 0
 
 
-def test_link_to_a_private_address_is_refused(tmp_path):
+def test_link_to_a_private_address_or_a_file_of_the_server_is_refused(tmp_path):
     """A server on this machine listens, and nobody connects to it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
@@ -215,8 +253,11 @@ def test_link_to_a_private_address_is_refused(tmp_path):
         for private in (url, url.replace("127.0.0.1", "localhost")):
             with pytest.raises(VideoError, match="no public address"):
                 fetch(private, tmp_path / "upload", LIMITS)
-        with pytest.raises(VideoError, match="not file"):
-            fetch("file:///etc/passwd", tmp_path / "upload", LIMITS)
+        for local in ("/etc/passwd", "etc/passwd", "file:///etc/passwd", "local:///etc/passwd"):
+            with pytest.raises(VideoError, match="is no link"):
+                fetch(local, tmp_path / "upload", LIMITS)
+        with pytest.raises(VideoError, match="not ftp"):
+            fetch("ftp://localhost/a.mp4", tmp_path / "upload", LIMITS)
         with pytest.raises(TimeoutError):
             server.accept()
     assert not (tmp_path / "upload").exists()

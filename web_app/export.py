@@ -14,14 +14,14 @@ from markupsafe import Markup
 
 from deepfake_detector.foreign_text import spreadsheet_cell
 from web_app.results import VERDICTS, percentage, threshold_text, title_of
-from web_app.uploads import Result
+from web_app.uploads import RECORD, Result
 
 COLUMNS = ["file", "sha256", "verdict", "probability", "threshold", "uncertain_from", "uncertain_to", "prior"]
 COLUMNS += ["suspicious_from", "suspicious_to", "suspicious_probability", "people", "frames", "frames_with_face"]
 COLUMNS += ["seconds", "codec", "container", "width", "height", "bytes", "creation", "c2pa"]
 COLUMNS += ["detector_sha256", "message"]
 C2PA_WORDS = {True: "present", False: "none", None: "not looked for in this kind of file"}
-PICTURES = {".png": "Scores over time, with the most extreme faces", ".faces.png": "All scored faces"}
+PICTURES = {".png": "Scores over time, with the most extreme faces", ".faces.png": "Scored faces"}
 
 
 def results_csv(results: Sequence[Result]) -> bytes:
@@ -80,7 +80,7 @@ def results_report(results: Sequence[Result], date: datetime.date | None) -> str
 
 def kept(results: Sequence[Result]) -> list[Result]:
     """The results that were not deleted meanwhile."""
-    return [result for result in results if result.folder.is_dir()]
+    return [result for result in results if (result.folder / RECORD).is_file()]
 
 
 def creation_text(facts: dict[str, Any]) -> str:

@@ -146,7 +146,7 @@ class _Body:
     async def _counted_receive(self) -> Message:
         message = await self._request.receive()
         body = message.get("body", b"")
-        self._start = self._start or body[:START]
+        self._start += body[: START - len(self._start)]
         self._counted += len(body)
         self._incoming.grow(len(body))
         if self._free_bytes() < 0 and message.get("more_body"):

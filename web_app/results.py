@@ -110,7 +110,7 @@ def show_pictures(result: Result, record: dict[str, Any]) -> None:
         with st.expander("Scores over time with the most extreme faces, as a picture"):
             st.image(timeline, alt=f"Scores of {result.name} over time, with its most extreme faces")
     if faces := result.picture(".faces.png"):
-        with st.expander("All scored faces"):
+        with st.expander("Scored faces"):
             st.image(faces, alt=f"Faces of {result.name}, each with its time and its score")
 
 

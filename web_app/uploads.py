@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import IO, Any
 from pebble import ProcessPool
 
 from deepfake_detector.faces.sources import name_videos
-from deepfake_detector.inference.prediction_task import PredictionSettings, PredictionTask
+from deepfake_detector.inference.prediction_task import OutputError, PredictionSettings, PredictionTask
 from deepfake_detector.inference.records import PICTURES, give_up_pictures
 from deepfake_detector.parallel_map import cpu_count, is_memory_error, worker_pool
 from stages.params import App
@@ -90,17 +91,17 @@ class PendingUpload:
     def collect(self, future: Future[dict[str, Any]]) -> Result:
         """Delete the upload and keep the result. Called when prediction ends, even if no page waits for it any more."""
         record = failure("Its results could not be read.")
-        try:
+        with suppress(OutputError):  # a full disk
             error = future.exception()
             ended = give_up_pictures(self.task, _describe_interruption(error)) if error else future.result()
             record = ended or failure(_describe(error, self.task.video, self.name) if error else "")
             record |= {"filepath": self.name, "message": record["message"].replace(self.task.video, self.name)}
-        finally:
-            Path(self.task.video).unlink(missing_ok=True)
-            for suffix in PICTURES.values():
-                if (drawn := self.task.result_path(suffix)).is_file():
-                    drawn.replace(self.folder / f"result{suffix}")
-            shutil.rmtree(self.task.output, ignore_errors=True)
+        Path(self.task.video).unlink(missing_ok=True)
+        for suffix in PICTURES.values():
+            if (drawn := self.task.result_path(suffix)).is_file():
+                drawn.replace(self.folder / f"result{suffix}")
+        shutil.rmtree(self.task.output, ignore_errors=True)
+        with suppress(OSError):  # the page then says that the result is gone
             write_json(self.folder / RECORD, record)
         overview = {key: record.get(key) for key in OVERVIEW}
         size = sum(path.stat().st_size for path in self.folder.iterdir())

@@ -124,7 +124,10 @@ class Visitors:
             self._pool.cancel(upload)
 
     def sweep(self) -> None:
-        """Delete results whose visitors left `app.keep_minutes` ago, and later these visitors."""
+        """Delete results whose visitors left `app.keep_minutes` ago, and later these visitors.
+
+        Folders that belong to nobody are deleted, too: a worker may write for a moment after its upload was cancelled.
+        """
         limit = 60 * self._app.keep_minutes
         with self._mutex:
             for visitor in list(self._visitors.values()):
@@ -136,6 +139,12 @@ class Visitors:
                     visitor.tell(reason, self._delete(visitor, list(visitor.results)))
                 if idle > 2 * limit and not visitor.pending:
                     del self._visitors[visitor.key]
+            visitors = self._visitors.values()
+            kept = {upload.folder for visitor in visitors for upload in visitor.pending}
+            kept |= {result.folder for visitor in visitors for result in visitor.results}
+            for folder in self._pool.folder.glob("*"):
+                if folder.is_dir() and folder not in kept:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def _delete(self, visitor: Visitor, results: list[Result]) -> list[str]:
         for result in results:

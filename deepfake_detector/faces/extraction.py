@@ -136,7 +136,7 @@ def extract_faces(
     except VideoError as error:
         return VideoFaces("unreadable", str(error), len(wanted))
     if not frames:
-        return VideoFaces("unreadable", f"{Path(path).name}: none of the sampled frames can be decoded", len(wanted))
+        return VideoFaces("unreadable", f"{path}: none of the sampled frames can be decoded", len(wanted))
     unsupported = len(found) - len(tracks)
     small = [track for track in tracks if track.eye_distance < geometry.min_eye_distance]
     tracks = [track for track in tracks if track.eye_distance >= geometry.min_eye_distance]

@@ -24,8 +24,9 @@ def choose_frames(info: VideoInfo, frames: int | str, fps: float | None = None) 
     if fps:
         times = np.array(info.times)
         end = max(times[-1] + float(1 / info.rate), 1 / fps)
-        moments = np.arange(0.5 / fps, end, 1 / fps)
-        return sorted({int(i) for i in np.clip(np.searchsorted(times, moments + 1e-6) - 1, 0, None)})
+        moments = np.ceil((end - 0.5 / fps) / (1 / fps))  # only counted: a broken timestamp may be centuries away
+        passed = np.floor((times[1:] - 1e-6) * fps + 0.5)  # moments before each frame but the first
+        return np.flatnonzero(np.diff([0, *np.clip(passed, 0, moments), moments])).tolist()
     if frames == "keyframes":
         return info.keyframes if info.decode_order else [0]
     return evenly_spread(info.frames, int(frames))

@@ -48,7 +48,7 @@ def find_videos(
 
     - a file;
     - a folder: all files below it with a suffix of a video, except those in `output`;
-    - a glob;
+    - a glob: all files that match, except those in `output`, unless the glob begins there;
     - a .txt file with one input per line. Lines that start with `# ` are comments, and other lists in it are ignored.
 
     URLs, and globs of folders of any depth, are searched in worker processes, so that no server and no links that lead
@@ -71,6 +71,8 @@ def find_videos(
             found, left_out = [given], Counter()
         else:
             found, left_out = _find_at_path(given, output)
+        if output and not is_url(given) and glob.has_magic(local_path(given)):
+            found = _without_results(found, given, output)
         videos += found
         others += left_out
     return list(dict.fromkeys(videos)), others
@@ -116,6 +118,15 @@ def _find_at_path(given: str, output: Path | None) -> tuple[list[str], Counter[s
 def _search_glob(path: str) -> list[str]:
     matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 (not absolute)
     return [match for match in matches if not stat.S_ISDIR(file_mode(match))]
+
+
+def _without_results(found: list[str], given: str, output: Path) -> list[str]:
+    """What the glob `given` found, except what is in `output`: results of an interrupted run are no videos to judge."""
+    start = Path(re.split(r"[*?[]", local_path(given))[0] + "_").parent
+    if start.resolve() == output.resolve():
+        return found
+    folders = {video: Path(video).parent.resolve() for video in found if video != given}
+    return [video for video in found if video == given or not folders[video].is_relative_to(output.resolve())]
 
 
 def file_mode(path: str) -> int:
@@ -243,7 +254,8 @@ def _url_path(url: str) -> str:
 def name_videos(videos: list[str]) -> list[str]:
     """A unique `video_id` for each path or URL, valid as a file name: its stem, with a number where two share it.
 
-    Names are unique without regard to case, and none is in RESERVED_NAMES.
+    Names are unique without regard to case and to how accents are encoded, as macOS compares them, and none is in
+    RESERVED_NAMES.
     """
     names: list[str] = []
     taken = set(RESERVED_NAMES)
@@ -252,9 +264,9 @@ def name_videos(videos: list[str]) -> list[str]:
         stem = "".join("_" if unicodedata.category(c) == "Cc" else c for c in printable(stem).replace("\\", "_"))
         stem = stem.encode()[:MAX_NAME_BYTES].decode(errors="ignore") or "video"
         name, number = stem, 2
-        while name.casefold() in taken:
+        while (key := unicodedata.normalize("NFC", name).casefold()) in taken:
             name, number = f"{stem}-{number}", number + 1
-        taken.add(name.casefold())
+        taken.add(key)
         names.append(name)
     return names
 

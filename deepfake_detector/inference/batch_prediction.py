@@ -37,7 +37,7 @@ def finished_rows(tasks: Sequence[PredictionTask]) -> dict[int, Row]:
     return {
         i: table_row(record)
         for i, record in records.items()
-        if record and TO_DRAW not in record and record["verdict"] != "error"
+        if record and record.keys() >= set(TABLE_COLUMNS) and TO_DRAW not in record and record["verdict"] != "error"
     }
 
 

@@ -1,5 +1,6 @@
-"""All scored faces of a video side by side, each with its time and its fake probability."""
+"""The scored faces of a video side by side, each with its time and its fake probability."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,12 +15,27 @@ FACE_SIZE = 144  # pixels
 GAP = 6  # pixels between faces
 LINE_HEIGHT = 24  # pixels of a line of text
 FACES_IN_ROW = 6  # faces in a row
+MAX_ROWS = 120  # browsers show no picture that is much higher than these
 
 
 def draw_contact_sheet(target: Path, prediction: Prediction, calibration: Calibration) -> None:
-    """Write a PNG, whatever the suffix: a block for each person, the most suspicious first, faces in order of time."""
-    sheet = np.vstack([_person_block(person, calibration) for person in prediction.people])
-    target.write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
+    """Write a PNG, whatever the suffix: a block for each person, the most suspicious first, faces in order of time.
+
+    Faces beyond MAX_ROWS are left out; a last line says how many.
+    """
+    blocks, rows, left_out = [], MAX_ROWS, prediction.faces
+    for person in prediction.people:
+        count = min(len(person.faces), rows * FACES_IN_ROW)
+        if count:
+            part = replace(person, faces=person.faces[:count], logits=person.logits[:count])
+            blocks.append(_person_block(part, calibration))
+        rows -= -(-count // FACES_IN_ROW)
+        left_out -= count
+    if left_out:
+        line = np.full((LINE_HEIGHT * 2, blocks[0].shape[1], 3), DARK, np.uint8)
+        put_text(line, f"{left_out} more faces were scored", GAP, round(LINE_HEIGHT * 1.3), 20, WHITE)
+        blocks.append(line)
+    target.write_bytes(cv2.imencode(".png", np.vstack(blocks))[1].tobytes())
 
 
 def _person_block(person: PersonPrediction, calibration: Calibration) -> np.ndarray:

@@ -44,10 +44,13 @@ def predict_video(task: PredictionTask, progress: Progress = lambda step, fracti
         with local_file(task.video, task.url_limits) as path:
             path = path.absolute()  # as errors of FFmpeg name it; messages get the name in the task in its place
             try:
+                state = _state(path)
                 sha256 = file_sha256(path)
                 progress("detecting faces", 0.0)
                 info, geometry = probe(path, task.max_pixels), backend.config.geometry
                 faces = extract_faces(path, geometry, face_detector, settings.max_people, settings.fps, info)
+                if _state(path) != state:  # what was scored need not be what has the hash
+                    raise VideoError(f"{task.video} changed while it was read; judge it again when it is complete")
             except OSError as error:
                 raise VideoError(f"{task.video} cannot be read: {error.strerror}") from error
             except VideoError as error:
@@ -61,6 +64,12 @@ def predict_video(task: PredictionTask, progress: Progress = lambda step, fracti
             return pictures.draw(record)
     except VideoError as error:
         return record_error(task, str(error), sha256)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What differs after a change of the file."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _check_paths(task: PredictionTask) -> None:

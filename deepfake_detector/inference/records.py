@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from deepfake_detector.faces.remote import local_path
 from deepfake_detector.faces.sources import is_url, printable
 from deepfake_detector.files import atomic_path, file_sha256
 from deepfake_detector.inference.prediction_task import OutputError, PredictionTask
@@ -62,7 +63,7 @@ def read_record(task: PredictionTask) -> dict[str, Any] | None:
     try:
         record = json.loads(task.result_path(".json").read_text(encoding="utf-8"))
         same_task = (record["filepath"], record["settings"]) == (printable(task.video), task.settings.record())
-        if same_task and (is_url(task.video) or file_sha256(task.video) == record["sha256"]):
+        if same_task and (is_url(task.video) or file_sha256(local_path(task.video)) == record["sha256"]):
             return dict(record)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass  # no JSON, or that of another program
