@@ -32,7 +32,7 @@ import pandas as pd
 from dvc.exceptions import DvcException
 from scipy import stats
 
-from deepfake_detector.evaluation.intervals import Number, format_interval, interval, summarise
+from deepfake_detector.evaluation.intervals import Number, effective_groups, format_interval, interval, summarise
 from deepfake_detector.evaluation.metrics import roc_auc
 from deepfake_detector.evaluation.significance import paired_auc_difference, permutation_test
 from deepfake_detector.foreign_text import terminal_lines
@@ -170,13 +170,13 @@ def describe_difference(first: RevisionScores, other: RevisionScores, draws: int
     trainings = min(len(first.aucs), len(other.aucs))
     if trainings >= MIN_TRAININGS:
         between = first.variance + other.variance
-        within = float(difference[1:].var(ddof=1))
+        within = float(np.nanvar(difference[1:], ddof=1))  # a draw without a class has no difference
         difference = difference[0] + (difference - difference[0]) * np.sqrt(1 + between / max(within, 1e-12))
         spread = float(np.sqrt(within + between))
         p = max(
             p, float(2 * stats.t.sf(abs(difference[0]) / max(spread, 1e-12), len(first.aucs) + len(other.aucs) - 2))
         )
-    low, high = interval(difference, groups)
+    low, high = interval(difference, effective_groups(pairs["label"], pairs["group"]))
     text = f"{difference[0]:+.4f}"
     if low is not None and high is not None:
         text += f", 95 % interval {max(low, -1):+.4f} to {min(high, 1):+.4f}"  # no two AUCs differ by more than 1

@@ -37,7 +37,7 @@ def calibration_data(score: ScoreCrops, config: DetectorConfig, params: Params) 
     """The validation images and the videos of `dev`, repeated so that both have about as many rows."""
     images = score_partition("val", score, params)
     videos = score_corpus(CORPUS, score, config.model_copy(update={"calibration": UNCALIBRATED}), params)
-    videos = videos.loc[np.repeat(videos.index, round(len(images) / len(videos)))]
+    videos = videos.loc[np.repeat(videos.index, max(1, round(len(images) / len(videos))))]
     return pd.concat([images, videos], ignore_index=True)
 
 

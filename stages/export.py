@@ -34,7 +34,8 @@ from deepfake_detector.files import atomic_path, delete_partial_files
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import TOLERANCE, export_onnx, largest_difference, quantize_onnx
 from deepfake_detector.training.batching import track_ids
-from deepfake_detector.training.detector_config import CheckpointError
+from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
+from stages.evaluate import check_geometry
 from stages.params import Data, Export, fail, parse, say
 
 NOISE_CROPS = 16  # they reach activations that no photograph reaches
@@ -47,7 +48,7 @@ def main() -> None:
         backend = TorchBackend(settings.checkpoint, "cpu")
     except CheckpointError as error:
         fail(str(error))
-    faces = read_corpus(params.data) if settings.int8 else None
+    faces = read_corpus(params.data, backend.config) if settings.int8 else None
     with tempfile.TemporaryDirectory() as folder, atomic_path(output) as part:
         exact = part if faces is None else Path(folder) / "float32.onnx"
         export_onnx(backend, settings.checkpoint, exact)
@@ -91,10 +92,11 @@ def comparison_crops(geometry: Geometry, photos: int) -> tuple[list[np.ndarray],
     return crops, people + ["noise"] * NOISE_CROPS
 
 
-def read_corpus(data: Data) -> pd.DataFrame:
-    """The face table of the corpus; ends the program where it has no training face."""
+def read_corpus(data: Data, config: DetectorConfig) -> pd.DataFrame:
+    """The face table of the corpus; ends the program where it has no training face, or its faces are cut otherwise."""
     try:
         faces = load_face_table(data.index, data.labels, data.videos, data.splits)
+        check_geometry(config, data.index)
     except (LabelsError, FaceIndexError) as error:
         fail(f"export.int8 = true needs the training faces of a corpus: {error}")
     if not (faces["partition"] == "train").any():

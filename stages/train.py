@@ -32,9 +32,10 @@ from deepfake_detector.files import delete_partial_files, file_sha256
 from deepfake_detector.training.augmentation import augmentation
 from deepfake_detector.training.checkpoint import DetectorConfig, save_detector
 from deepfake_detector.training.dataset import FaceDataset, make_loader
+from deepfake_detector.training.detector_config import CheckpointError, read_safetensors_config
 from deepfake_detector.training.device import computes_in_bfloat16, make_deterministic
 from deepfake_detector.training.distributed import DistributedContext, init_process_group
-from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
+from deepfake_detector.training.model import FaceClassifier, ModelError, create_model, weights_file
 from deepfake_detector.training.pair_pictures import pair_pictures
 from deepfake_detector.training.samplers import PairedBatchSampler, add_originals
 from deepfake_detector.training.temporal_heads import fit_temporal_head
@@ -199,6 +200,17 @@ def describe(videos: pd.DataFrame, params: Params) -> str:
     return f"trained on {len(videos) - fakes} real and {fakes} fake videos of {Path(params.data.labels).stem}"
 
 
+def seen_videos(videos: pd.DataFrame, params: Params) -> dict[str, list[str]]:
+    """Digests of `videos`, of train and val, and of all that the detector saw from which training started."""
+    seen = link_digests(links(videos, read_visual_links(params.data.split_report)))
+    start = weights_file(params.model.backbone, params.model.weights)
+    try:
+        before = read_safetensors_config(start).seen if start else {}
+    except CheckpointError:  # a backbone alone
+        before = {}
+    return {kind: sorted({*seen.get(kind, []), *before.get(kind, [])}) for kind in seen | before}
+
+
 def add_temporal_head(
     model: FaceClassifier, kind: str, faces: pd.DataFrame, geometry: Geometry, params: Params, device: torch.device
 ) -> None:
@@ -251,7 +263,7 @@ def calibrate_and_save(
         version=VERSION,
         params=shaping_params(params),
         corpus=corpus_fingerprint(params.data.labels, params.data.index, params.data.splits),
-        seen=link_digests(links(learnt_from, read_visual_links(params.data.split_report))),
+        seen=seen_videos(learnt_from, params),
         epoch=state.best_epoch + 1,
         val_auc=scores["val_auc"],
     )

@@ -193,7 +193,9 @@ def test_verdict_at_an_edge_is_the_same_in_evaluation_and_inference(edges, verdi
     assert str(calibration.verdict(calibration.probability(logit))) == verdict  # as the overlay does for each frame
 
 
-@pytest.mark.parametrize("logit", [3 + 1e-16 * np.arange(8), np.zeros(8), np.full(8, -1e3)])
+@pytest.mark.parametrize(
+    "logit", [3 + 1e-16 * np.arange(8), np.float32([0.5, 0.50000006] * 4), np.zeros(8), np.full(8, -1e3)]
+)
 def test_logits_that_are_all_alike_give_one_half(logit):
     calibration = fit_calibration([0, 1] * 4, logit)
     assert calibration.probability(logit) == pytest.approx(0.5, abs=1e-3)

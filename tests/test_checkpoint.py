@@ -14,6 +14,7 @@ from deepfake_detector.inference.backends import OnnxBackend, TorchBackend, read
 from deepfake_detector.inference.onnx_export import save_with_metadata
 from deepfake_detector.training.checkpoint import CheckpointError, load_detector, save_detector
 from deepfake_detector.training.model import create_model
+from deepfake_detector.training.temporal_heads import create_temporal_head
 
 
 @pytest.mark.parametrize("patch_head", [False, True])
@@ -25,6 +26,17 @@ def test_checkpoint_gives_back_the_detector_and_the_same_bytes(tmp_path, patch_h
     loaded, read = load_detector(tmp_path / "a.safetensors")
     crops = torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8)
     assert read == config and torch.equal(loaded(crops), model(crops))
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "resnet10t"])
+def test_temporal_head_of_any_backbone_is_read_again(tmp_path, backbone):
+    """MobileNetV3 has another number of channels before its classifier than in its last feature map."""
+    model, crops = create_model(backbone).eval(), torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.inference_mode():
+        model.temporal = create_temporal_head("attention", model.forward_features(crops)[2].shape[1]).eval()
+        config = make_config(backbone=backbone, params={"model": {"temporal": "attention"}})
+        save_detector(tmp_path / "a.safetensors", model, config)
+        assert torch.equal(load_detector(tmp_path / "a.safetensors")[0](crops), model(crops))
 
 
 def test_checkpoint_of_another_architecture_is_refused(tmp_path):

@@ -81,6 +81,21 @@ def test_five_groups_are_too_few_for_significance():
     )
 
 
+def test_chance_between_trainings_counts_where_some_draws_lack_a_class():
+    """Genuine videos of two of ten groups: one draw in ten has none of them."""
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(10), 10)
+    table = pd.DataFrame({"video_id": np.arange(100).astype(str), "label": (group > 1).astype(int), "group": group})
+    first = compare.RevisionScores(table.assign(score=rng.random(100)), [0.1, 0.5, 0.9])
+    other = compare.RevisionScores(table.assign(score=table["label"] + rng.random(100)), [0.6, 1.0, 1.0])
+    text = compare.describe_difference(first, other, 200, 1)
+    assert "interval" in text and "not significant" in text
+    single = compare.describe_difference(
+        *(compare.RevisionScores(one.table, one.aucs[:1]) for one in (first, other)), 200, 1
+    )
+    assert ": significant for these trainings" in single
+
+
 def test_interval_of_a_difference_stays_within_what_two_aucs_can_differ_by():
     """Two groups of people, whose AUCs differ in opposite directions."""
     label = np.tile([0, 1], 20)

@@ -19,6 +19,7 @@ import yaml
 from deepfake_detector.corpora.face_table import corpus_fingerprint
 from deepfake_detector.corpora.identity_graph import links
 from deepfake_detector.corpora.leakage import link_digests
+from deepfake_detector.evaluation import robustness
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import read_geometry
 from deepfake_detector.faces.video_writer import VideoWriter
@@ -191,6 +192,21 @@ def test_further_corpus_is_scored_at_the_same_threshold(project, further_corpus,
     predictions = pd.read_csv(project / "data/predictions.csv")
     assert (predictions["partition"] == "other").sum() == 8
     assert not (project / "plots/evaluate/robustness.png").exists()
+
+
+def test_further_corpus_without_a_face_has_its_row(project, further_corpus, monkeypatch):
+    keep_rows("data/corpora/other/faces.parquet", [False] * len(pd.read_parquet("data/corpora/other/faces.parquet")))
+    run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+    rows = {row["corpus"]: row for row in strict(project / "plots/evaluate/corpora.json")}
+    assert rows["other"]["n"] == 0 and rows["other"]["auc"] is None
+    assert strict(project / "reports/metrics.json")["corpora"]["other"]["unscored"] == {"ok": 8}
+
+
+def test_distortion_after_which_no_face_is_found_has_its_row(project, monkeypatch):
+    monkeypatch.setattr(robustness, "extract_reencoded", lambda *_, **__: [])
+    run(monkeypatch, evaluate, *OPTIONS)
+    for row in strict(project / "plots/evaluate/robustness_h264.json"):
+        assert row["coverage"] == row["n"] == 0 and row["auc"] is None
 
 
 def test_subset_of_a_further_corpus_is_tested_alone(project, further_corpus, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The exported network: the same probabilities, all settings in its metadata, and INT8."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from deepfake_detector.inference.prediction_task import DeviceError
 from deepfake_detector.training.checkpoint import load_detector
 from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
 from stages import export, extract
+
+CUT = ("--margin", 0.5, "--min-eye-distance", 0)  # as the faces of the checkpoint
 
 
 def run(monkeypatch, stage, *argv):
@@ -40,7 +43,7 @@ def corpus(in_project, clip_folder, recipes, monkeypatch):
     (in_project / "splits.csv").write_text("\n".join(["video_id,partition,group,fold", *splits]) + "\n")
     arguments = ["--data.videos", "videos", "--data.labels", "labels.csv", "--data.splits", "splits.csv"]
     arguments += ["--data.faces", "faces", "--data.index", "faces.parquet"]
-    run(monkeypatch, extract, *arguments[:4], *arguments[6:], "--frames", 4, "--size", 64, "--workers", 1)
+    run(monkeypatch, extract, *arguments[:4], *arguments[6:], "--frames", 4, "--size", 64, "--workers", 1, *CUT)
     return arguments
 
 
@@ -114,6 +117,18 @@ def test_int8_without_training_faces_ends_with_one_sentence(corpus, in_project, 
         message = capsys.readouterr().err
         assert stop.value.code == 2 and "export.int8 = true needs" in message and message.count("\n") == 1
         assert not (in_project / "o.onnx").exists()
+
+
+def test_int8_with_faces_that_were_cut_otherwise_ends_with_one_sentence(
+    corpus, in_project, checkpoint, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        "stages.evaluate.read_geometry", lambda _: replace(read_config(str(checkpoint)).geometry, size=96)
+    )
+    with pytest.raises(SystemExit) as stop:
+        run(monkeypatch, export, *corpus, "--checkpoint", checkpoint, "--output", "o.onnx", "--int8", "true")
+    message = capsys.readouterr().err
+    assert stop.value.code == 2 and "set extract.size: 64" in message and message.count("\n") == 1
 
 
 def test_network_that_gives_other_probabilities_is_not_kept(in_project, checkpoint, monkeypatch, capsys):

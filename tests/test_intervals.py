@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import beta
 
 from benchmarks import bootstrap as benchmark
-from deepfake_detector.evaluation.intervals import format_interval, group_draws, interval, summarise
+from deepfake_detector.evaluation.intervals import effective_groups, format_interval, group_draws, interval, summarise
 from deepfake_detector.evaluation.metrics import METRICS
 
 
@@ -45,6 +45,35 @@ def test_interval_of_auc_contains_the_true_value_as_often_as_it_should(shift, mo
 
 def test_proportion_that_misses_1_by_a_rounding_error_has_the_interval_of_1():
     assert interval(np.full(50, 1 - 1e-16), 5, "logit") == interval(np.ones(50), 5, "logit")
+
+
+def test_class_of_few_groups_gives_a_wide_interval_and_one_of_a_single_group_none():
+    rng = np.random.default_rng(1)
+    groups = np.repeat(np.arange(30), 10)
+    score = 1 / (1 + np.exp(-rng.normal(0, 1, 300)))
+    for real, rests_on in ((1, 1), (2, 2), (5, 5)):
+        label = (groups >= real).astype(int)
+        result = summarise(label, score, 0.5, groups, 100, 1)
+        if real == 1:
+            assert result["fpr_low"] is None and result["auc_low"] is None and result["recall_low"] is not None
+        assert rests_on <= effective_groups(label, groups) < rests_on + 2
+    none = summarise((groups >= 5).astype(int), score, 2, groups, 100, 1)
+    assert none["fpr_high"] == pytest.approx(beta.ppf(0.975, 1, 5), abs=1e-6)  # 0 of 5 people, not of 30
+    assert effective_groups(np.tile([0, 1], 150), groups) == 30  # each group has both
+    assert effective_groups(np.ones(300), groups) == 30
+
+
+@pytest.mark.parametrize("real", [2, 5])
+def test_interval_contains_the_true_value_where_a_class_is_of_few_people(real):
+    """Genuine videos of few people, fakes of twenty others; the true false-positive rate is one half."""
+    rng, hits = np.random.default_rng(1), []
+    groups = np.repeat(np.arange(real + 20), 10)
+    label = (groups >= real).astype(int)
+    for trial in range(100):
+        score = rng.normal(0, 1, real + 20)[groups] + rng.normal(0, 1, len(groups))
+        found = summarise(label, 1 / (1 + np.exp(-score)), 0.5, groups, 50, trial)
+        hits.append([found[f"{name}_low"] <= 0.5 <= found[f"{name}_high"] for name in ("auc", "fpr")])
+    assert (np.mean(hits, axis=0) > 0.9).all()
 
 
 def test_bootstrap_draws_whole_groups():

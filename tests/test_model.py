@@ -6,10 +6,12 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from training_data import make_config
 
 from deepfake_detector.bundled_models import RELEASED_DETECTOR, SHA256, bundled_model
 from deepfake_detector.files import file_sha256
 from deepfake_detector.training import small_map_conv
+from deepfake_detector.training.checkpoint import save_detector
 from deepfake_detector.training.losses import ClassifierWithLoss
 from deepfake_detector.training.model import ModelError, create_model
 from deepfake_detector.training.small_map_conv import SmallMapConv, use_small_map_convs
@@ -150,6 +152,15 @@ def test_training_starts_from_the_released_detector_or_from_any_other(checkpoint
     assert torch.equal(started["backbone.conv1.0.weight"], own["backbone.conv1.0.weight"])
     with pytest.raises(ModelError, match="not a resnet10t"):
         create_model("resnet10t", "released")
+
+
+def test_training_that_starts_from_a_detector_takes_its_patch_head_too(tmp_path):
+    detector = create_model("resnet10t", patch_head=True)
+    save_detector(tmp_path / "start.safetensors", detector, make_config())
+    started = create_model("resnet10t", str(tmp_path / "start.safetensors"), patch_head=True)
+    crops = torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(started.eval()(crops), detector.eval()(crops))
 
 
 def test_damaged_imagenet_weights_are_refused(monkeypatch):

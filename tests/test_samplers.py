@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from training_data import MANIPULATIONS
 
@@ -92,6 +93,16 @@ def test_processes_share_the_pairs_of_a_batch(small_faces):
     parts = [list(sampler(small_faces[0], MANIPULATIONS, rank=rank, world_size=2)) for rank in (0, 1)]
     for batch, one, two in zip(whole, *parts, strict=True):
         assert len(one) == len(two) == len(batch) // 2 and sorted(one + two) == sorted(batch)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_processes_get_as_many_pairs_each_where_one_batch_takes_all(small_faces, world_size):
+    table = small_faces[0].drop(index=[9, 10, 11, 13, 14, 15]).drop(columns="source_video").reset_index(drop=True)
+    table = pd.concat([table, table[table["label"] == 1], table[table["label"] == 1].head(1)], ignore_index=True)
+    counts = [
+        len(next(iter(PairedBatchSampler(table, 24, 3, NONE, True, rank, world_size)))) for rank in range(world_size)
+    ]
+    assert len(set(counts)) == 1 and counts[0] > 0
 
 
 def test_manipulations_replace_their_share_of_the_fakes():

@@ -17,12 +17,13 @@ from deepfake_detector.training.trainer import fit
 ALONE = DistributedContext(0, 1, torch.device("cpu"))
 
 
-def train(faces, path, interrupt_after=0, schedule=SCHEDULE, workers=0, fingerprint="f", losses=None):
+def train(faces, path, interrupt_after=0, schedule=SCHEDULE, workers=0, fingerprint="f", losses=None, dropout=0.0):
     """The final state; None if training is interrupted after so many epochs. `losses`: two people's in each epoch."""
     table, folder = faces
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(3)
     model = create_model("resnet10t", size=32)
+    model.backbone.drop_rate = dropout
     sampler = PairedBatchSampler(table, 4, 3, MANIPULATIONS)
     loader = make_loader(FaceDataset(table, folder, augment, 0.5), sampler, workers)
     given = iter(losses or [])
@@ -53,10 +54,11 @@ def test_training_repeats_exactly_whatever_the_number_of_workers(small_faces, tm
     assert same(one.model, two.model) and same(one.best, two.best) and one.history == two.history
 
 
-def test_interrupted_training_resumes_to_the_same_weights(small_faces, tmp_path):
-    whole = train(small_faces, tmp_path / "whole.pt")
-    assert train(small_faces, tmp_path / "cut.pt", interrupt_after=1) is None
-    resumed = train(small_faces, tmp_path / "cut.pt")
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_interrupted_training_resumes_to_the_same_weights(small_faces, tmp_path, dropout):
+    whole = train(small_faces, tmp_path / "whole.pt", dropout=dropout)
+    assert train(small_faces, tmp_path / "cut.pt", interrupt_after=1, dropout=dropout) is None
+    resumed = train(small_faces, tmp_path / "cut.pt", dropout=dropout)
     assert same(whole.model, resumed.model) and same(whole.best, resumed.best) and whole.history == resumed.history
 
 

@@ -19,16 +19,22 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_data import make_config
 
+from deepfake_detector.corpora.face_table import load_face_table
 from deepfake_detector.faces.archive import encode_crop, write_archive
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.inference.backends import OnnxBackend, TorchBackend
 from deepfake_detector.inference.onnx_export import export_onnx
-from deepfake_detector.training.checkpoint import load_detector
+from deepfake_detector.training.checkpoint import load_detector, save_detector
 from deepfake_detector.training.detector_config import read_safetensors_config
+from deepfake_detector.training.distributed import DistributedContext
+from deepfake_detector.training.model import create_model
 from deepfake_detector.training.scoring import batch_crops, predict_logits
 from deepfake_detector.training.temporal_heads import create_temporal_head
+from deepfake_detector.training.validation import Validation, calibrate
 from deepfake_detector.version import VERSION
 
 PROJECT = Path(__file__).parent.parent
@@ -192,6 +198,37 @@ def test_two_processes_learn_as_one_does(project, tmp_path_factory):
     assert losses(project)[0] != losses(project)[-1]
     assert len(losses(project)) == SMALL["epochs"]
     assert set(json.loads((project / "metrics/train.json").read_text())) == {"best_epoch", "val_auc"}
+
+
+def test_calibration_of_two_processes_is_that_of_the_detector_that_they_wrote(project):
+    """Each has the batch statistics of its own half of the faces, and scores a half of the validation videos."""
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    finish(start(project, *launcher, overrides=("--epochs", "2", "--ema-decay", "0")))
+    model, config = load_detector("checkpoints/best.safetensors")
+    table = load_face_table("data/faces.parquet", "data/sample/labels.csv", "data/sample", "data/splits.csv")
+    alone = DistributedContext(0, 1, torch.device("cpu"))
+    val = table[table["partition"] == "val"].reset_index(drop=True)
+    faces = Validation(val, Path("data/faces"), "mean", alone).score(model, "float32")
+    expected = calibrate(faces, config.calibration.operating_point, config.calibration.aggregation)
+    assert config.calibration.scale == pytest.approx(expected.scale, rel=1e-3)
+    assert config.calibration.face_bias == pytest.approx(expected.face_bias, rel=1e-3)
+
+
+def test_detector_remembers_what_the_one_saw_that_it_started_from(project):
+    """Else a test person of the first training could be called unseen by the second."""
+    from stages.params import parse
+    from stages.train import seen_videos
+
+    Path("models").mkdir()
+    save_detector(Path("models/start.safetensors"), create_model("resnet10t"), make_config(seen={"person": ["abc"]}))
+    save_file({"conv.weight": torch.zeros(1)}, "models/backbone.safetensors")
+    videos = pd.DataFrame({"video_id": ["a"], "identity": ["anna"]})
+    started, fresh, of_backbone = (
+        seen_videos(videos, parse("train", "", ["--model.weights", name]))
+        for name in ("start.safetensors", "none", "backbone.safetensors")
+    )
+    assert fresh == of_backbone and len(fresh["person"]) == 1
+    assert started == fresh | {"person": sorted(["abc", *fresh["person"]])}
 
 
 def test_two_nodes_give_the_same_bytes_as_two_processes_of_one(project, tmp_path_factory):

@@ -124,10 +124,11 @@ def aggregate_tracks(
         `video_id,track,logit,frames`, in order of first appearance.
     """
     tracks = faces.groupby(["video_id", "track"], sort=False)
-    logit = tracks[["logit", "time"]].apply(
-        lambda part: person_logit(part["logit"].to_numpy(), part["time"].to_numpy(), how, scale, bias).logit
-    )
-    return logit.rename("logit").to_frame().assign(frames=tracks.size()).reset_index()
+    table = tracks.size().rename("frames").reset_index()
+    logits = [
+        person_logit(part["logit"].to_numpy(), part["time"].to_numpy(), how, scale, bias).logit for _, part in tracks
+    ]
+    return table.assign(logit=np.array(logits, float))[["video_id", "track", "logit", "frames"]]
 
 
 def aggregate_videos(

@@ -58,7 +58,7 @@ class Calibration(BaseModel):
 
 
 UNINFORMATIVE = 1e-6, 0.0  # scale and bias with which every probability is one half
-LEAST_SPREAD = 1e-9  # relative to the logits: below it their differences are errors of rounding
+LEAST_SPREAD = 1e-5  # relative to the logits, which are float32: below it their differences are errors of rounding
 
 
 def sigmoid(logit: ArrayLike) -> np.ndarray:

@@ -48,7 +48,23 @@ def bootstrap(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def interval(values: np.ndarray, groups: int, scale: Scale = "linear", samples: int = 0) -> tuple[Number, Number]:
+def effective_groups(label: ArrayLike, groups: ArrayLike) -> float:
+    """How many groups a statistic of both classes rests on: all, or fewer where a class is of few.
+
+    The draws show how groups of each class differ with the degrees of freedom of Welch (1947). A class of a single
+    group does not show it: then the number is 1, and there is no interval.
+    """
+    label, groups = np.asarray(label), np.asarray(groups)
+    total = len(np.unique(groups))
+    counts = np.array([len(np.unique(groups[label == kind])) for kind in np.unique(label)])
+    if len(counts) < 2:
+        return total
+    if counts.min() < 2:
+        return 1
+    return min(total, 1 + (1 / counts).sum() ** 2 / (1 / (counts**2 * (counts - 1))).sum())
+
+
+def interval(values: np.ndarray, groups: float, scale: Scale = "linear", samples: int = 0) -> tuple[Number, Number]:
     """95 % interval of a statistic; (None, None) if it has none.
 
     A proportion (`logit`) has the exact interval (Clopper & Pearson 1934) for as many independent trials as would vary
@@ -62,7 +78,7 @@ def interval(values: np.ndarray, groups: int, scale: Scale = "linear", samples: 
 
     Args:
         values: value on the data, then on each draw, (draws + 1,); nan where undefined.
-        groups: how many groups the draws took.
+        groups: how many groups the statistic rests on.
         samples: how many samples a proportion is one of; 0: not known, then it needs draws that vary.
     """
     value = round(float(values[0]), 12)  # a sum of rates may miss 0 or 1 by a rounding error
@@ -80,9 +96,9 @@ def interval(values: np.ndarray, groups: int, scale: Scale = "linear", samples: 
     return number(value - width), number(value + width)
 
 
-def _proportion_interval(value: float, width: float, groups: int, samples: int) -> tuple[Number, Number]:
+def _proportion_interval(value: float, width: float, groups: float, samples: int) -> tuple[Number, Number]:
     """`width`: half of the interval, if the proportion were normal."""
-    trials = float(groups)
+    trials = groups
     if 0 < value < 1:
         if width < 1e-12 and not samples:
             return None, None
@@ -110,10 +126,17 @@ def summarise(
     if not len(label):
         return result | {f"{name}{end}": None for name in METRICS for end in ("", "_low", "_high")}
     values = bootstrap(lambda weights: measure(label, probability, threshold, weights), groups, draws, seed)
+    groups = np.asarray(groups)
+    real_groups, fake_groups = (len(np.unique(groups[label == kind])) for kind in (0, 1))
+    rests_on = {
+        "all": (effective_groups(label, groups), len(label)),
+        "real": (real_groups, real),
+        "fake": (fake_groups, fake),
+    }
     for name, drawn in values.items():
         result[name] = number(drawn[0])
-        samples = {"all": len(label), "real": real, "fake": fake}[METRICS[name].counted]
-        result[f"{name}_low"], result[f"{name}_high"] = interval(drawn, total, METRICS[name].scale, samples)
+        number_of_groups, samples = rests_on[METRICS[name].counted]
+        result[f"{name}_low"], result[f"{name}_high"] = interval(drawn, number_of_groups, METRICS[name].scale, samples)
     return result
 
 

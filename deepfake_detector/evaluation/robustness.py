@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.evaluation.calibration import Calibration
-from deepfake_detector.evaluation.intervals import interval, number
+from deepfake_detector.evaluation.intervals import effective_groups, interval, number
 from deepfake_detector.evaluation.reencoding import extract_reencoded
 from deepfake_detector.evaluation.robustness_plan import DISTORTIONS, Plan
 from deepfake_detector.evaluation.scored_videos import ScoreCrops, ScoredVideos
@@ -159,5 +159,6 @@ class RobustnessStudy:
                 both, "probability_original", "probability", self.resampling.draws, self.resampling.seed
             )
             row["auc_change"] = number(change[0])
-            row["auc_change_low"], row["auc_change_high"] = interval(change, both["group"].nunique())
+            groups = effective_groups(both["label"], both["group"])
+            row["auc_change_low"], row["auc_change_high"] = interval(change, groups)
         return row

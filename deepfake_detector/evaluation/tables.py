@@ -11,7 +11,14 @@ from sklearn.metrics import classification_report, confusion_matrix
 
 from deepfake_detector.evaluation.aggregation import AGGREGATORS, aggregate_tracks, aggregate_videos
 from deepfake_detector.evaluation.calibration import Calibration, fit_calibration, sigmoid
-from deepfake_detector.evaluation.intervals import bootstrap, interval, is_small_sample, number, summarise
+from deepfake_detector.evaluation.intervals import (
+    bootstrap,
+    effective_groups,
+    interval,
+    is_small_sample,
+    number,
+    summarise,
+)
 from deepfake_detector.evaluation.metrics import Scale, WeightedScores, calibration_error
 from deepfake_detector.evaluation.scored_videos import SCORE_COLUMNS
 
@@ -127,10 +134,11 @@ def calibration_change(test: pd.DataFrame, calibration: Calibration, resampling:
         return {"ece_before": old, "ece_after": new, "ece_change": new - old}
 
     row: Row = {}
+    groups = effective_groups(label, test["group"])
     for name, values in bootstrap(errors, test["group"], resampling.draws, resampling.seed).items():
         row[name] = number(values[0])
         scale: Scale = "linear" if name == "ece_change" else "logit"
-        row[f"{name}_low"], row[f"{name}_high"] = interval(values, test["group"].nunique(), scale, len(test))
+        row[f"{name}_low"], row[f"{name}_high"] = interval(values, groups, scale, len(test))
     return row
 
 

@@ -35,7 +35,7 @@ def load_detector(path: Path | str) -> tuple[FaceClassifier, DetectorConfig]:
         _check_weights(weights, config.backbone, path)
         model = create_model(config.backbone, size=config.geometry.size, patch_head="patch_head.weight" in weights)
         if config.temporal != "mean":
-            model.temporal = create_temporal_head(config.temporal, model.backbone.num_features)
+            model.temporal = create_temporal_head(config.temporal, model.backbone.head_hidden_size)
         model.load_state_dict(weights)
     except (SafetensorError, OSError, ModelError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit its own architecture: {error}") from error

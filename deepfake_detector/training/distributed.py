@@ -56,6 +56,12 @@ class DistributedContext:
         distributed.all_reduce(total)
         return total.item() / self.world_size
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give `model` the main process' buffers: batch statistics are those of each process' share, but on GPUs."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, 0)
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model` with gradients averaged over the processes and, on GPUs, batch statistics of all of them."""
         if self.world_size == 1:

@@ -24,6 +24,7 @@ BUNDLED_WEIGHTS = {
     "released": {"resnet18": RELEASED_DETECTOR},
 }
 PREFIX = "backbone."  # of the backbone's weights in a detector of this project
+PATCHES = "patch_head."  # of its patch head's weights
 
 
 class ModelError(Exception):
@@ -105,20 +106,21 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     if not timm.is_model(backbone.partition(".")[0]):
         near = ", ".join(get_close_matches(backbone, timm.list_models(), 5))
         raise ModelError(f"model.backbone = {backbone!r} is no timm model" + (f"; near it: {near}" if near else ""))
-    file = _weights_file(backbone, weights)
+    file = weights_file(backbone, weights)
     network = _create_backbone(backbone, weights == "imagenet" and not file, size)
     for parameter in _classifier_parameters(network):
         nn.init.normal_(parameter, std=0.01)  # the start values of timm give some backbones logits of ±14
-    if file:
-        load_backbone(network, file)
+    patch_weights = load_backbone(network, file) if file else {}
     config = timm.data.resolve_model_data_config(network)
     channels = _check_backbone(network, backbone, size or config["input_size"][-1], patch_head)
     use_small_map_convs(network)
     model = FaceClassifier(network, config["mean"], config["std"], channels if patch_head else 0)
+    if model.patch_head and patch_weights:
+        model.patch_head.load_state_dict(patch_weights)
     return model.to(memory_format=torch.channels_last)
 
 
-def _weights_file(backbone: str, weights: str) -> Path | None:
+def weights_file(backbone: str, weights: str) -> Path | None:
     """The file that `weights` means; None if it means no file, or weights of timm's hub. Raises ModelError."""
     if weights not in ("none", *BUNDLED_WEIGHTS):
         return Path(weights)
@@ -201,8 +203,10 @@ def _check_backbone(network: Any, name: str, size: int, patch_head: bool) -> int
     return channels
 
 
-def load_backbone(network: Any, path: Path) -> None:
-    """Load the weights in a file into `network`. Raises ModelError if they do not fit.
+def load_backbone(network: Any, path: Path) -> dict[str, torch.Tensor]:
+    """Load the weights in a file into `network`; those of the file's patch head, if it has one.
+
+    Raises ModelError if they do not fit.
 
     The file holds a backbone in timm's names, of which the classifier is left out, or a detector of this project.
     """
@@ -213,6 +217,7 @@ def load_backbone(network: Any, path: Path) -> None:
     of_detector = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     names = network.pretrained_cfg["classifier"]
     head = tuple(f"{name}." for name in (names if isinstance(names, tuple) else (names,)))
+    patch_weights = {key.removeprefix(PATCHES): value for key, value in state.items() if key.startswith(PATCHES)}
     state = of_detector or {key: value for key, value in state.items() if not key.startswith(head)}
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
@@ -224,3 +229,4 @@ def load_backbone(network: Any, path: Path) -> None:
             f"model.weights = {str(path)!r} does not fit: {len(missing)} weights missing, {len(unexpected)} unknown, "
             f"such as {(missing + unexpected)[0]}"
         )
+    return patch_weights

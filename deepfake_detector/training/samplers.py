@@ -50,6 +50,8 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
         self._cut_alike = cut_alike
         self._pairs = np.concatenate([np.stack([fakes, originals], 1), np.stack([np.full(len(alone), -1), alone], 1)])
         self._fakes, self._reals, self._donors = fakes, reals, Donors(reals, people_of(faces))
+        # Each process gets as many pairs, where a batch takes all that there are, too.
+        self._pairs_of_batch = min(batch_size // 2, len(self._pairs) // world_size * world_size)
         self._batch_size, self._seed, self._manipulations = batch_size, seed, dict(manipulations)
         self._rank, self._world_size = rank, world_size
         self.epoch = 0
@@ -60,7 +62,7 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         rng = np.random.default_rng([self._seed, self.epoch])
         order = rng.permutation(self._pairs)
-        half = self._batch_size // 2
+        half = self._pairs_of_batch
         for step in range(len(self)):
             fakes, reals = order[step * half : (step + 1) * half].T
             fakes = np.where(fakes < 0, rng.choice(self._fakes, len(fakes)), fakes)

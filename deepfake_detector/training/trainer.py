@@ -143,11 +143,14 @@ def fit(
     if context.is_main:
         for epoch, scores in enumerate(state.history):
             report(epoch, scores)
+    seed = torch.initial_seed()
     while state.epoch < schedule.epochs and not _exhausted(state, schedule.patience):
         sampler.epoch = state.epoch
+        torch.manual_seed(seed + state.epoch)  # of dropout
         means = _train_epoch(
             ddp_model, model_with_loss, ema_model, optimizer, scheduler, loader, schedule, context, state
         )
+        context.share_buffers(validation_model)
         metrics, deviations = validate(validation_model)
         scores = {**means, **metrics}
         state.history.append(scores)
