@@ -213,7 +213,7 @@ def test_recipe_of_the_released_detector_runs_from_archives_to_figures(clone):
 
 
 def write_archive_of_images(target, videos, labels):
-    """A frame of each clip, with a manifest: people of two pairs are in val and test, those of one in a left-out source."""
+    """A frame of each clip, with a manifest: two pairs of people are in val and test, one is left out."""
     target.parent.mkdir()
     wanted = ["train", "train", "train", "val", "test", "train"]  # subset of each pair of people
     pair = (labels["identity"].str[1:].astype(int) + 1) // 2
