@@ -167,3 +167,12 @@ def test_damaged_imagenet_weights_are_refused(monkeypatch):
     monkeypatch.setitem(SHA256, "resnet18_imagenet.safetensors", "0" * 64)
     with pytest.raises(ModelError, match="git checkout"):
         create_model("resnet18", "imagenet")
+
+
+def test_training_that_starts_from_a_detector_without_a_patch_head_begins_with_its_logits(tmp_path):
+    detector = create_model("resnet10t").eval()
+    save_detector(tmp_path / "start.safetensors", detector, make_config())
+    started = create_model("resnet10t", str(tmp_path / "start.safetensors"), patch_head=True).eval()
+    crops = torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(started(crops), detector(crops))

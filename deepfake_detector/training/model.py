@@ -110,13 +110,15 @@ def create_model(backbone: str, weights: str = "none", size: int = 0, patch_head
     network = _create_backbone(backbone, weights == "imagenet" and not file, size)
     for parameter in _classifier_parameters(network):
         nn.init.normal_(parameter, std=0.01)  # the start values of timm give some backbones logits of ±14
-    patch_weights = load_backbone(network, file) if file else {}
+    patch_weights = load_backbone(network, file) if file else None
     config = timm.data.resolve_model_data_config(network)
     channels = _check_backbone(network, backbone, size or config["input_size"][-1], patch_head)
     use_small_map_convs(network)
     model = FaceClassifier(network, config["mean"], config["std"], channels if patch_head else 0)
-    if model.patch_head and patch_weights:
-        model.patch_head.load_state_dict(patch_weights)
+    if model.patch_head and patch_weights is not None:
+        for parameter in model.patch_head.parameters():
+            nn.init.zeros_(parameter)  # if the detector has no patch head, the new one adds nothing to its logits
+        model.patch_head.load_state_dict(patch_weights, strict=False)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -203,12 +205,13 @@ def _check_backbone(network: Any, name: str, size: int, patch_head: bool) -> int
     return channels
 
 
-def load_backbone(network: Any, path: Path) -> dict[str, torch.Tensor]:
-    """Load the weights in a file into `network`; those of the file's patch head, if it has one.
-
-    Raises ModelError if they do not fit.
+def load_backbone(network: Any, path: Path) -> dict[str, torch.Tensor] | None:
+    """Load the weights in a file into `network`. Raises ModelError if they do not fit.
 
     The file holds a backbone in timm's names, of which the classifier is left out, or a detector of this project.
+
+    Returns:
+        The weights of the detector's patch head, none if it has no such head; None for a backbone alone.
     """
     try:
         state = load_file(path)
@@ -217,7 +220,7 @@ def load_backbone(network: Any, path: Path) -> dict[str, torch.Tensor]:
     of_detector = {key.removeprefix(PREFIX): value for key, value in state.items() if key.startswith(PREFIX)}
     names = network.pretrained_cfg["classifier"]
     head = tuple(f"{name}." for name in (names if isinstance(names, tuple) else (names,)))
-    patch_weights = {key.removeprefix(PATCHES): value for key, value in state.items() if key.startswith(PATCHES)}
+    of_patches = {key.removeprefix(PATCHES): value for key, value in state.items() if key.startswith(PATCHES)}
     state = of_detector or {key: value for key, value in state.items() if not key.startswith(head)}
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
@@ -229,4 +232,4 @@ def load_backbone(network: Any, path: Path) -> dict[str, torch.Tensor]:
             f"model.weights = {str(path)!r} does not fit: {len(missing)} weights missing, {len(unexpected)} unknown, "
             f"such as {(missing + unexpected)[0]}"
         )
-    return patch_weights
+    return of_patches if of_detector else None
