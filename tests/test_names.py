@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import socket
+import subprocess
 import unicodedata
 import zipfile
 from fractions import Fraction
@@ -331,6 +332,15 @@ def test_video_beside_a_cover_is_the_video(tmp_path, jpeg):
         write(tmp_path / "c.mp4", frames=1, cover="mjpeg"),
     ):
         assert {round(frame.image.mean(), -1) for frame in read_frames(path)} == {100}
+
+
+def test_video_with_a_second_track_is_said_to_have_one(tmp_path, real_clip):
+    """As a dashcam writes, with a camera for each direction."""
+    command = ["ffmpeg", "-v", "error", "-i", str(real_clip), "-map", "0:v", "-map", "0:v", "-c", "copy"]
+    subprocess.run([*command, str(tmp_path / "two.mp4")], check=True)
+    geometry = Geometry(frames=6, size=64, margin=0.5, detector="centerface", threshold=0.5)
+    found = extract_faces(tmp_path / "two.mp4", geometry, CenterFace(0.5), 1)
+    assert (found.status, found.reason) == ("ok", "1 further video track is not read")
 
 
 def test_single_picture_is_judged_and_called_one(tmp_path, real_clip):

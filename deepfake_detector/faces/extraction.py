@@ -79,7 +79,7 @@ class VideoFaces:
 
     Attributes:
         status: ok, partial (some frames do not decode), no_face or unreadable.
-        reason: what is wrong, in words, or that it is a single picture; empty if nothing is.
+        reason: what is wrong, in words, or that it is a single picture or has further tracks; empty if nothing is.
         frames_wanted: number of frames to sample.
         frames_read: number of them that were decoded.
         faces_dropped: number of faces that no second frame shows, or of people beyond the limit.
@@ -145,15 +145,20 @@ def extract_faces(
     beyond_limit = sum(len(track.detections) for track in tracks[len(kept) :])
     dropped = unsupported + beyond_limit
     missing = _describe_missing_frames(info, len(frames), len(wanted))
-    picture = SINGLE_PICTURE if info.frames == 1 and not missing else ""
+    notes = [SINGLE_PICTURE] if info.frames == 1 and not missing else []
+    if info.other_tracks:
+        further = (
+            "1 further video track is" if info.other_tracks == 1 else f"{info.other_tracks} further video tracks are"
+        )
+        notes.append(f"{further} not read")
     if faces:
         status = "partial" if missing else "ok"
-        reason = missing or picture
+        reason = "; ".join(filter(None, [missing, *notes]))
         return VideoFaces(status, reason, len(wanted), len(frames), dropped, faces, too_small, beyond_limit)
     reason = "no face in more than one frame" if unsupported else "no face in any frame"
     if too_small:
         reason = f"all faces are too small: less than {geometry.min_eye_distance:g} pixels between the eyes"
-    reason = "; ".join(filter(None, [reason, missing, picture]))
+    reason = "; ".join(filter(None, [reason, missing, *notes]))
     return VideoFaces("no_face", reason, len(wanted), len(frames), dropped, [], too_small, beyond_limit)
 
 

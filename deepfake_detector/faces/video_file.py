@@ -22,6 +22,7 @@ MAX_FRAMES = 2_000_000  # of one video: 22 hours at 25 frames a second
 DEFAULT_RATE = 25  # frames per second of a video that states none
 # What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
+ILLUSTRATIONS = Disposition.attached_pic | Disposition.timed_thumbnails
 FILE_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat")
 PLAYLIST = "a playlist; give the video files that it names"  # shown would be other files than the one that was given
@@ -49,6 +50,7 @@ class VideoInfo:
             they first run backwards, the second up to where they do so again, and so on.
         missing: the number of frames that the file does not hold, though its index, or else its header, lists them.
         max_pixels: larger pictures are not decoded.
+        other_tracks: the number of video tracks beside the one that a player shows. They are not read.
     """
 
     times: tuple[float, ...]
@@ -61,6 +63,7 @@ class VideoInfo:
     offsets: tuple[float, ...] = (0.0,)
     missing: int = 0
     max_pixels: int = MAX_PIXELS
+    other_tracks: int = 0
 
     @property
     def frames(self) -> int:
@@ -142,7 +145,7 @@ def _check_content(container: av.container.InputContainer, path: Path | str) -> 
 
 def _videos(container: av.container.InputContainer) -> list[av.VideoStream]:
     """The video streams without pictures that only illustrate the file, as the cover of an album does."""
-    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    return [stream for stream in container.streams.video if not stream.disposition & ILLUSTRATIONS]
 
 
 def _codec_name(container: av.container.InputContainer, stream: av.VideoStream) -> str:
@@ -197,6 +200,7 @@ def probe(path: Path | str, max_pixels: int = MAX_PIXELS) -> VideoInfo:
             order.offsets,
             max((indexed if indexed >= len(packets) else stream.frames) - len(packets), 0),
             max_pixels,
+            len(_videos(container)) - 1,
         )
 
 
