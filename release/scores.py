@@ -19,10 +19,14 @@ REENCODED = " after H.264"  # ends `what` of an image that is not as it was
 
 
 def score_partition(partition: str, score: ScoreCrops, params: Params) -> pd.DataFrame:
-    """A row for each image of val or test, and for each of its re-encodings. `what` is the partition."""
+    """A row for each image of val or test, and for each of its re-encodings. `what` is the partition.
+
+    Images that the split moved there are left out: the start weights may have seen them.
+    """
     data = params.data
     faces = load_face_table(data.index, data.labels, data.videos, data.splits)
-    return _score_images(faces[faces["partition"] == partition].assign(what=partition), score, params)
+    kept = (faces["partition"] == partition) & (faces["subset"] == partition)
+    return _score_images(faces[kept].assign(what=partition), score, params)
 
 
 def score_left_out(score: ScoreCrops, params: Params) -> pd.DataFrame:
