@@ -99,6 +99,56 @@ def test_nothing_changed_runs_nothing(clone):
     assert ran(output) == [] and "up to date" in output
 
 
+def test_recipe_of_the_released_detector_runs_from_archives_to_figures(clone):
+    release, sample = clone / "release", clone / "data/sample"
+    labels = pd.read_csv(sample / "labels.csv", dtype=str, keep_default_na=False)
+    write_archive_of_images(release / "sources/images.zip", sample, labels)
+    for corpus in ("dev", "genuine"):
+        (release / "sources" / corpus).mkdir()
+        some = labels.groupby(labels["source_video"] == "").head(4) if corpus == "dev" else labels[-12:]
+        some.to_csv(release / "sources" / corpus / "labels.csv", index=False)
+        for path in some["filepath"]:
+            shutil.copy(sample / path, release / "sources" / corpus)
+    sources = yaml.safe_load((release / "sources.yaml").read_text())
+    sources |= {"genuine": ["sources/images.zip"], "autoencoder": "none", "left_out": ["elsewhere"]}
+    sources |= {"archives": ["sources/images.zip", sources["reconstructed"]]}
+    (release / "sources.yaml").write_text(yaml.safe_dump(sources))
+    tree = yaml.safe_load((release / "params.yaml").read_text())
+    tree["model"]["weights"] = "imagenet"
+    tree["extract"] |= {"size": 64, "frames": 2}
+    tree["evaluate"]["bootstrap"] = 50
+    (release / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
+    stages = ["reconstruct", "faces", "split", "train", "corpus@dev", "publish", "export", "corpus@genuine", "evaluate"]
+    assert sorted(ran(run(release, "dvc", "repro"))) == sorted(stages)
+    figures = (release / "figures.md").read_text()
+    for row in ("test: all", "test after H.264: all", "left out: all", "dev: all", "genuine: "):
+        assert f"| {row}" in figures, figures
+    assert ran(run(release, "dvc", "repro")) == []
+
+
+def write_archive_of_images(target, videos, labels):
+    """A frame of each clip, with a manifest: two pairs of people are in val and test, one is left out."""
+    target.parent.mkdir()
+    wanted = ["train", "train", "train", "val", "test", "train"]  # subset of each pair of people
+    pair = (labels["identity"].str[1:].astype(int) + 1) // 2
+    number = pair.map({value: i for i, value in enumerate(sorted(set(pair)))})
+    originals, rows = {}, []
+    for clip, i in zip(labels.itertuples(), number, strict=True):
+        if not clip.source_video:
+            names = (f"{clip.video_id}_{j}" for j in range(1000))
+            originals[clip.video_id] = next(
+                name for name in names if Image("", "", "", "", "", "", "", name).subset == wanted[i]
+            )
+    with zipfile.ZipFile(target, "w") as archive:
+        for clip, i in zip(labels.itertuples(), number, strict=True):
+            image = next(read_frames(videos / clip.filepath, [10])).image
+            archive.writestr(f"{clip.video_id}.jpg", cv2.imencode(".jpg", image)[1].tobytes())
+            original = originals[clip.source_video or clip.video_id]
+            rows.append((f"{clip.video_id}.jpg", clip.label, original, clip.method, "elsewhere" if i == 5 else "dfdc"))
+        table = pd.DataFrame(rows, columns=["file", "label", "original", "method", "source"])
+        archive.writestr("manifest.csv", table.to_csv(index=False))
+
+
 def test_score_of_a_video_is_the_same_in_evaluation_and_in_judging(clone):
     """Same crop, same network, same calibration, on two ways through the code."""
     predictions = pd.read_csv(clone / "data/predictions.csv")
@@ -183,53 +233,3 @@ def test_sample_is_not_made_for_a_corpus_of_ones_own(clone, tmp_path):
     options = [option for key, value in changes.items() for option in ("-S", f"{key}={value}")]
     run(clone, "dvc", "exp", "run", "--name", "own", *options, "sample")
     assert [path.name for path in (clone / "data/sample").iterdir()] == ["README.txt"]
-
-
-def test_recipe_of_the_released_detector_runs_from_archives_to_figures(clone):
-    release, sample = clone / "release", clone / "data/sample"
-    labels = pd.read_csv(sample / "labels.csv", dtype=str, keep_default_na=False)
-    write_archive_of_images(release / "sources/images.zip", sample, labels)
-    for corpus in ("dev", "genuine"):
-        (release / "sources" / corpus).mkdir()
-        some = labels.groupby(labels["source_video"] == "").head(4) if corpus == "dev" else labels[-12:]
-        some.to_csv(release / "sources" / corpus / "labels.csv", index=False)
-        for path in some["filepath"]:
-            shutil.copy(sample / path, release / "sources" / corpus)
-    sources = yaml.safe_load((release / "sources.yaml").read_text())
-    sources |= {"genuine": ["sources/images.zip"], "autoencoder": "none", "left_out": ["elsewhere"]}
-    sources |= {"archives": ["sources/images.zip", sources["reconstructed"]]}
-    (release / "sources.yaml").write_text(yaml.safe_dump(sources))
-    tree = yaml.safe_load((release / "params.yaml").read_text())
-    tree["model"]["weights"] = "imagenet"
-    tree["extract"] |= {"size": 64, "frames": 2}
-    tree["evaluate"]["bootstrap"] = 50
-    (release / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-    stages = ["reconstruct", "faces", "split", "train", "corpus@dev", "publish", "export", "corpus@genuine", "evaluate"]
-    assert sorted(ran(run(release, "dvc", "repro"))) == sorted(stages)
-    figures = (release / "figures.md").read_text()
-    for row in ("test: all", "test after H.264: all", "left out: all", "dev: all", "genuine: "):
-        assert f"| {row}" in figures, figures
-    assert ran(run(release, "dvc", "repro")) == []
-
-
-def write_archive_of_images(target, videos, labels):
-    """A frame of each clip, with a manifest: two pairs of people are in val and test, one is left out."""
-    target.parent.mkdir()
-    wanted = ["train", "train", "train", "val", "test", "train"]  # subset of each pair of people
-    pair = (labels["identity"].str[1:].astype(int) + 1) // 2
-    number = pair.map({value: i for i, value in enumerate(sorted(set(pair)))})
-    originals, rows = {}, []
-    for clip, i in zip(labels.itertuples(), number, strict=True):
-        if not clip.source_video:
-            names = (f"{clip.video_id}_{j}" for j in range(1000))
-            originals[clip.video_id] = next(
-                name for name in names if Image("", "", "", "", "", "", "", name).subset == wanted[i]
-            )
-    with zipfile.ZipFile(target, "w") as archive:
-        for clip, i in zip(labels.itertuples(), number, strict=True):
-            image = next(read_frames(videos / clip.filepath, [10])).image
-            archive.writestr(f"{clip.video_id}.jpg", cv2.imencode(".jpg", image)[1].tobytes())
-            original = originals[clip.source_video or clip.video_id]
-            rows.append((f"{clip.video_id}.jpg", clip.label, original, clip.method, "elsewhere" if i == 5 else "dfdc"))
-        table = pd.DataFrame(rows, columns=["file", "label", "original", "method", "source"])
-        archive.writestr("manifest.csv", table.to_csv(index=False))
