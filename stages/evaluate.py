@@ -122,13 +122,12 @@ def check_leakage(config: DetectorConfig, test: pd.DataFrame, params: Params) ->
         fail(f"{name} was trained on people or videos that the test set shows: {shown}; see split.allow_leaks")
 
 
-def warn_of_leakage(config: DetectorConfig, name: str, videos: pd.DataFrame) -> None:
-    """Print a warning if the detector was trained on people or videos of a further corpus."""
+def seen_in_training(config: DetectorConfig, name: str, videos: pd.DataFrame) -> str:
+    """Why the metrics of a further corpus are too good: people or videos of it that the detector was trained on; or ""."""
     found = already_seen(links(videos), config.seen)
     shown = [f"{len(tokens)} by {kind} ({', '.join(tokens[:10])})" for kind, tokens in found.items() if tokens]
-    if shown:
-        reason = f"it was trained on what this corpus shows: {'; '.join(shown)}"
-        say(f"WARNING: the metrics of the detector on corpus {name} are too good, because {reason}")
+    reason = f"because it was trained on what this corpus shows: {'; '.join(shown)}"
+    return f"The metrics of the detector on corpus {name} are too good, {reason}." if shown else ""
 
 
 def measure(
@@ -142,6 +141,8 @@ def measure(
     settings = params.evaluate
     resampling = Resampling(settings.bootstrap, settings.seed)
     results = evaluate_detector(own, others, config.calibration, labels, resampling)
+    seen = {name: seen_in_training(config, name, corpus.videos) for name, corpus in others.items()}
+    results["seen_in_training"] = {name: warning for name, warning in seen.items() if warning}
     results["robustness"] = []
     if settings.robustness != "none":
         plan = PLANS[settings.robustness]
@@ -206,9 +207,9 @@ def main() -> None:
         others = {name: score_further_corpus(folder / name, corpus, score, config) for name, corpus in further}
     except (LabelsError, FaceIndexError, CheckpointError, FaceDetectorError, ArchiveError) as error:
         fail(str(error))
-    for name, corpus in others.items():
-        warn_of_leakage(config, name, corpus.videos)
     results = measure(params, labels, own, others, score, config)
+    for warning in results["seen_in_training"].values():
+        say(f"WARNING: {warning}")
     write_predictions(params.data.predictions, [own, *others.values()])
     write_reports(params, labels, own, config, results)
     print_summary(results, params.data.reports)

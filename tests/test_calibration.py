@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as reference
 
+from deepfake_detector.evaluation.aggregation import aggregate_videos
 from deepfake_detector.evaluation.calibration import (
     Calibration,
     calibrated_loss,
@@ -137,6 +138,19 @@ def test_more_faces_of_the_same_videos_make_single_faces_no_surer():
     )
     assert often.face_probability([0, 2, 4]) == pytest.approx(once.face_probability([0, 2, 4]), abs=1e-4)
     assert once.face_probability(4.0) == pytest.approx(once.probability(4.0), abs=1e-4)
+
+
+def test_calibration_is_fitted_to_logits_that_are_aggregated_with_it():
+    """Odds of several people are averaged on the calibrated scale."""
+    rng = np.random.default_rng(2)
+    videos = pd.DataFrame({"video_id": [f"v{i}" for i in range(60)], "label": np.tile([0, 1], 30), "time": 0.0})
+    faces = pd.concat([videos.assign(track=track, logit=rng.normal(0, 4, 60)) for track in range(3)])
+    faces["logit"] += 6 * faces["label"] * (faces["track"] == 0)
+    fitted = calibrate(faces, "eer", "mean_logit")
+    logits = aggregate_videos(faces, "mean_logit", fitted.scale, fitted.bias)["logit"]
+    again = fit_calibration(videos["label"], logits)
+    assert again.scale == pytest.approx(fitted.scale, rel=1e-4) and again.bias == pytest.approx(fitted.bias, abs=1e-4)
+    assert again.threshold == pytest.approx(fitted.threshold, abs=1e-4)
 
 
 def test_detector_that_ranks_the_wrong_way_round_gives_one_half():

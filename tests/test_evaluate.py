@@ -295,10 +295,8 @@ def test_detector_that_was_trained_on_a_test_person_is_refused(in_project, capsy
     assert "no record" in capsys.readouterr().err
 
 
-def test_further_corpus_with_a_training_person_is_warned_of(capsys):
+def test_further_corpus_with_a_training_person_is_warned_of():
     config = SimpleNamespace(seen=link_digests(links(TRAINED)))
-    evaluate.warn_of_leakage(config, "other", LEAKING.assign(donor="p9"))
-    assert not capsys.readouterr().out
-    evaluate.warn_of_leakage(config, "other", LEAKING)
-    out = capsys.readouterr().out
-    assert "WARNING" in out and "corpus other" in out and "1 by donor (p2)" in out
+    assert not evaluate.seen_in_training(config, "other", LEAKING.assign(donor="p9"))
+    warning = evaluate.seen_in_training(config, "other", LEAKING)
+    assert "corpus other" in warning and "1 by donor (p2)" in warning

@@ -54,7 +54,7 @@ def results(corpus):
     row = BOOTSTRAP.summary(corpus.scored("test"), 0.5) | {"family": "blur", "coverage": 1.0}
     original = row | {"strength": None, "auc_change": 0.0, "auc_change_low": None, "auc_change_high": None}
     blurred = row | {"strength": 2, "auc_change": -0.1, "auc_change_low": -0.2, "auc_change_high": -0.05}
-    return results | {"robustness": [original, blurred]}
+    return results | {"robustness": [original, blurred], "seen_in_training": {}}
 
 
 @pytest.fixture
@@ -107,6 +107,16 @@ def test_model_card_names_the_operating_point_and_the_failures(context, tmp_path
         in card
     )
     assert "Gaussian blur (σ in pixels of the crop) at 2: AUC falls by 0.100" in card
+
+
+def test_page_card_and_metrics_say_that_a_further_corpus_was_seen_in_training(corpus, results, context, tmp_path):
+    warning = "The metrics of the detector on corpus other are too good"
+    seen = {"seen_in_training": {"other": warning}}
+    corpora = [context["corpora"][0], context["corpora"][0] | {"corpus": "other"}]
+    write_page(tmp_path / "page.html", context | seen | {"corpora": corpora}, tmp_path, tmp_path / "none.png")
+    write_card(tmp_path / "card.md", context | seen | {"corpora": corpora})
+    assert all(warning in (tmp_path / name).read_text() for name in ("page.html", "card.md"))
+    assert all_metrics(results | seen | {"corpora": corpora})["corpora"]["other"]["seen_in_training"] == warning
 
 
 def test_headline_metrics_are_a_dozen_of_the_test_set(results):

@@ -94,6 +94,7 @@ def all_metrics(results: Results) -> dict[str, Any]:
     corpora = {
         row["corpus"]: row
         | coverage.get(row["corpus"], {})
+        | {"seen_in_training": results["seen_in_training"].get(row["corpus"], "")}
         | {"breakdown": [part for part in results["corpora_breakdown"] if part["corpus"] == row["corpus"]]}
         for row in results["corpora"][1:]
     }

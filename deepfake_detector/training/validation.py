@@ -16,6 +16,7 @@ from deepfake_detector.training.samplers import SequentialBatches
 from deepfake_detector.training.scoring import predict_logits
 
 BATCH_SIZE = 64
+MAX_FITS = 50
 
 
 class Validation:
@@ -59,8 +60,17 @@ class Validation:
 
 
 def calibrate(faces: pd.DataFrame, operating_point: str, aggregation: str) -> Calibration:
-    """The calibration of videos from validation faces with the columns `video_id,track,time,label,logit`."""
-    videos = aggregate_videos(faces, aggregation).join(faces.groupby("video_id")["label"].first())
-    fitted = fit_calibration(videos["label"], videos["logit"], operating_point, aggregation)
+    """The calibration of videos from validation faces with the columns `video_id,track,time,label,logit`.
+
+    Odds of several people and of long videos are averaged on the calibrated scale (see aggregation.py). So calibration
+    and aggregation are repeated until the logits of the videos stay as they are, MAX_FITS times at most.
+    """
+    logit = aggregate_videos(faces, aggregation)["logit"]
+    label = faces.groupby("video_id")["label"].first().loc[logit.index]
+    for _ in range(MAX_FITS):
+        fitted = fit_calibration(label, logit, operating_point, aggregation)
+        before, logit = logit, aggregate_videos(faces, aggregation, fitted.scale, fitted.bias)["logit"]
+        if np.allclose(before, logit, rtol=0, atol=1e-6):
+            break
     single = fit_calibration(faces["label"], faces["logit"], operating_point, videos=faces["video_id"])
     return fitted.model_copy(update={"face_scale": single.scale, "face_bias": single.bias})
