@@ -104,6 +104,14 @@ def test_suffixes_of_any_case_are_found_and_others_counted_by_suffix(tmp_path):
     assert describe_others(others) == "4 (2 .jpg, 1 without suffix, 1 .txt)"
 
 
+def test_files_of_attributes_that_macos_writes_are_no_videos(tmp_path):
+    for name in ("a.mp4", "._a.mp4", "._b.MOV", ".hidden.mp4"):
+        (tmp_path / name).touch()
+    videos, others = find_videos([str(tmp_path)])
+    assert {Path(video).name for video in videos} == {"a.mp4", ".hidden.mp4"}
+    assert describe_others(others) == "2 (2 ._*)"
+
+
 def test_many_kinds_of_other_files_give_a_short_summary(tmp_path):
     for i in range(13):
         (tmp_path / f"a.{i:02d}").touch()

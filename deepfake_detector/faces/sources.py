@@ -25,6 +25,7 @@ from deepfake_detector.faces.video_file import VideoError, check_file
 from deepfake_detector.parallel_map import parallel_map
 
 # Kinds that FFmpeg opens and that phones, cameras, recorders, editors or the web write.
+MAC_ATTRIBUTES = "._*"
 VIDEO_SUFFIXES = {
     ".264", ".265", ".3g2", ".3gp", ".3gp2", ".3gpp", ".amv", ".asf", ".avi", ".dav", ".divx", ".dv", ".dvr-ms", ".evo",
     ".f4v", ".flv", ".gif", ".gxf", ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2p", ".m2t", ".m2ts",
@@ -187,10 +188,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def split_by_suffix(files: list[str]) -> tuple[list[str], Counter[str]]:
-    """Those of `files` that are videos by their suffix, and the number of others by suffix, in lower case."""
-    videos = [file for file in files if Path(file).suffix.lower() in VIDEO_SUFFIXES]
-    others = (Path(file).suffix.lower() for file in files)
-    return videos, Counter(suffix for suffix in others if suffix not in VIDEO_SUFFIXES)
+    """Those of `files` that are videos by their suffix, and the number of others by suffix, in lower case.
+
+    macOS writes a file `._NAME` of attributes beside each file on disks of other systems. It counts as `._*`.
+    """
+    kinds = [MAC_ATTRIBUTES if Path(file).name.startswith("._") else Path(file).suffix.lower() for file in files]
+    videos = [file for file, kind in zip(files, kinds, strict=True) if kind in VIDEO_SUFFIXES]
+    return videos, Counter(kind for kind in kinds if kind not in VIDEO_SUFFIXES)
 
 
 def describe_others(others: Counter[str]) -> str:
