@@ -123,7 +123,7 @@ def check_leakage(config: DetectorConfig, test: pd.DataFrame, params: Params) ->
 
 
 def seen_in_training(config: DetectorConfig, name: str, videos: pd.DataFrame) -> str:
-    """Why the metrics of a further corpus are too good: people or videos of it that the detector was trained on; or ""."""
+    """Why the metrics of a further corpus are too good: what of it the detector was trained on; or ""."""
     found = already_seen(links(videos), config.seen)
     shown = [f"{len(tokens)} by {kind} ({', '.join(tokens[:10])})" for kind, tokens in found.items() if tokens]
     reason = f"because it was trained on what this corpus shows: {'; '.join(shown)}"
