@@ -41,7 +41,8 @@ def print_costs(folder: Path, size: tuple[int, int], seconds: int, rate: int) ->
     print(
         f"| {size[0]}×{size[1]}, {seconds} s, {rate} frames a second, {megabytes:.1f} MB | {decode:.1f} "
         f"| {real:.1f} ({1000 * real / int(GEOMETRY.frames):.0f} ms a crop) | {fake:.1f} | {infer:.1f} "
-        f"| {kilobytes[0]:.0f} KB, with originals {kilobytes[1]:.0f} KB |",
+        f"| {kilobytes[0]:.0f} KB, with originals {kilobytes[1]:.0f} KB "
+        f"| {(folder / 'judged.json').stat().st_size / 1e3:.1f} KB |",
         flush=True,
     )
 
@@ -50,7 +51,8 @@ def measure() -> None:
     cv2.setNumThreads(1)
     print(
         "| clip | decode it all | extract a real video | extract a fake with its original "
-        "| infer, 1 frame a second and 16 at least | archive, 16 crops |\n|---|---|---|---|---|---|"
+        "| infer, 1 frame a second and 16 at least | archive, 16 crops | JSON of the verdict |\n"
+        "|---|---|---|---|---|---|---|"
     )
     for size, seconds, rate in CLIPS:
         with tempfile.TemporaryDirectory() as folder:
