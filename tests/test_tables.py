@@ -26,9 +26,21 @@ def make_faces(seed=0, videos=120):
     return table.assign(logit=rng.normal(2 * label - 1, 2))
 
 
-def to_scored_videos(faces):
-    videos = tables.to_level(faces, "video", "mean_logit")
-    return videos.assign(probability=CALIBRATION.probability(videos["logit"]), verdict="fake")
+def to_scored_videos(faces, calibration=CALIBRATION):
+    videos = tables.to_level(faces, "video", "mean_logit", calibration)
+    return videos.assign(probability=calibration.probability(videos["logit"]), verdict="fake")
+
+
+def test_detectors_own_aggregator_ranks_videos_of_several_people_as_its_scores_do():
+    faces, calibration = make_faces(), CALIBRATION.model_copy(update={"scale": 0.1, "bias": 0.2})
+    own = tables.compare_levels(faces, to_scored_videos(faces, calibration), calibration, BOOTSTRAP)["test"]["video"]
+    rows = tables.compare_aggregators(faces, calibration, BOOTSTRAP)
+    row = next(row for row in rows if row["aggregator"] == "mean_logit")
+    assert row["auc"] == pytest.approx(own["auc"], abs=1e-6)
+    assert (
+        own["auc"]
+        != tables.compare_levels(faces, to_scored_videos(faces), CALIBRATION, BOOTSTRAP)["test"]["video"]["auc"]
+    )
 
 
 def test_levels_are_separate_and_count_their_own_samples():

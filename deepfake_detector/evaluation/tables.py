@@ -45,17 +45,21 @@ class Resampling:
         return row | {"small": is_small_sample(row)}
 
 
-def to_level(faces: pd.DataFrame, level: str, aggregate: str) -> pd.DataFrame:
+def to_level(faces: pd.DataFrame, level: str, aggregate: str, calibration: Calibration) -> pd.DataFrame:
     """One row for each video, track or frame (`level`), with its logit. All have the label of their video.
 
     Args:
         faces: `video_id,track,logit,label,group,partition`.
         aggregate: a name in AGGREGATORS.
+        calibration: on its scale odds are averaged, as in the scores of the detector.
     """
     if level == "frame":
         return faces
+    scale, bias = calibration.scale, calibration.bias
     aggregated = (
-        aggregate_tracks(faces, aggregate) if level == "track" else aggregate_videos(faces, aggregate).reset_index()
+        aggregate_tracks(faces, aggregate, scale, bias)
+        if level == "track"
+        else aggregate_videos(faces, aggregate, scale, bias).reset_index()
     )
     return aggregated.merge(
         faces.groupby("video_id", sort=False)[["label", "group", "partition"]].first(), on="video_id"
@@ -82,7 +86,7 @@ def compare_levels(
     for level in LEVELS:
         table, used = videos, calibration
         if level != "video":
-            table = to_level(faces, level, calibration.aggregation)
+            table = to_level(faces, level, calibration.aggregation, calibration)
             table, used = calibrate(table, calibration.operating_point, calibration)
         for partition, rows in result.items():
             summary = resampling.summary(table[table["partition"] == partition], used.threshold)
@@ -94,7 +98,7 @@ def compare_aggregators(faces: pd.DataFrame, calibration: Calibration, resamplin
     """Metrics of test videos under each aggregator, each calibrated separately on validation videos."""
     rows = []
     for name in AGGREGATORS:
-        table, used = calibrate(to_level(faces, "video", name), calibration.operating_point, calibration)
+        table, used = calibrate(to_level(faces, "video", name, calibration), calibration.operating_point, calibration)
         rows.append({"aggregator": name, **resampling.summary(table[table["partition"] == "test"], used.threshold)})
     return rows
 
