@@ -282,13 +282,12 @@ def main() -> None:
     run_stages(work, params, "extract")
     cells = [(recipe, method, seed) for seed in SEEDS for method in METHODS for recipe in RECIPES]
     scores = on_each_core(lambda cell: test_scores(work, params, *cell), cells)
-    lines = ["# A manipulation never seen in training", ""]
-    lines += [
+    lines = [
+        "# A manipulation never seen in training",
+        "",
         "`python -m benchmarks.held_out PHOTOS.zip WORK` writes this page.",
         "",
         "\n\n".join((__doc__ or "").strip().split("\n\n")[2:]),
-    ]
-    lines += [
         "",
         "Video AUC on test people, mean of trainings (and each); gain with its 95 % interval over groups of people:",
     ]

@@ -82,7 +82,8 @@ def report_context(
     """What the templates show.
 
     Args:
-        results: as `results.evaluate_detector` returns them, with `robustness`.
+        results: as `results.evaluate_detector` returns them, with `robustness` and `seen_in_training`, a warning for
+            each further corpus that the detector was trained on.
         detector: the fields of a DetectorConfig, as plain values.
         corpus: as `describe_corpus` returns it.
         settings: `bootstrap`, number of draws; `robustness`, name of the plan; `allow_leaks`, kinds of links that may

@@ -24,8 +24,8 @@ from deepfake_detector.faces.remote import (
 from deepfake_detector.faces.video_file import VideoError, check_file
 from deepfake_detector.parallel_map import parallel_map
 
+MAC_ATTRIBUTES = "._*"  # how the files that macOS names so are counted
 # Kinds that FFmpeg opens and that phones, cameras, recorders, editors or the web write.
-MAC_ATTRIBUTES = "._*"
 VIDEO_SUFFIXES = {
     ".264", ".265", ".3g2", ".3gp", ".3gp2", ".3gpp", ".amv", ".asf", ".avi", ".dav", ".divx", ".dv", ".dvr-ms", ".evo",
     ".f4v", ".flv", ".gif", ".gxf", ".h264", ".h265", ".hevc", ".insv", ".ivf", ".lrv", ".m1v", ".m2p", ".m2t", ".m2ts",
