@@ -40,7 +40,7 @@ from deepfake_detector.training.pair_pictures import pair_pictures
 from deepfake_detector.training.samplers import PairedBatchSampler, add_originals
 from deepfake_detector.training.temporal_heads import fit_temporal_head
 from deepfake_detector.training.trainer import EpochMetrics, Schedule, TrainingState, fit
-from deepfake_detector.training.validation import Validation, calibrate
+from deepfake_detector.training.validation import Validation, calibrate, most_prominent
 from deepfake_detector.version import VERSION
 from stages.params import Params, fail, parse, say
 
@@ -64,8 +64,6 @@ def main() -> None:
     context = init_process_group()
     try:
         faces = load_face_table(params.data.index, params.data.labels, params.data.videos, params.data.splits)
-        if params.train.max_people != "all":
-            faces = faces[faces["track"] < int(params.train.max_people)]
         geometry = read_geometry(params.data.index)
         check_trainable(faces, params, context)
         make_deterministic(params.train.seed, context.device)
@@ -75,7 +73,10 @@ def main() -> None:
     except (LabelsError, FaceIndexError, ModelError) as error:
         fail(str(error))
     model.to(context.device)
-    validation = Validation(select_partition(faces, "val"), Path(params.data.faces), params.model.temporal, context)
+    max_people = params.train.max_people
+    val = select_partition(faces, "val")
+    validation = Validation(val, max_people, Path(params.data.faces), params.model.temporal, context)
+    faces = most_prominent(faces, max_people)
     try:
         state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
         calibrate_and_save(model, state, validation, faces, geometry, params, context)
@@ -251,7 +252,8 @@ def calibrate_and_save(
             model, params.model.temporal, select_partition(faces, "train"), geometry, params, context.device
         )
         scores |= validation.measure(model, settings.precision)[0]
-    calibration = calibrate(validation.score(model, "float32"), settings.operating_point, settings.aggregation)
+    scored = validation.score(model, "float32")
+    calibration = calibrate(scored, settings.operating_point, settings.aggregation, settings.max_people)
     if not context.is_main:
         return
     learnt_from = videos_of(faces[faces["partition"].isin(["train", "val"])])

@@ -153,6 +153,20 @@ def test_calibration_is_fitted_to_logits_that_are_aggregated_with_it():
     assert again.threshold == pytest.approx(fitted.threshold, abs=1e-4)
 
 
+def test_bystanders_count_for_videos_but_not_for_single_faces():
+    """Evaluation scores all people of a video; whose face is fake is not known."""
+    rng = np.random.default_rng(3)
+    label = np.tile([0, 1], 20)
+    videos = pd.DataFrame({"video_id": [f"v{i}" for i in range(40)], "label": label, "time": 0.0})
+    alone = videos.assign(track=0, logit=rng.normal(6 * label - 3, 1))
+    both = pd.concat([alone, videos.assign(track=1, logit=rng.normal(-3, 1, 40))])
+    fitted = calibrate(both, "eer", "mean_logit", 1)
+    of_videos = calibrate(both, "eer", "mean_logit")
+    of_faces = calibrate(alone, "eer", "mean_logit")
+    assert (fitted.scale, fitted.bias) == (of_videos.scale, of_videos.bias) != (of_faces.scale, of_faces.bias)
+    assert (fitted.face_scale, fitted.face_bias) == (of_faces.face_scale, of_faces.face_bias)
+
+
 def test_detector_that_ranks_the_wrong_way_round_gives_one_half():
     calibration = fit_calibration(np.array([0, 0, 1, 1]), np.array([3.0, 2, -2, -3]))
     assert calibration.probability(np.array([-3.0, 3.0])) == pytest.approx(0.5, abs=1e-4)

@@ -67,7 +67,7 @@ def test_all_processes_continue_from_the_state_of_the_main_process(small_faces, 
 def test_validation_scores_its_part_of_the_videos_and_gets_all_logits(small_faces):
     table = small_faces[0].assign(group=0)
     model = create_model("resnet10t", size=32).eval()
-    alone = Validation(table, small_faces[1], "mean", DistributedContext(0, 1, CPU)).score(model, "float32")["logit"]
+    alone = Validation(table, 1, small_faces[1], "mean", DistributedContext(0, 1, CPU)).score(model, "float32")["logit"]
     seen = []
 
     def gather(value):
@@ -75,7 +75,7 @@ def test_validation_scores_its_part_of_the_videos_and_gets_all_logits(small_face
         others = np.setdiff1d(np.arange(len(table)), value[0])
         return [(others, alone.to_numpy()[others]), value]
 
-    shared = Validation(table, small_faces[1], "mean", OtherProcess(gather=gather)).score(model, "float32")["logit"]
+    shared = Validation(table, 1, small_faces[1], "mean", OtherProcess(gather=gather)).score(model, "float32")["logit"]
     np.testing.assert_allclose(shared, alone, atol=1e-5)
     assert sorted(set(table["video_id"][seen[0]])) == ["f2", "r2"]  # every second video
 
@@ -89,7 +89,7 @@ def test_validation_keeps_no_more_crops_in_memory_than_its_limit(small_faces, mo
 
     monkeypatch.setattr(validation_module, "FaceDataset", limited)
     table = small_faces[0].assign(group=0)
-    validation = Validation(table, small_faces[1], "mean", DistributedContext(0, 1, CPU))
+    validation = Validation(table, 1, small_faces[1], "mean", DistributedContext(0, 1, CPU))
     validation.score(create_model("resnet10t", size=32), "float32")
     assert len(made[0]._cache) == 3
 

@@ -208,10 +208,29 @@ def test_calibration_of_two_processes_is_that_of_the_detector_that_they_wrote(pr
     table = load_face_table("data/faces.parquet", "data/sample/labels.csv", "data/sample", "data/splits.csv")
     alone = DistributedContext(0, 1, torch.device("cpu"))
     val = table[table["partition"] == "val"].reset_index(drop=True)
-    faces = Validation(val, Path("data/faces"), "mean", alone).score(model, "float32")
+    faces = Validation(val, 1, Path("data/faces"), "mean", alone).score(model, "float32")
     expected = calibrate(faces, config.calibration.operating_point, config.calibration.aggregation)
     assert config.calibration.scale == pytest.approx(expected.scale, rel=1e-3)
     assert config.calibration.face_bias == pytest.approx(expected.face_bias, rel=1e-3)
+
+
+def test_calibration_sees_all_people_of_a_video_as_evaluation_does(project, monkeypatch):
+    """Training sees one, as `train.max_people` says."""
+    from stages import train
+
+    table = pq.read_table("data/faces.parquet")
+    people = table.set_column(table.column_names.index("track"), "track", pa.array(np.arange(len(table)) % FACES // 2))
+    pq.write_table(people, "data/faces.parquet")
+    seen = {}
+    learn, fit_to = train.train, train.calibrate
+    monkeypatch.setattr(
+        train, "train", lambda model, faces, *rest: learn(model, seen.setdefault("train", faces), *rest)
+    )
+    monkeypatch.setattr(train, "calibrate", lambda faces, *rest: fit_to(seen.setdefault("val", faces), *rest))
+    monkeypatch.setattr(sys, "argv", ["train", "--epochs", "1"])
+    train.main()
+    assert set(seen["train"]["track"]) == {0}
+    assert set(seen["val"]["track"]) == {0, 1}
 
 
 def test_detector_remembers_what_the_one_saw_that_it_started_from(project):

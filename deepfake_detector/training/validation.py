@@ -25,11 +25,18 @@ class Validation:
     Crops stay in memory up to a limit and are streamed beyond it.
     """
 
-    def __init__(self, faces: pd.DataFrame, folder: Path, temporal: str, context: DistributedContext) -> None:
-        """`faces`: with the columns `video_id,track,member,label,group`; `folder`: of the archives; `temporal`:
-        `model.temporal`.
+    def __init__(
+        self, faces: pd.DataFrame, max_people: int | str, folder: Path, temporal: str, context: DistributedContext
+    ) -> None:
         """
-        self._faces, self._context = faces, context
+        Args:
+            faces: with the columns `video_id,track,member,label,group`, of all people.
+            max_people: `train.max_people`: whose faces are measured one by one, since only theirs bear the label.
+            folder: of the archives.
+            temporal: `model.temporal`.
+            context: of this process.
+        """
+        self._faces, self._max_people, self._context = faces, max_people, context
         videos = pd.factorize(faces["video_id"])[0]
         self._own = np.flatnonzero(videos % context.world_size == context.rank)
         own = faces.iloc[self._own].reset_index(drop=True)
@@ -46,21 +53,32 @@ class Validation:
 
     def measure(self, model: FaceClassifier, precision: str) -> tuple[dict[str, float], np.ndarray]:
         """`val_auc` of videos, `val_frame_auc`, and `val_loss` of calibrated faces; the deviations of the groups from
-        that loss, float (groups,) (see calibrated_loss).
+        that loss, float (groups,) (see calibrated_loss). The videos are scored with all their people.
         """
         faces = self.score(model, precision)
         videos = aggregate_videos(faces).join(faces.groupby("video_id")["label"].first())
-        loss, deviations = calibrated_loss(faces["label"], faces["logit"], faces["group"])
+        prominent = most_prominent(faces, self._max_people)
+        loss, deviations = calibrated_loss(prominent["label"], prominent["logit"], prominent["group"])
         metrics = {
             "val_auc": roc_auc(videos["label"], videos["logit"]),
-            "val_frame_auc": roc_auc(faces["label"], faces["logit"]),
+            "val_frame_auc": roc_auc(prominent["label"], prominent["logit"]),
             "val_loss": loss,
         }
         return metrics, deviations
 
 
-def calibrate(faces: pd.DataFrame, operating_point: str, aggregation: str) -> Calibration:
+def most_prominent(faces: pd.DataFrame, people: int | str) -> pd.DataFrame:
+    """The faces of the most prominent `people` of each video, from a table with the column `track`; or of "all"."""
+    return faces if people == "all" else faces[faces["track"] < int(people)]
+
+
+def calibrate(
+    faces: pd.DataFrame, operating_point: str, aggregation: str, max_people: int | str = "all"
+) -> Calibration:
     """The calibration of videos from validation faces with the columns `video_id,track,time,label,logit`.
+
+    Videos count with all their people, as in evaluation. Single faces count if they are of the most prominent
+    `max_people`.
 
     Odds of several people and of long videos are averaged on the calibrated scale (see aggregation.py). So calibration
     and aggregation are repeated until the logits of the videos stay as they are, MAX_FITS times at most.
@@ -72,5 +90,6 @@ def calibrate(faces: pd.DataFrame, operating_point: str, aggregation: str) -> Ca
         before, logit = logit, aggregate_videos(faces, aggregation, fitted.scale, fitted.bias)["logit"]
         if np.allclose(before, logit, rtol=0, atol=1e-6):
             break
-    single = fit_calibration(faces["label"], faces["logit"], operating_point, videos=faces["video_id"])
+    single = most_prominent(faces, max_people)
+    single = fit_calibration(single["label"], single["logit"], operating_point, videos=single["video_id"])
     return fitted.model_copy(update={"face_scale": single.scale, "face_bias": single.bias})
