@@ -4,9 +4,11 @@ import errno
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 MAX_FILE_NAME = 255  # bytes of a file name in the usual file systems
 PART_NAME_BYTES = 200  # of a file's name in that of its temporary file, which leaves space for a process number
@@ -42,6 +44,32 @@ def delete_partial_files(*paths: Path | str) -> None:
         for part in path.parent.glob("*.part"):
             if re.fullmatch(rf"{re.escape(_name_start(path))}\.\d+\.part", part.name):
                 part.unlink(missing_ok=True)
+
+
+def lock_file(path: Path) -> IO[str]:
+    """Open a text file at its end, and lock it until it is closed or this process ends, however it ends.
+
+    Raises BlockingIOError if another process holds the lock, and other OSErrors if the file cannot be written or its
+    file system knows no locks.
+    """
+    file = path.open("a", newline="", encoding="utf-8")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)  # the byte that is locked
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            except OSError as error:
+                raise BlockingIOError(*error.args) from error
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def _name_start(path: Path) -> str:

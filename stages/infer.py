@@ -15,11 +15,13 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from tqdm import tqdm
 
 from deepfake_detector.faces.remote import local_path
 from deepfake_detector.faces.sources import describe_others, file_mode, find_videos, name_videos
+from deepfake_detector.files import lock_file
 from deepfake_detector.foreign_text import terminal_text
 from deepfake_detector.inference.batch_prediction import (
     TABLE_COLUMNS,
@@ -100,14 +102,16 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, params: Infer) ->
     """Predict what an interrupted run did not finish, write the tables, and return the rows in the order of `tasks`.
 
     During the run `predictions.csv.part` holds the rows so far, as they finished. Its presence marks a run as
-    interrupted.
+    interrupted. A lock on it keeps other runs out of the folder.
     """
     unfinished = output / "predictions.csv.part"
-    rows = finished_rows(tasks) if unfinished.exists() else {}
-    if rows:
-        say(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
-    remaining = [i for i in range(len(tasks)) if i not in rows]
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    interrupted = unfinished.exists()
+    with open_for_one_run(unfinished, params.output) as file:
+        rows = finished_rows(tasks) if interrupted else {}
+        if rows:
+            say(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
+        remaining = [i for i in range(len(tasks)) if i not in rows]
+        file.truncate(0)
         table = csv.DictWriter(file, TABLE_COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(rows.values())
@@ -126,11 +130,21 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, params: Infer) ->
             text = verdict_text(record["verdict"], record["probability"], record["threshold"])
             shown = "; ".join(filter(None, [f"{record['filepath']}: {text}", record["message"]]))
             tqdm.write(terminal_text(shown))
-    ordered = [rows[i] for i in range(len(tasks))]
-    write_tables(ordered, tasks[0].settings.record(), output)
-    delete_partial_files(tasks, output)
+        ordered = [rows[i] for i in range(len(tasks))]
+        write_tables(ordered, tasks[0].settings.record(), output)
+        delete_partial_files(tasks, output)
     unfinished.unlink()
     return ordered
+
+
+def open_for_one_run(path: Path, output: str) -> IO[str]:
+    """The file, open to append to, that only one run has at a time where the file system knows locks."""
+    try:
+        return lock_file(path)
+    except BlockingIOError:
+        fail(f"infer.output = {output!r} is in use by another run; wait for its end, or choose another folder")
+    except OSError:
+        return path.open("a", newline="", encoding="utf-8")
 
 
 if __name__ == "__main__":

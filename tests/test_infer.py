@@ -1,6 +1,7 @@
 """The infer stage: one row for each video, whatever it is."""
 
 import csv
+import errno
 import functools
 import http.server
 import json
@@ -30,7 +31,7 @@ from deepfake_detector.faces.extraction import INDEX_COLUMNS, extract_faces, ind
 from deepfake_detector.faces.sources import find_videos
 from deepfake_detector.faces.video_file import probe
 from deepfake_detector.faces.video_reader import read_frames
-from deepfake_detector.files import file_sha256
+from deepfake_detector.files import file_sha256, lock_file
 from deepfake_detector.inference import batch_prediction, overlay, timeline
 from deepfake_detector.inference.onnx_export import save_with_metadata
 from deepfake_detector.inference.predict import predict_video
@@ -165,6 +166,28 @@ def test_rewritten_video_and_other_settings_are_predicted_again(
     assert not batch_prediction.finished_rows([other])
     clip.write_bytes(real_clip.read_bytes())
     assert not batch_prediction.finished_rows([task])
+
+
+def test_two_runs_do_not_share_an_output_folder(in_project, monkeypatch, exported, faceless_clip, capsys):
+    output = in_project / "out"
+    output.mkdir()
+    arguments = (faceless_clip, "--checkpoint", exported, "--output", output, *WITHOUT_PICTURES)
+    with lock_file(output / "predictions.csv.part") as other_run:
+        other_run.write("its rows\n")
+        other_run.flush()
+        assert run(monkeypatch, *arguments) == 2
+        assert "in use by another run" in capsys.readouterr().err
+        assert (output / "predictions.csv.part").read_text() == "its rows\n"
+    assert run(monkeypatch, *arguments) == 0
+    assert [path.name for path in output.glob("*.part")] == []
+
+
+def test_output_on_a_file_system_without_locks(in_project, monkeypatch, exported, faceless_clip):
+    def refuse(path):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(infer, "lock_file", refuse)
+    assert run(monkeypatch, faceless_clip, "--checkpoint", exported, "--output", "out", *WITHOUT_PICTURES) == 0
 
 
 def test_only_temporary_files_of_the_run_are_deleted(tmp_path, exported):

@@ -22,11 +22,11 @@ from streamlit.testing.v1 import AppTest
 from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
 from deepfake_detector.faces.video_file import VideoError
 from deepfake_detector.faces.video_writer import VideoWriter
-from deepfake_detector.files import file_sha256
+from deepfake_detector.files import file_sha256, lock_file
 from stages.params import App
 from web_app.detectors import read_detector
 from web_app.results import evidence_text, title_of
-from web_app.uploads import PREFIX, _lock, open_upload_pool
+from web_app.uploads import PREFIX, open_upload_pool
 from web_app.worker import check_limits
 
 ROOT = Path(__file__).parent.parent
@@ -368,10 +368,10 @@ def test_lock_on_windows_is_that_of_msvcrt(tmp_path, monkeypatch):
 
     monkeypatch.setattr("sys.platform", "win32")
     monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
-    _lock(tmp_path).close()
+    lock_file(tmp_path / "lock").close()
     assert locked == [(tmp_path / "lock").stat().st_ino]
     with pytest.raises(OSError, match="another process"):
-        _lock(tmp_path)
+        lock_file(tmp_path / "lock")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import atexit
 import json
 import shutil
-import sys
 import tempfile
 import threading
 from collections import Counter
@@ -18,6 +17,7 @@ from typing import IO, Any
 from pebble import ProcessPool
 
 from deepfake_detector.faces.sources import name_videos
+from deepfake_detector.files import lock_file
 from deepfake_detector.inference.prediction_task import OutputError, PredictionSettings, PredictionTask
 from deepfake_detector.inference.records import PICTURES, give_up_pictures
 from deepfake_detector.parallel_map import cpu_count, is_memory_error, worker_pool
@@ -26,6 +26,7 @@ from web_app.detectors import Detector
 from web_app.worker import FACTS, THUMBNAIL, predict_upload, read_progress, write_json
 
 PREFIX = "deepfake-uploads-"
+LOCK = "lock"  # a file that the server locks while it runs
 RECORD = "record.json"
 OVERVIEW = ("verdict", "probability", "threshold", "suspicious_from", "suspicious_to", "message")  # kept in memory
 
@@ -200,7 +201,7 @@ def open_upload_pool(app: App) -> UploadPool:
     """
     _delete_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = _lock(folder)
+    lock = lock_file(folder / LOCK)
     workers = app.workers or max(2, cpu_count())
     upload_pool = UploadPool(worker_pool(predict_upload, workers, app.memory), workers, folder, lock, app)
     atexit.register(upload_pool.close)
@@ -210,31 +211,10 @@ def open_upload_pool(app: App) -> UploadPool:
 def _delete_leftovers() -> None:
     for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
         try:
-            _lock(folder).close()
+            lock_file(folder / LOCK).close()
         except OSError:
             continue  # its server still runs, or the folder belongs to another user
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lock(folder: Path) -> IO[str]:
-    """Lock `folder` until the returned file is closed or this process ends, however it ends.
-
-    Raises OSError if another process holds the lock.
-    """
-    file = (folder / "lock").open("w")
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise
-    return file
 
 
 def new_upload(
