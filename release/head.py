@@ -27,7 +27,7 @@ from deepfake_detector.faces.archive import read_table_crops
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector, save_detector
 from deepfake_detector.training.detector_config import CheckpointError
-from deepfake_detector.training.device import pick_device
+from deepfake_detector.training.device import autocast, pick_device
 from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
 from deepfake_detector.training.scoring import batch_crops
 from stages.params import Params, fail, parse
@@ -72,12 +72,18 @@ def sample_faces(params: Params, images: int) -> pd.DataFrame:
 
 @torch.inference_mode()
 def embed(model: FaceClassifier, crops: Iterable[np.ndarray], faces: pd.DataFrame, batch_size: int) -> np.ndarray:
-    """The embeddings of faces, float64 (n, channels): the mean over each crop, uint8 BGR, and its mirror image."""
+    """The embeddings of faces, float64 (n, channels): the mean over each crop, uint8 BGR, and its mirror image.
+
+    As in training, they are computed in bfloat16 where the hardware does so.
+    """
     device = pick_device()
     model.to(device).eval()
     batches = batch_crops(crops, batch_lengths(track_ids(faces), batch_size, "mean"))
     views = ((crop, crop.flip(3)) for crop in (batch.to(device) for batch in batches))
-    embeddings = [torch.stack([model.forward_features(view)[2] for view in pair]).double().mean(0) for pair in views]
+    with autocast(device, "auto"):
+        embeddings = [
+            torch.stack([model.forward_features(view)[2] for view in pair]).double().mean(0) for pair in views
+        ]
     return np.asarray(torch.cat(embeddings).cpu().numpy())
 
 

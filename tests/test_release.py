@@ -54,4 +54,4 @@ def test_new_last_layer_gives_its_logits_to_crops(tmp_path):
     embeddings = head.embed(model, crops, faces, 4)
     head.set_head(model, weights, 0.5)
     logits = predict_logits(model, batch_crops(crops, [6]), torch.device("cpu"))
-    np.testing.assert_allclose(embeddings @ weights + 0.5, logits, atol=1e-4)
+    np.testing.assert_allclose(embeddings @ weights + 0.5, logits, atol=0.05)  # bfloat16 beside float32
