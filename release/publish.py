@@ -20,6 +20,7 @@ from deepfake_detector.evaluation.scored_videos import ScoreCrops
 from deepfake_detector.files import atomic_path
 from deepfake_detector.training.checkpoint import load_detector, save_detector
 from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
+from release.head import RELEASE
 from release.scores import score_corpus, score_partition
 from stages.evaluate import open_detector
 from stages.params import Params, fail, parse
@@ -57,8 +58,8 @@ def describe(params: Params) -> str:
 def main() -> None:
     params = parse("evaluate", __doc__ or "")
     try:
-        model, config = load_detector(params.train.checkpoint)
-        score, _ = open_detector(params.train.checkpoint, params.evaluate.batch_size)
+        model, config = load_detector(RELEASE)
+        score, _ = open_detector(str(RELEASE), params.evaluate.batch_size)
     except CheckpointError as error:
         fail(str(error))
     table = calibration_data(score, config, params)
