@@ -1,11 +1,10 @@
 """Does the recipe find a manipulation that it never saw? On a second corpus, made of other people's colour photographs.
 
-    python -m benchmarks.held_out PHOTOS.zip WORK            # a zip with real/*.jpg, each of another person
+    python -m benchmarks.held_out PHOTOS.zip WORK            # writes docs/held_out.md
 
 Each photograph becomes a short clip, as it is and altered in four ways, through the same camera and encoder. Two
 recipes train on the people and fakes of three ways, for equally many steps, twice each. They are tested on other people
 and the fourth way: an hour or two on two cores, a training on each. What is in WORK already is not made again.
-Writes docs/held_out.md.
 
 Both recipes start from ImageNet weights: from random ones, a network needs many times the steps to see any of this.
 `advised` is the default recipe with blends in four of five fakes instead of two, half of them self-blended.
@@ -14,7 +13,7 @@ The four ways share no code with deepfake_detector/training/blending.py. But `fe
 face in along a seam. Blends alone cannot teach `lowres` and above all `expression`, in which nobody is swapped.
 """
 
-import sys
+import argparse
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -264,9 +263,13 @@ def table(scores: dict[tuple[str, str, int], pd.DataFrame]) -> Iterator[str]:
 
 
 def main() -> None:
-    photos, work = Path(sys.argv[1]), Path(sys.argv[2]).resolve()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="a zip with real/*.jpg, each of another person")
+    parser.add_argument("work", type=Path, help="folder for all that is made on the way")
+    arguments = parser.parse_args()
+    work = arguments.work.resolve()
     if not (work / "clips/labels.csv").is_file():
-        make_corpus(photos, work / "clips")
+        make_corpus(arguments.photos, work / "clips")
     places = {
         "videos": "clips",
         "labels": "clips/labels.csv",

@@ -255,6 +255,29 @@ def test_all_uploads_are_queued_with_their_places_and_their_results_survive_a_re
     other.close()
 
 
+def test_details_stay_while_more_is_done_and_come_into_sight_when_chosen(browser, address, real_clip):
+    page = visit(browser, address)
+    copies = [real_clip.with_name(f"{name}.mp4") for name in "pqrs"]
+    for copy in copies:
+        shutil.copy(real_clip, copy)
+    upload(page, *copies)
+    details = page.locator(".st-key-details")
+    first = details.locator("p strong").first.inner_text()
+    page.locator("video").evaluate("video => { video.isSame = true }")
+    page.get_by_role("heading", name="4 results").wait_for()
+    expect(working(page)).to_have_count(0, timeout=TIMEOUT)
+    assert details.locator("p strong").first.inner_text() == first
+    assert page.locator("video").evaluate("video => video.isSame")
+    for other in (copy.name for copy in copies if copy.name != first):
+        page.locator("h1").scroll_into_view_if_needed()
+        page.get_by_role("button", name=other, exact=True).click()
+        details.filter(has_text=other).wait_for()
+        page.wait_for_function(
+            "() => Math.abs(document.querySelector('.st-key-details').getBoundingClientRect().top - 64) < 10"
+        )
+    page.close()
+
+
 def test_what_is_refused_is_said(browser, address, real_clip):
     page = visit(browser, address)
     copies = [real_clip.with_name(f"{number}.mp4") for number in range(LIMITS.waiting + 3)]
@@ -404,7 +427,7 @@ def test_probability_is_shown_with_its_thresholds(verdict, title, thresholds):
     record |= {"threshold": threshold, "frames": 16, "frames_with_face": 16}
     record |= {"prior": 0.5, "suspicious_from": None, "faces_too_small": 0}
     assert title_of(record) == title
-    text = evidence_text(record, "detector of mine")
+    text = evidence_text(record, "detector of mine").replace("\N{NO-BREAK SPACE}", " ")
     assert "The detector of mine gives a fake probability of" in text
     if verdict == "real":
         assert "The threshold is 60.0 %. " in text

@@ -10,6 +10,7 @@ import struct
 import pytest
 
 from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
+from tests.test_web_app import browser  # noqa: F401
 from web_app.detectors import CARD, read_detector
 from web_app.export import results_csv, results_report
 from web_app.file_facts import C2PA_UUID, has_c2pa
@@ -65,11 +66,14 @@ def test_report_names_the_file_the_detector_and_its_error_rates(results):
     page = results_report(results, None)
     for words in ("ab" * 32, "2.0 seconds", "h264, 288 × 300 pixels", "2026-01-02T03:04:05Z", "1.0 to 9.0 seconds"):
         assert words in page
+    assert "with no sign elsewhere, the video would have 80.0\N{NO-BREAK SPACE}%" in page
     assert "present" in page and results[0].detector.sha256 in page and "The file could not be read" not in page
     rows = re.findall(r"^\| .*\(the default\).*\|$", CARD.read_text(), re.MULTILINE)
     default = [cell.strip() for cell in rows[0].strip("|").split("|")]
     assert all(f"<td>{cell}</td>" in page for cell in default)
     assert "What it cannot see" in page
+    assert "On fakes of other origin than its training data its AUC is" in page
+    assert not re.search(r"\bbelow\b|<code>", page)  # words about what is not in the report
 
 
 def test_report_runs_nothing_and_calls_nobody(results):
@@ -83,6 +87,14 @@ def test_report_runs_nothing_and_calls_nobody(results):
 def test_report_has_a_date_only_where_one_is_asked_for(results):
     assert "Made on" not in results_report(results, None)
     assert "Made on 2026-03-04." in results_report(results, datetime.date(2026, 3, 4))
+
+
+def test_report_fits_a_phone(results, browser, tmp_path):  # noqa: F811
+    (tmp_path / "report.html").write_text(results_report(results, None), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.evaluate("() => document.scrollingElement.scrollWidth") == 390
+    page.close()
 
 
 def test_deleted_result_is_left_out(results):

@@ -12,7 +12,7 @@ from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import App
 from web_app.detectors import Detector, offered_detectors, read_detector
 from web_app.http_headers import COOKIE, TOKEN_BYTES
-from web_app.overview import show_overview
+from web_app.overview import await_result, show_overview
 from web_app.results import escape_markdown
 from web_app.samples import sample_clips
 from web_app.service import Service, the_service
@@ -26,6 +26,7 @@ CAUTION = (
 # On a phone the field for uploads is in sight at once. Pictures of samples are of one size.
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 3.5rem }
+.st-key-details { scroll-margin-top: 4rem }
 .st-key-samples img { aspect-ratio: 1; object-fit: contain; background: #80808033 }
 [data-testid=stMarkdownContainer] table { display: block; overflow-x: auto }
 @media (max-width: 640px) { h1 { font-size: 1.7rem !important } }
@@ -54,9 +55,10 @@ def main() -> None:
     if service.params.app.links:
         with links:
             show_link_field(service, visitor, settings, detector)
-    show_notices(visitor)
-    if visitor.pending:
-        show_progress(service, visitor)
+    with st.container():  # always there, so that what follows keeps its place
+        show_notices(visitor)
+        if visitor.pending:
+            show_progress(service, visitor)
     show_overview(service, visitor)
     show_samples(service, visitor, settings, detector)
     minutes = service.params.app.keep_minutes
@@ -107,10 +109,12 @@ def submit_uploads(
 ) -> None:
     context = st.runtime.scriptrunner.get_script_run_ctx()
     session = context.session_id if context else ""
-    for upload in st.session_state[key]:
-        if upload.file_id in st.session_state.submitted:  # the browser may report an upload twice
-            continue
-        st.session_state.submitted.add(upload.file_id)
+    submitted = st.session_state.submitted  # the browser may report an upload twice
+    uploads = [upload for upload in st.session_state[key] if upload.file_id not in submitted]
+    if uploads:
+        await_result(visitor)
+    for upload in uploads:
+        submitted.add(upload.file_id)
         arrival = service.incoming.take(session, upload.file_id)
         if not arrival:
             visitor.tell("They did not arrive whole. Upload them again.", [upload.name])
@@ -131,6 +135,7 @@ def show_link_field(service: Service, visitor: Visitor, settings: PredictionSett
         url = st.text_input("Or give the link of a video file", placeholder="https://", max_chars=2000)
         if st.form_submit_button("Fetch") and url.strip():
             size = service.params.app.megabytes * 1_000_000
+            await_result(visitor)
             service.visitors.submit(visitor, terminal_text(url.strip()), None, size, settings, detector, url.strip())
 
 
@@ -177,6 +182,7 @@ def show_samples(service: Service, visitor: Visitor, settings: PredictionSetting
     st.subheader("Or try a sample clip", anchor=False)
 
     def submit(path: Path) -> None:
+        await_result(visitor)
         with path.open("rb") as content:
             service.visitors.submit(visitor, path.name, content, path.stat().st_size, settings, detector)
 

@@ -11,7 +11,7 @@ from deepfake_detector.inference.backends import read_config
 
 RELEASED = {digest for name, digest in SHA256.items() if name.startswith(Path(RELEASED_DETECTOR).stem)}
 CARD = MODELS / "README.md"
-CARD_SECTIONS = ("Operating points", "What it cannot see")
+CARD_SECTIONS = ("The released detector", "Operating points", "What it cannot see")
 
 
 @dataclass(frozen=True)

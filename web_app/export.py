@@ -4,6 +4,7 @@ import base64
 import csv
 import datetime
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from deepfake_detector.foreign_text import spreadsheet_cell
-from web_app.results import VERDICTS, percentage, threshold_text, title_of
+from web_app.detectors import Detector
+from web_app.results import VERDICTS, percentage, stretch_text, threshold_text, title_of
 from web_app.uploads import RECORD, Result
 
 COLUMNS = ["file", "sha256", "verdict", "probability", "threshold", "uncertain_from", "uncertain_to", "prior"]
@@ -70,11 +72,7 @@ def results_report(results: Sequence[Result], date: datetime.date | None) -> str
     return environment.get_template("report.html").render(
         date=date,
         videos=[_video(result) for result in results],
-        detectors=[
-            # The text is that of the project's own model card.
-            {"detector": detector, "rates": Markup(markdown.markdown(detector.error_rates, extensions=["tables"]))}
-            for detector in detectors
-        ],
+        detectors=[{"detector": detector, "rates": _rates(detector)} for detector in detectors],
     )
 
 
@@ -105,6 +103,12 @@ def _video(result: Result) -> dict[str, Any]:
     }
 
 
+def _rates(detector: Detector) -> Markup:
+    """The error rates as HTML. Their text is that of the project's own model card."""
+    text = re.sub(r"^#+ ", "### ", detector.error_rates, flags=re.MULTILINE)
+    return Markup(markdown.markdown(text, extensions=["tables"]))
+
+
 def _evidence(record: dict[str, Any]) -> dict[str, str]:
     if record.get("probability") is None:
         return {}
@@ -116,10 +120,7 @@ def _evidence(record: dict[str, Any]) -> dict[str, str]:
         "People": str(len(record["people"])),
     }
     if record["suspicious_from"] is not None:
-        rows["Most suspicious stretch"] = (
-            f"{record['suspicious_from']:.1f} to {record['suspicious_to']:.1f} seconds "
-            f"({percentage(record['suspicious_probability'])})"
-        )
+        rows["Most suspicious stretch"] = stretch_text(record)
     return rows
 
 

@@ -11,6 +11,8 @@ from web_app.uploads import Result
 from web_app.visitors import Visitor
 
 NEWEST, MOST_SUSPICIOUS = "Newest first", "Most suspicious first"
+# The number of the click makes it run again.
+SCROLL = "<script>document.querySelector('.st-key-details').scrollIntoView({behavior: 'smooth'}) // %d\n</script>"
 
 
 def show_overview(service: Service, visitor: Visitor) -> None:
@@ -18,15 +20,16 @@ def show_overview(service: Service, visitor: Visitor) -> None:
     if not results:
         return
     st.subheader("1 result" if len(results) == 1 else f"{len(results)} results", anchor=False)
-    if len(results) > 1:
-        order = st.segmented_control(
-            "Order", [NEWEST, MOST_SUSPICIOUS], default=NEWEST, label_visibility="collapsed", required=True
-        )
-        shown = in_order(results, str(order))
-        for result in shown:
-            show_row(result)
-    selected = selected_result(results)
-    show_result(selected)
+    with st.container(key="overview"):  # its own place, so that a further row does not start the player anew
+        if len(results) > 1:
+            order = st.segmented_control(
+                "Order", [NEWEST, MOST_SUSPICIOUS], default=NEWEST, label_visibility="collapsed", required=True
+            )
+            for result in in_order(results, str(order)):
+                show_row(result)
+    show_result(selected_result(results))
+    if st.session_state.pop("scroll", False):
+        st.html(SCROLL % st.session_state.clicks, unsafe_allow_javascript=True)
     show_exports(service, visitor, results)
 
 
@@ -38,9 +41,25 @@ def in_order(results: list[Result], order: str) -> list[Result]:
 
 
 def selected_result(results: list[Result]) -> Result:
-    """The result that the visitor chose, as long as it is kept; else the newest."""
-    chosen = st.session_state.get("selected")
+    """The first result since the last upload, so that the details stay while more are done; or what was chosen since.
+
+    Else the newest.
+    """
+    before, chosen = st.session_state.get("before"), st.session_state.get("selected")
+    if before is not None:
+        chosen = next((key for key in map(row_key, results) if key not in before), chosen)
     return next((result for result in results if row_key(result) == chosen), results[-1])
+
+
+def await_result(visitor: Visitor) -> None:
+    """Let the details be those of the next result."""
+    st.session_state.before = {row_key(result) for result in visitor.results}
+
+
+def choose_result(key: str) -> None:
+    """Show the details of a result, and bring them into sight: many rows may be above them."""
+    clicks = st.session_state.get("clicks", 0) + 1
+    st.session_state.update(before=None, selected=key, scroll=True, clicks=clicks)
 
 
 def row_key(result: Result) -> str:
@@ -62,7 +81,8 @@ def show_row(result: Result) -> None:
                 key=key,
                 type="tertiary",
                 help="Show the details",
-                on_click=lambda: st.session_state.update(selected=key),
+                on_click=choose_result,
+                args=[key],
             )
             st.markdown(findings(result))
 

@@ -75,10 +75,7 @@ def evidence_text(record: dict[str, Any], detector: str) -> str:
             "each further person a false alarm is more likely, so that one suspicious person among several counts less."
         )
     if record["suspicious_from"] is not None:
-        sentences.append(
-            f"The most suspicious stretch is from {record['suspicious_from']:.1f} to {record['suspicious_to']:.1f} "
-            f"seconds: {percentage(record['suspicious_probability'])}."
-        )
+        sentences.append(f"The most suspicious stretch is {stretch_text(record)}.")
     if record["faces_too_small"]:
         sentences.append(f"{record['faces_too_small']} faces are too small to be scored.")
     return " ".join(sentences)
@@ -92,8 +89,14 @@ def threshold_text(threshold: float, low: float, high: float) -> str:
     return f"{text}; between {percentage(low)} and {percentage(high)} the verdict is uncertain."
 
 
+def stretch_text(record: dict[str, Any]) -> str:
+    """Where the most suspicious stretch is, and its part in the probability, which may be the smaller one."""
+    stretch = f"from {record['suspicious_from']:.1f} to {record['suspicious_to']:.1f} seconds"
+    return f"{stretch}; with no sign elsewhere, the video would have {percentage(record['suspicious_probability'])}"
+
+
 def percentage(fraction: float) -> str:
-    return f"{100 * fraction:.1f} %"
+    return f"{100 * fraction:.1f}\N{NO-BREAK SPACE}%"
 
 
 def show_pictures(result: Result, record: dict[str, Any]) -> None:

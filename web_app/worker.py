@@ -54,9 +54,9 @@ def predict_upload(task: PredictionTask, app: App, url: str = "") -> dict[str, A
 
 def fetch(url: str, target: Path, app: App) -> None:
     """Store the video at `url`, which must lead to public addresses only. Raises VideoError."""
-    from deepfake_detector.faces.sources import is_url, local_file
+    from deepfake_detector.faces.sources import local_file
 
-    if not is_url(url):  # a path would be that of a file of the server
+    if not url.lower().startswith(tuple(f"{scheme}://" for scheme in LINK_SCHEMES)):  # a path: a file of the server
         raise VideoError(f"{url} is no link; a link starts with https:// or http://")
     with local_file(url, UrlLimits(LINK_SCHEMES, app.megabytes, public_only=True)) as path:
         shutil.copyfile(path, target)
