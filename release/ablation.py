@@ -57,10 +57,14 @@ class Embedded:
 
 
 def networks(params: Params) -> dict[str, FaceClassifier]:
+    """The trained network, and if `head.py` averages its weights with those of the start, these two."""
     trained, config = load_detector(params.train.checkpoint)
+    share = read_settings().start_share
+    if not share:
+        return {"trained": trained}
     start = create_model(config.backbone, params.model.weights, config.geometry.size)
     average, _ = load_detector(params.train.checkpoint)
-    average_weights(average, start, read_settings().start_share)
+    average_weights(average, start, share)
     return {"start": start, "trained": trained, "average": average}
 
 
@@ -80,7 +84,7 @@ def measure(score: ScoreCrops, params: Params) -> dict[str, str]:
         for name, part in families(pd.concat(tables, ignore_index=True))
         if name in SHOWN
     }
-    row = {head: f"{aucs[name]:.3f}" for name, head in SHOWN.items()}
+    row = {head: f"{aucs[name]:.3f}" if name in aucs else "–" for name, head in SHOWN.items()}
     genuine = videos["genuine"]
     everything = pd.concat(videos.values())
     row["dev, with all genuine videos"] = f"{roc_auc(everything['label'], everything['logit']):.3f}"

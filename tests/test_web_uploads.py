@@ -251,8 +251,9 @@ def test_link_to_a_private_address_or_a_file_of_the_server_is_refused(tmp_path):
         server.settimeout(0.2)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/a.mp4"
         for private in (url, url.replace("127.0.0.1", "localhost")):
-            with pytest.raises(VideoError, match="no public address"):
+            with pytest.raises(VideoError, match="no public address") as refused:
                 fetch(private, tmp_path / "upload", LIMITS)
+            assert "localhost" not in private or "127.0.0.1" not in str(refused.value)
         others = ("ftp://localhost/a.mp4", "s3://bucket/a.mp4", f"simplecache::{url}")
         for other in ("/etc/passwd", "etc/passwd", "file:///etc/passwd", "local:///etc/passwd", *others):
             with pytest.raises(VideoError, match="is no link; a link starts with"):

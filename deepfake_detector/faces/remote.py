@@ -191,7 +191,7 @@ class _RedirectGuard:
     def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, (address, port, *_) = info
         if self._public_only and is_private(address):
-            raise OSError(errno.EACCES, f"it leads to {address}, which is no public address")
+            raise OSError(errno.EACCES, "it leads to no public address")  # which one is not for strangers
         if not _is_redirected.get():
             self._named.add((address, port))
         elif is_private(address) and not self._is_named(address, port):
