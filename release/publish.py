@@ -50,8 +50,7 @@ def describe(params: Params) -> str:
     return (
         f"trained on {len(labels) - int(labels['label'].sum()):,} genuine faces ({listed}) and on "
         f"{int(labels['label'].sum()):,} manipulated or generated ones. It knows face swaps of the kind of DFDC best. "
-        "On videos of other origin it errs often, above all on strongly compressed ones: see models/README.md. It is "
-        "for research only"
+        "On videos of other origin it errs often, above all on strongly compressed ones. It is for research only"
     )
 
 
