@@ -237,7 +237,9 @@ def test_pictures_beyond_the_limit_are_not_decoded_wherever_they_stand(tmp_path)
     assert (480, 640, 3) in {frame.image.shape for frame in read_frames(grows)}
 
 
-@pytest.mark.parametrize(("matrix", "primaries", "transfer"), [(3, 1, 1), (8, 1, 1), (10, 9, 1), (14, 9, 16), (9, 9, 3), (9, 3, 16)])
+@pytest.mark.parametrize(
+    ("matrix", "primaries", "transfer"), [(3, 1, 1), (8, 1, 1), (10, 9, 1), (14, 9, 16), (9, 9, 3), (9, 3, 16)]
+)
 def test_colours_that_ffmpeg_does_not_convert_are_shown_by_the_nearest_that_it_does(matrix, primaries, transfer):
     """Reserved numbers, YCgCo, BT.2020 of constant luminance and ICtCp: grey is grey, and the picture is not lost."""
     picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 128, np.uint8), "rgb24").reformat(format="yuv420p")

@@ -82,9 +82,8 @@ def _decodings(source: Path | str) -> Iterator[Iterator[av.AudioFrame]]:
     """For each sound track that has a decoder the ways to decode it: mixed down, and its first channel alone."""
     with open_video(source) as container:
         # PyAV frees an unusual channel layout twice if it is but looked at, so nothing here asks for one.
-        tracks = [
-            (stream.index, _is_usual(stream.codec_context)) for stream in container.streams.audio if stream.codec_context
-        ]
+        streams = [stream for stream in container.streams.audio if stream.codec_context]
+        tracks = [(stream.index, _is_usual(stream.codec_context)) for stream in streams]
     for track, is_usual in tracks:
         if is_usual:
             yield _decode(source, track)
