@@ -273,6 +273,15 @@ def test_first_sound_track_without_a_decoder_is_passed_over(tmp_path):
     assert probe(tmp_path / "out.mp4").frames == 75
 
 
+def test_sound_track_without_content_is_not_missed(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(write_flashes(tmp_path / "b.mkv", "aac"))) as source, av.open(str(path), "w") as out:
+        video = out.add_stream_from_template(source.streams.video[0])
+        out.add_stream_from_template(source.streams.audio[0])
+        copy_packets(source, out, video)
+    assert probe(path).has_audio and rewrite(path, tmp_path / "out.mp4") == ""
+
+
 def test_damaged_sound_costs_only_itself(tmp_path):
     path = write_flashes(tmp_path / "a.ts", "aac")
     data = bytearray(path.read_bytes())

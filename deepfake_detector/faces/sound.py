@@ -30,7 +30,7 @@ class SoundTrack:
 
     def __init__(self, container: av.container.OutputContainer, source: Path | str, info: VideoInfo) -> None:
         """`info` is that of `source`. The track starts at time 0, with silence where the sound starts later."""
-        self.problem = "no sound: its sound cannot be decoded" if info.has_audio else ""
+        self.problem = ""
         self._container = container
         self._position = 0  # samples so far
         self._rest: Iterator[av.AudioFrame] = iter(())
@@ -43,6 +43,8 @@ class SoundTrack:
                 self._rate = self._next.sample_rate
                 self._stream = container.add_stream("aac", rate=self._rate, layout=self._next.layout.name)
                 return
+        has_sound = info.has_audio and _has_packets(source)
+        self.problem = "no sound: its sound cannot be decoded" if has_sound else ""
 
     def write_until(self, time: float) -> None:
         """Write the sound up to `time` seconds; gaps become silence, and of what overlaps the second is left out."""
@@ -76,6 +78,12 @@ class SoundTrack:
         frame.sample_rate, frame.time_base, frame.pts = self._rate, Fraction(1, self._rate), self._position
         self._position += samples.shape[1]
         self._container.mux(self._stream.encode(frame))
+
+
+def _has_packets(source: Path | str) -> bool:
+    """Whether there is anything in a sound track."""
+    with open_video(source) as container:
+        return any(packet.size for packet in until_damage(container.demux(*container.streams.audio)))
 
 
 def _decodings(source: Path | str) -> Iterator[Iterator[av.AudioFrame]]:
