@@ -235,3 +235,23 @@ def test_pictures_beyond_the_limit_are_not_decoded_wherever_they_stand(tmp_path)
     shapes = {frame.image.shape for frame in read_frames(grows, None, info)}
     assert shapes == {(96, 160, 3)}
     assert (480, 640, 3) in {frame.image.shape for frame in read_frames(grows)}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "primaries", "transfer"), [(3, 1, 1), (8, 1, 1), (10, 9, 1), (14, 9, 16), (9, 9, 3), (9, 3, 16)]
+)
+def test_colours_that_ffmpeg_does_not_convert_are_shown_by_the_nearest_that_it_does(matrix, primaries, transfer):
+    """Reserved numbers, YCgCo, BT.2020 of constant luminance and ICtCp: grey is grey, and the picture is not lost."""
+    picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 128, np.uint8), "rgb24").reformat(format="yuv420p")
+    picture.colorspace, picture.color_primaries, picture.color_trc = matrix, primaries, transfer
+    image, planes = to_bgr(picture, VideoReformatter()), to_yuv(picture, VideoReformatter())
+    assert np.ptp(image.astype(int), axis=2).max() <= 2
+    assert abs(planes.u.astype(int) - 128).max() <= 1 and abs(planes.v.astype(int) - 128).max() <= 1
+    assert np.ptp(to_thumbnail(picture, VideoReformatter())) <= 1
+
+
+@pytest.mark.parametrize("form", ["bgr24", "rgb24", "gbrp", "yuv444p", "yuv420p10le"])
+def test_grey_stays_grey_in_the_planes(form):
+    grey = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 128, np.uint8), "rgb24").reformat(format=form)
+    planes = to_yuv(grey, VideoReformatter())
+    assert (planes.y == 126).all() and (planes.u == 128).all() and (planes.v == 128).all()

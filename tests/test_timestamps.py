@@ -93,6 +93,14 @@ def test_frames_without_timestamps_follow_each_other_at_the_nominal_rate(tmp_pat
     assert info.times == pytest.approx([i * STEP for i in range(60)])
 
 
+def test_frames_before_the_first_timestamp_come_before_it():
+    """As in a file cut without re-encoding, where negative timestamps are lost; pictures are reordered."""
+    stamps = [None] * 5 + [320, 200, 240, 280, 480, 360, 400, 440]  # milliseconds
+    packets = [PacketStamps(stamp, None, i == 0) for i, stamp in enumerate(stamps)]
+    order = display_order(packets, Fraction(1, 1000), Fraction(25), Fraction(0))
+    assert order.times == pytest.approx([i * STEP for i in range(13)])
+
+
 def test_avi_whose_pictures_are_reordered_is_read_in_order(tmp_path):
     info = assert_reads_everything(write(tmp_path / "a.avi", counter(), options={"bf": "3"}), list(range(60)))
     assert info.times == pytest.approx([i * STEP for i in range(60)])

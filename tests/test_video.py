@@ -1,5 +1,7 @@
 """Reading, sampling and writing video."""
 
+import os
+import sys
 from fractions import Fraction
 
 import av
@@ -271,6 +273,15 @@ def test_first_sound_track_without_a_decoder_is_passed_over(tmp_path):
     assert probe(tmp_path / "out.mp4").frames == 75
 
 
+def test_sound_track_without_content_is_not_missed(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(write_flashes(tmp_path / "b.mkv", "aac"))) as source, av.open(str(path), "w") as out:
+        video = out.add_stream_from_template(source.streams.video[0])
+        out.add_stream_from_template(source.streams.audio[0])
+        copy_packets(source, out, video)
+    assert probe(path).has_audio and rewrite(path, tmp_path / "out.mp4") == ""
+
+
 def test_damaged_sound_costs_only_itself(tmp_path):
     path = write_flashes(tmp_path / "a.ts", "aac")
     data = bytearray(path.read_bytes())
@@ -298,6 +309,33 @@ def test_sound_follows_a_clock_that_restarts(tmp_path):
     rewrite(path, tmp_path / "out.mp4")
     flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
     assert len(flashes) == 4 and beeps == pytest.approx(flashes, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("codec", "first", "second"),
+    [
+        ("ac3", ("stereo", 48000), ("5.1", 44100)),
+        ("aac", ("5.1", 48000), ("mono", 24000)),
+        ("mp2", ("stereo", 48000), ("mono", 44100)),
+    ],
+)
+def test_sound_that_changes_its_layout_and_rate_is_written_to_its_end(tmp_path, codec, first, second):
+    """As between a film and advertisements in a recording of a broadcast."""
+    parts = [write_flashes(tmp_path / f"{rate}.ts", codec, layout, rate) for layout, rate in (first, second)]
+    path = tmp_path / "a.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert rewrite(path, tmp_path / "out.mp4") == ""
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert len(flashes) == 4 and beeps == pytest.approx(flashes, abs=0.06)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_sound_of_a_file_whose_name_is_not_utf8_is_kept(tmp_path):
+    path = (tmp_path / os.fsdecode(b"caf\xe9.mkv")).absolute()
+    path.write_bytes(write_flashes(tmp_path / "a.mkv", "aac").read_bytes())
+    assert rewrite(path, tmp_path / "out.mp4") == ""
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert beeps == pytest.approx(flashes, abs=0.03) and len(beeps) == 2
 
 
 def test_endless_silence_in_the_timestamps_is_not_written(tmp_path):

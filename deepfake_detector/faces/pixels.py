@@ -10,9 +10,13 @@ from av.sidedata.sidedata import SideData
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 HD_HEIGHT = 720  # lines from which a video without a stated colour matrix is taken for BT.709, as players do
-UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 STATED_BT601 = frozenset({4, 5, 6})  # AVCOL_SPC_FCC, AVCOL_SPC_BT470BG, AVCOL_SPC_SMPTE170M
+CONVERTIBLE = frozenset({0, 1, 4, 5, 6, 7, 9})  # AVCOL_SPC_...: matrices that swscale knows
+BT2020_CL = 10  # AVCOL_SPC_BT2020_CL
+RESERVED = frozenset({0, 3})  # transfers and primaries, ITU-T H.273
+UNKNOWN_TRANSFERS = RESERVED | {ColorTrc.LOG, ColorTrc.LOG_SQRT}  # to swscale
 HDR_TRANSFERS = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})  # PQ and HLG, ITU-R BT.2100
+ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND  # without it, grey gets a tint
 MAX_WIDTH = 16_384  # pixels of a picture with square pixels; a pixel aspect ratio that asks for more is nonsense
 THUMBNAIL = (64, 36)  # width and height
 
@@ -75,7 +79,7 @@ def to_yuv(
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
-            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
+            interpolation=ACCURATE,
             threads=1,
         )
     else:
@@ -96,7 +100,13 @@ def to_thumbnail(picture: av.VideoFrame, reformatter: VideoReformatter) -> np.nd
     """
     width, height = THUMBNAIL
     twice = reformatter.reformat(
-        picture, 2 * width, 2 * height, "gray", interpolation=Interpolation.FAST_BILINEAR, threads=1
+        picture,
+        2 * width,
+        2 * height,
+        "gray",
+        src_colorspace=_assumed_matrix(picture),
+        interpolation=Interpolation.FAST_BILINEAR,
+        threads=1,
     )
     return cv2.resize(twice.to_ndarray(), THUMBNAIL, interpolation=cv2.INTER_AREA)
 
@@ -118,7 +128,6 @@ def _reformat(
     picture: av.VideoFrame, reformatter: VideoReformatter, pixel_format: str, width: int, height: int
 ) -> av.VideoFrame:
     """Convert to `bgr24`, or to `yuv420p` of limited range, and scale to `width` x `height`."""
-    unspecified = picture.colorspace == UNSPECIFIED
     to_yuv, to_bt709 = pixel_format == "yuv420p", _is_bt709(picture)
     convert_colors = _is_wide(picture)
     return reformatter.reformat(
@@ -126,17 +135,29 @@ def _reformat(
         width,
         height,
         pixel_format,
-        src_colorspace=Colorspace.ITU709 if unspecified and to_bt709 else None,
+        src_colorspace=_assumed_matrix(picture),
         dst_colorspace=(Colorspace.ITU709 if to_bt709 else Colorspace.ITU601) if to_yuv else None,
         dst_color_range=ColorRange.MPEG if to_yuv else None,
         dst_color_trc=ColorTrc.BT709 if convert_colors else None,
         dst_color_primaries=ColorPrimaries.BT709 if convert_colors else None,
+        interpolation=ACCURATE if to_yuv else None,
         threads=1,
     )
 
 
+def _assumed_matrix(picture: av.VideoFrame) -> Colorspace | None:
+    """The matrix to convert from, if the picture states none or one that swscale refuses; None for the stated one."""
+    if picture.colorspace in CONVERTIBLE:
+        return None
+    if picture.colorspace == BT2020_CL or _is_wide(picture):
+        return Colorspace.BT2020
+    return Colorspace.ITU709 if _is_bt709(picture) else Colorspace.ITU601
+
+
 def _is_wide(picture: av.VideoFrame) -> bool:
-    """Whether a picture has more light or more colours than BT.709 holds."""
+    """Whether a picture has more light or more colours than BT.709 holds, and swscale can convert it."""
+    if picture.color_trc in UNKNOWN_TRANSFERS or picture.color_primaries in RESERVED:
+        return False
     return picture.color_trc in HDR_TRANSFERS or picture.color_primaries == ColorPrimaries.BT2020
 
 

@@ -5,10 +5,9 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-from deepfake_detector.faces.pixels import HD_HEIGHT, YuvImage
+from deepfake_detector.faces.pixels import ACCURATE, HD_HEIGHT, YuvImage
 
 BLACK = (16, 128, 128)  # Y, U, V in limited range
-ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND  # without it, grey gets a tint
 
 
 def from_bgr(image: np.ndarray, is_bt709: bool | None = None) -> YuvImage:

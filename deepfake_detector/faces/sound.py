@@ -14,7 +14,8 @@ from deepfake_detector.files import ffmpeg_name
 
 RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)  # Hz that AAC takes
 LAYOUTS = {1: "mono", 2: "stereo"}  # by number of channels; others are mixed down
-STEREO_CODECS = ("mp1", "mp2", "mp3")  # hold at most two channels; libavfilter takes their samples for another format
+# Their channel layouts are usual ones, which PyAV decodes safely; libavfilter ends where layout or rate change.
+USUAL_CODECS = ("mp1", "mp2", "mp3", "ac3", "eac3")
 MAX_FAULTS = 1000  # damaged packets in a row after which a sound is given up
 TOLERANCE = 0.03  # seconds by which timestamps may differ from the count of samples: many are rounded
 LONGEST_TAIL = 60.0  # seconds of sound that are kept after the last picture
@@ -29,7 +30,7 @@ class SoundTrack:
 
     def __init__(self, container: av.container.OutputContainer, source: Path | str, info: VideoInfo) -> None:
         """`info` is that of `source`. The track starts at time 0, with silence where the sound starts later."""
-        self.problem = "no sound: its sound cannot be decoded" if info.has_audio else ""
+        self.problem = ""
         self._container = container
         self._position = 0  # samples so far
         self._rest: Iterator[av.AudioFrame] = iter(())
@@ -42,6 +43,8 @@ class SoundTrack:
                 self._rate = self._next.sample_rate
                 self._stream = container.add_stream("aac", rate=self._rate, layout=self._next.layout.name)
                 return
+        has_sound = info.has_audio and _has_packets(source)
+        self.problem = "no sound: its sound cannot be decoded" if has_sound else ""
 
     def write_until(self, time: float) -> None:
         """Write the sound up to `time` seconds; gaps become silence, and of what overlaps the second is left out."""
@@ -77,15 +80,20 @@ class SoundTrack:
         self._container.mux(self._stream.encode(frame))
 
 
+def _has_packets(source: Path | str) -> bool:
+    """Whether there is anything in a sound track."""
+    with open_video(source) as container:
+        return any(packet.size for packet in until_damage(container.demux(*container.streams.audio)))
+
+
 def _decodings(source: Path | str) -> Iterator[Iterator[av.AudioFrame]]:
     """For each sound track that has a decoder the ways to decode it: mixed down, and its first channel alone."""
     with open_video(source) as container:
         # PyAV frees an unusual channel layout twice if it is but looked at, so nothing here asks for one.
-        tracks = [
-            (stream.index, stream.codec_context.name) for stream in container.streams.audio if stream.codec_context
-        ]
-    for track, codec in tracks:
-        if codec in STEREO_CODECS:
+        streams = [stream for stream in container.streams.audio if stream.codec_context]
+        tracks = [(stream.index, _is_usual(stream.codec_context)) for stream in streams]
+    for track, is_usual in tracks:
+        if is_usual:
             yield _decode(source, track)
         yield _mix_down(source, track)
         yield _mix_down(
@@ -93,27 +101,40 @@ def _decodings(source: Path | str) -> Iterator[Iterator[av.AudioFrame]]:
         )  # an ambisonic sound cannot be mixed; its first channel is the whole
 
 
-def _decode(source: Path | str, track: int) -> Iterator[av.AudioFrame]:
-    """Samples of a sound of one of STEREO_CODECS in stereo, in s16p at one of RATES, with the timestamps of the file.
+def _is_usual(context: av.AudioCodecContext) -> bool:
+    """Whether `_decode` can be used: for USUAL_CODECS, and for AAC without a global header, as in broadcasts."""
+    return context.codec.canonical_name in USUAL_CODECS or (context.name == "aac" and not context.extradata)
 
-    Damaged packets are left out.
+
+def _has_own_layout(packet: "av.Packet[av.AudioStream]") -> bool:
+    """Whether an AAC packet with an ADTS header (ISO/IEC 13818-7) defines a channel layout, which may be unusual."""
+    header = bytes(packet)[:4]
+    return packet.stream.codec_context.name == "aac" and len(header) == 4 and not header[2] & 1 and header[3] < 0x40
+
+
+def _decode(source: Path | str, track: int) -> Iterator[av.AudioFrame]:
+    """Samples of a sound that `_is_usual` in stereo, in s16p at one of RATES, with the timestamps of the file.
+
+    Damaged packets are left out, and those that define a channel layout.
     """
     with open_video(source) as container:
         stream = container.streams[track]
         assert isinstance(stream, av.AudioStream)
         rate = min(RATES, key=lambda rate: abs(rate - stream.rate))
-        resampler = av.AudioResampler("s16p", "stereo", rate)
+        resampler, form = av.AudioResampler("s16p", "stereo", rate), None
         for packet in until_damage(container.demux(stream)):
+            if _has_own_layout(packet):
+                continue
             try:
                 frames = packet.decode()
             except av.FFmpegError:
                 continue
             for frame in frames:
-                try:
-                    yield from resampler.resample(frame)
-                except ValueError:  # another format than before
+                form, before = (frame.format.name, frame.layout.name, frame.sample_rate), form
+                if before not in (None, form):  # a resampler takes one form, or passes all on if it was right at first
+                    yield from resampler.resample(None)
                     resampler = av.AudioResampler("s16p", "stereo", rate)
-                    yield from resampler.resample(frame)
+                yield from resampler.resample(frame)
     yield from resampler.resample(None)
 
 
@@ -124,9 +145,25 @@ def _mix_down(source: Path | str, track: int, pan: str = "") -> Iterator[av.Audi
 
     Raises av.FFmpegError where it cannot go on.
     """
+    with Path(source).open("rb") as file:
+        name = ffmpeg_name(source)
+        if not _is_utf8(name):  # as PyAV wants the options of a filter
+            name = f"/dev/fd/{file.fileno()}"
+        yield from _filter(name, track, pan)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _filter(name: str, track: int, pan: str) -> Iterator[av.AudioFrame]:
+    """`_mix_down` of the file that FFmpeg opens under a name."""
     graph = Graph()
     options = "protocol_whitelist=file"  # a playlist must not fetch anything
-    filters = [graph.add("amovie", filename=ffmpeg_name(source), stream_index=str(track), format_opts=options)]
+    filters = [graph.add("amovie", filename=name, stream_index=str(track), format_opts=options)]
     if pan:
         filters.append(graph.add("pan", pan))
     layouts, rates = "|".join(LAYOUTS.values()), "|".join(map(str, RATES))

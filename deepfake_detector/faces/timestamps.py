@@ -9,6 +9,7 @@ import numpy as np
 
 HIDDEN = -1  # in place of a frame number: the packet is needed for others and is not shown itself
 RESTART = 0.5  # seconds by which decoding times run backwards where a clock restarts; less is a slip of the muxer
+REORDERED = 16  # packets among which the one that is shown first is
 LONGEST_LEAD = 10.0  # seconds; a stream said to start even earlier than the pictures has another clock
 
 
@@ -53,7 +54,7 @@ def display_order(
     stamps = pts if None not in pts else dts
     seconds = np.array([stamp for stamp in stamps if stamp is not None], np.int64) * float(time_base)
     if len(seconds) < len(shown):
-        first = float(next((stamp for stamp in pts + dts if stamp is not None), 0) * time_base)
+        first = _first_seconds(pts if any(stamp is not None for stamp in pts) else dts, time_base, step)
         zero = _zero(first, start)
         return DisplayOrder(tuple((first - zero + step * np.arange(len(shown))).tolist()), (), (-zero,))
     least_restart = RESTART / float(time_base)
@@ -88,6 +89,13 @@ def _hide_before_keyframe(packets: Sequence[PacketStamps]) -> np.ndarray:
             break
         hidden[i] = True
     return hidden
+
+
+def _first_seconds(stamps: Sequence[int | None], time_base: Fraction, step: float) -> float:
+    """Seconds of the first frame, by the earliest of the first `stamps`; packets before these come a `step` apart."""
+    missing = next((i for i, stamp in enumerate(stamps) if stamp is not None), 0)
+    known = [stamp for stamp in stamps[missing : missing + REORDERED] if stamp is not None]
+    return float(min(known, default=0) * time_base) - missing * step
 
 
 def _zero(first: float, start: Fraction | None) -> float:
