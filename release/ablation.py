@@ -33,6 +33,7 @@ SHOWN = {  # family of fakes, as `release.evaluate` names them, to the head of i
     "test after H.264: dfdc": "the same after H.264",
     "test: all": "test",
     "test after H.264: all": "test after H.264",
+    "test after H.264: gan": "GAN portraits after H.264",
     "left out: all": "left out",
     "left out: flux": "FLUX",
     "dev: all": "dev",
