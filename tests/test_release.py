@@ -37,16 +37,7 @@ def test_last_layer_rests_on_cues_that_reencoding_leaves():
     assert logits[faces["label"] == 1].min() > 0 > logits[faces["label"] == 0].max()
 
 
-def test_average_of_weights_lies_between_both():
-    model, start = create_model("resnet10t", size=32), create_model("resnet10t", size=32)
-    trained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    head.average_weights(model, start, 0.25)
-    for name, tensor in model.state_dict().items():
-        expected = 0.75 * trained[name] + 0.25 * start.state_dict()[name]
-        torch.testing.assert_close(tensor, expected.to(tensor.dtype))
-
-
-def test_new_last_layer_gives_its_logits_to_crops(tmp_path):
+def test_new_last_layer_gives_its_logits_to_crops():
     model = create_model("resnet10t", size=32).eval()
     crops = list(np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8))
     faces = pd.DataFrame({"video_id": list("aabbcc"), "track": 0})
