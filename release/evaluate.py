@@ -7,7 +7,7 @@ Intervals are of 95 % over groups of people.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -55,8 +55,14 @@ def genuine_sets(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield " ".join(word for word in (what + ":", source, quality) if word), part
 
 
+def fake_sets(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Every set of fakes to give the number of those that are flagged."""
+    for (what, method), part in table[table["label"] == 1].groupby(["what", "method"], sort=False):
+        yield f"{what}: {method or 'unnamed'}", part
+
+
 def write_figures(scored: dict[str, tuple[pd.DataFrame, dict[str, float]]], resampling: Resampling) -> str:
-    """Two tables in Markdown: AUC by family of fakes, and false alarms by source at the operating points.
+    """Three tables in Markdown: AUC by family of fakes; and at the operating points false alarms by source, and hits.
 
     Args:
         scored: by name of the detector, what it says and its operating points.
@@ -67,14 +73,24 @@ def write_figures(scored: dict[str, tuple[pd.DataFrame, dict[str, float]]], resa
         summaries = [resampling.summary(part, 0.5) for _, part in rows]
         cells = [format_interval(summary, "auc") for summary in summaries]
         lines.append(f"| {rows[0][0]} | {summaries[0]['real']} | {summaries[0]['fake']} | {' | '.join(cells)} |")
+    for head, sets in (("genuine ones flagged", genuine_sets), ("fakes flagged", fake_sets)):
+        lines += ["", *_count_flagged(scored, head, sets)]
+    return "\n".join(lines) + "\n"
+
+
+def _count_flagged(
+    scored: dict[str, tuple[pd.DataFrame, dict[str, float]]],
+    head: str,
+    sets: Callable[[pd.DataFrame], Iterator[tuple[str, pd.DataFrame]]],
+) -> Iterator[str]:
+    """The lines of a table: how many of each of the `sets` are flagged at each operating point."""
     points = [(name, point) for name, (_, thresholds) in scored.items() for point in thresholds]
-    heads = " | ".join(f"{name}, {point}" for name, point in points)
-    lines += ["", f"| genuine ones flagged | of | {heads} |", "|---|" + "---|" * (1 + len(points))]
-    for rows in zip(*(genuine_sets(table) for table, _ in scored.values()), strict=True):
+    yield f"| {head} | of | {' | '.join(f'{name}, {point}' for name, point in points)} |"
+    yield "|---|" + "---|" * (1 + len(points))
+    for rows in zip(*(sets(table) for table, _ in scored.values()), strict=True):
         parts = dict(zip(scored, (part for _, part in rows), strict=True))
         flagged = [int((parts[name]["probability"] >= scored[name][1][point]).sum()) for name, point in points]
-        lines.append(f"| {rows[0][0]} | {len(rows[0][1])} | {' | '.join(map(str, flagged))} |")
-    return "\n".join(lines) + "\n"
+        yield f"| {rows[0][0]} | {len(rows[0][1])} | {' | '.join(map(str, flagged))} |"
 
 
 def main() -> None:
