@@ -1,8 +1,11 @@
-"""Fit the last layer anew, so that it rests less on cues that compression destroys.
+"""Average the trained weights with those of the start, and fit the last layer anew, so that it does better elsewhere.
 
     cd release && PYTHONPATH=.. python -m release.head
 
-No gradient is needed. The settings are in head.yaml.
+Neither needs a gradient. The settings are in head.yaml.
+
+Weights that were fine-tuned gain on the data that they saw, and lose on other data. Their average with the start keeps
+much of both (Wortsman et al. 2022, arXiv:2109.01903).
 
 The new layer is a linear discriminant that avoids nuisance (within-class covariance normalisation, Hatch et al. 2006,
 there between recordings of one speaker). It points from the mean embedding of genuine faces to that of fakes, but less
@@ -24,9 +27,9 @@ from deepfake_detector.evaluation.calibration import fit_calibration
 from deepfake_detector.faces.archive import read_table_crops
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector, save_detector
-from deepfake_detector.training.detector_config import CheckpointError
+from deepfake_detector.training.detector_config import CheckpointError, DetectorConfig
 from deepfake_detector.training.device import autocast, pick_device
-from deepfake_detector.training.model import FaceClassifier
+from deepfake_detector.training.model import FaceClassifier, ModelError, create_model
 from deepfake_detector.training.scoring import batch_crops
 from stages.params import Params, fail, parse
 
@@ -38,12 +41,23 @@ RELEASE = Path("checkpoints/released.safetensors")
 class HeadSettings:
     """head.yaml."""
 
+    start_share: float
     shrinkage: float
     images: int
 
 
 def read_settings() -> HeadSettings:
     return HeadSettings(**yaml.safe_load(SETTINGS.read_text(encoding="utf-8")))
+
+
+def average_with_start(model: FaceClassifier, config: DetectorConfig, params: Params, share: float) -> None:
+    """Move all numbers of `model`, those of its batch norms too, towards its start: by 0 not at all, by 1 fully."""
+    start = create_model(config.backbone, params.model.weights, config.geometry.size).state_dict()
+    mixed = {
+        name: torch.lerp(tensor, start[name], share) if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    model.load_state_dict(mixed)
 
 
 def sample_faces(params: Params, images: int) -> pd.DataFrame:
@@ -105,7 +119,9 @@ def main() -> None:
     params, settings = parse("train", __doc__ or ""), read_settings()
     try:
         model, config = load_detector(params.train.checkpoint)
-    except CheckpointError as error:
+        if settings.start_share:
+            average_with_start(model, config, params, settings.start_share)
+    except (CheckpointError, ModelError) as error:
         fail(str(error))
     faces = sample_faces(params, settings.images)
     crops = read_table_crops(faces, Path(params.data.faces))
