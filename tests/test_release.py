@@ -1,11 +1,14 @@
 """The recipe of the released detector."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from training_data import make_config
 
+from deepfake_detector.training.checkpoint import save_detector
 from deepfake_detector.training.model import create_model
 from deepfake_detector.training.scoring import batch_crops, predict_logits
 from release import head, publish
@@ -35,6 +38,18 @@ def test_last_layer_rests_on_cues_that_reencoding_leaves():
     assert trusting[1] == pytest.approx(trusting[0], rel=0.1)
     logits = embeddings @ weights + bias
     assert logits[faces["label"] == 1].min() > 0 > logits[faces["label"] == 0].max()
+
+
+def test_average_of_weights_lies_between_those_of_training_and_start(tmp_path):
+    config = make_config()
+    model, start = (create_model(config.backbone, size=config.geometry.size) for _ in range(2))
+    save_detector(tmp_path / "start.safetensors", start, config)
+    params = SimpleNamespace(model=SimpleNamespace(weights=str(tmp_path / "start.safetensors")))
+    trained = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    head.average_with_start(model, config, params, 0.25)
+    for name, tensor in model.state_dict().items():
+        expected = 0.75 * trained[name] + 0.25 * start.state_dict()[name]
+        torch.testing.assert_close(tensor, expected.to(tensor.dtype))
 
 
 def test_new_last_layer_gives_its_logits_to_crops():
