@@ -8,8 +8,8 @@ MODELS = Path(__file__).parents[1] / "models"
 RELEASED_DETECTOR = "face_resnet18.safetensors"
 SHA256 = {
     "resnet18_imagenet.safetensors": "7bfd791bca57be37c2ba761961ee6cc2947fdf05dd30d4e5ffe6d70d0c565ebb",
-    RELEASED_DETECTOR: "6083eddbc3021ea0e9d1c317c80e254b7435f80a7f95b3807d7f8c7b5223ed28",
-    "face_resnet18_int8.onnx": "012066755afa8f2b1523945476f853974f81f9890d03be32d285ece48249a9b7",
+    RELEASED_DETECTOR: "447d1abf64e81f2d7f0f24b1ba373e1102f5547a7e8ad2ca09918f9440a13965",
+    "face_resnet18_int8.onnx": "abed2f61800be0e8684ff998ba81a0f7558570ceb0cda6b63cd2615cd6563e5e",
 }
 
 
