@@ -106,7 +106,7 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, params: Infer) ->
     """
     unfinished = output / "predictions.csv.part"
     interrupted = unfinished.exists()
-    with open_for_one_run(unfinished, params.output) as file:
+    with open_for_one_run(unfinished) as file:
         rows = finished_rows(tasks) if interrupted else {}
         if rows:
             say(f"{len(rows)} of {len(tasks)} videos were finished before; resuming with the others")
@@ -137,12 +137,12 @@ def predict_all(tasks: Sequence[PredictionTask], output: Path, params: Infer) ->
     return ordered
 
 
-def open_for_one_run(path: Path, output: str) -> IO[str]:
+def open_for_one_run(path: Path) -> IO[str]:
     """The file, open to append to, that only one run has at a time where the file system knows locks."""
     try:
         return lock_file(path)
     except BlockingIOError:
-        fail(f"infer.output = {output!r} is in use by another run; wait for its end, or choose another folder")
+        fail(f"{path.parent} is in use by another run; wait for its end, or choose another folder for infer.output")
     except OSError:
         return path.open("a", newline="", encoding="utf-8")
 
