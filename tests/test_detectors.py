@@ -23,6 +23,7 @@ from deepfake_detector.faces.detectors import (
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.detectors.search import merge_candidates
 from deepfake_detector.faces.pixels import to_thumbnail
+from deepfake_detector.faces.shots import Moment
 from deepfake_detector.faces.tracking import link_detections
 from deepfake_detector.faces.video_reader import Frame, read_frames
 
@@ -72,7 +73,8 @@ def test_redetection_finds_the_faces_that_a_search_of_every_frame_finds(frames):
 def shows(frame, image):
     """The same moment with another picture."""
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
-    return Frame(frame.number, frame.time, image, to_thumbnail(picture, VideoReformatter()))
+    moment = Moment(frame.number, frame.time, to_thumbnail(picture, VideoReformatter()))
+    return Frame(frame.number, frame.time, image, moment)
 
 
 def test_person_who_appears_between_searched_frames_is_detected_from_the_first_frame_on(frames):

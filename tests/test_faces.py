@@ -63,6 +63,17 @@ def test_two_people_are_both_detected(detector, photo):
     assert len(detector.detect(np.hstack([photo, photo]))) == 2
 
 
+def test_small_faces_are_those_beside_the_others(detector, photo):
+    scene = np.full((720, 1280, 3), 90, np.uint8)
+    scene[:, :720] = cv2.resize(photo, (720, 720))
+    scene[100:200, 1000:1100] = cv2.resize(photo, (100, 100), interpolation=cv2.INTER_AREA)
+    found = detector.detect(scene)
+    (small,) = detector.detect_small(scene, found)
+    assert len(found) == 1 and small.box[0] > 1000
+    assert len(detector.detect_small(scene, Detections.stack([*found, small]))) == 0
+    assert len(detector.detect_small(cv2.resize(scene, None, fx=0.3, fy=0.3), found)) == 0  # was searched at full size
+
+
 def test_detections_are_indexed_like_arrays():
     faces = [Detection(np.arange(4) + i, 0.25 * i, np.arange(10).reshape(5, 2) + i) for i in range(3)]
     stacked = Detections.stack(faces)

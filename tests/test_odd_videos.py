@@ -101,7 +101,7 @@ def test_no_more_is_decoded_than_the_wanted_frames_need(tmp_path, decoded_packet
 def test_few_frames_before_a_keyframe_are_decoded_for_a_look_at_what_lies_between(tmp_path, decoded_packets):
     path = write(tmp_path / "a.mp4", counter(), options={"g": "10", "bf": "0"})
     frames = list(read_frames(path, [12, 33], probe(path)))
-    assert [number for number, _ in frames[1].passed] == list(range(13, 33))
+    assert [moment.number for moment in frames[1].passed] == list(range(13, 33))
     assert len([size for size in decoded_packets if size]) == 3 + 21
 
 

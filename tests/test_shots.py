@@ -19,7 +19,7 @@ from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.pixels import to_thumbnail
 from deepfake_detector.faces.sampling import frames_between
-from deepfake_detector.faces.shots import SIMILAR, details_of, shot_numbers, similarity
+from deepfake_detector.faces.shots import SIMILAR, SURROUNDINGS, shot_numbers, similarity, surroundings
 from deepfake_detector.faces.video_file import VideoInfo
 from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
@@ -101,10 +101,24 @@ def test_movement_between_sampled_frames_is_followed_without_a_second_look(heads
     """Sampled frames lie at the turns of a movement to and fro, which are not alike."""
     moves = [np.roll(picture, 6 * abs((i - 6) % 24 - 12) - 36, axis=1) for i, picture in enumerate(heads[0])]
     path = write(tmp_path / "moves.mp4", moves)
-    before, after = (details_of(frame.thumbnail) for frame in read_frames(path, [6, 18]))
+    before, after = (frame.moment.details for frame in read_frames(path, [6, 18]))
     assert similarity(before, after) < SIMILAR
     monkeypatch.setattr(nearby_frames, "read_pictures", lambda *_: pytest.fail("a second look"))
     assert people(path)[0] == [[6, 18, 31, 43]]
+
+
+def test_small_person_beside_a_large_one_is_followed_through_the_whole_clip(heads, tmp_path):
+    """The first search misses the small one in most frames."""
+    pictures = []
+    for large, small in zip(*heads, strict=True):
+        picture = np.full((720, 1280, 3), 90, np.uint8)
+        picture[:, :720] = cv2.resize(large, (720, 720))
+        picture[100:220, 1000:1120] = cv2.resize(small, (120, 120), interpolation=cv2.INTER_AREA)
+        pictures.append(picture)
+    path = write(tmp_path / "both.mp4", pictures)
+    assert len(CenterFace(0.5).detect(pictures[0])) == 1
+    found, video = people(path, frames=6)
+    assert found == [[4, 12, 20, 29, 37, 45]] * 2 and video.faces_dropped == 0
 
 
 class SeeingThings(CenterFace):
@@ -238,3 +252,8 @@ def test_frames_between_two_others_are_those_that_cost_little_to_decode():
     assert frames_between(240, 600, info, 2) == [250, 500, 520, 540, 560, 580]
     dense = replace(info, is_keyframe=tuple(i % 15 == 0 for i in order))
     assert frames_between(0, 60, dense, 2) == [15, 30, 45]
+
+
+def test_surroundings_are_those_of_a_gaussian_blur():
+    picture = np.random.default_rng(0).uniform(0, 255, (36, 64)).astype(np.float32)
+    assert np.abs(surroundings(picture) - cv2.GaussianBlur(picture, (0, 0), SURROUNDINGS)).max() < 1e-3

@@ -34,13 +34,13 @@ def test_chosen_frames_are_read_with_their_numbers_and_times(tmp_path):
 
 def test_pictures_that_are_decoded_on_the_way_are_passed_in_order(tmp_path):
     path = write_counter(tmp_path / "a.mp4")
-    thumbnails = {frame.number: frame.thumbnail for frame in read_frames(path)}
+    thumbnails = {frame.number: frame.moment.thumbnail for frame in read_frames(path)}
     first, second = read_frames(path, [3, 29])
-    assert {number for number, _ in first.passed} <= {0, 1, 2}
-    numbers = [number for number, _ in second.passed]
+    assert {moment.number for moment in first.passed} <= {0, 1, 2}
+    numbers = [moment.number for moment in second.passed]
     assert 3 < len(numbers) < 25 and numbers == sorted(set(numbers)) and numbers[0] > 3 and numbers[-1] < 29
-    for number, thumbnail in [*first.passed, *second.passed]:
-        assert np.array_equal(thumbnail, thumbnails[number])
+    for moment in [*first.passed, *second.passed]:
+        assert np.array_equal(moment.thumbnail, thumbnails[moment.number])
 
 
 def test_no_wanted_frame_gives_no_frame(tmp_path):

@@ -9,12 +9,14 @@ from deepfake_detector.faces.alignment import align_face, crop_box
 from deepfake_detector.faces.archive import encode_crop
 from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors import FaceDetector
+from deepfake_detector.faces.detectors.search import is_small
 from deepfake_detector.faces.dissolves import DissolveFinder
 from deepfake_detector.faces.geometry import Geometry
-from deepfake_detector.faces.shots import DIFFERENT, details_of, find_leaps, similarity
+from deepfake_detector.faces.shots import DIFFERENT, SIMILAR, Moment, find_leaps, similarity
 from deepfake_detector.faces.tracking import MAX_DISTANCE, box_distance
 from deepfake_detector.faces.video_reader import Frame
 
+FINE_EVERY = 16  # frames of a scene, among which small faces are looked for once
 NEAR = 1.0  # seconds after a frame within which its faces are first looked for near their places
 
 
@@ -22,14 +24,13 @@ NEAR = 1.0  # seconds after a frame within which its faces are first looked for 
 class FrameDetections:
     """The detections of one frame and their encoded crops.
 
-    The image is not kept, only its width and height, and its details, as of `details_of`. `leaps` are those of
-    `find_leaps` since the frame before, `dissolving` the frames that `DissolveFinder` found with this one.
+    The image is not kept, only its width and height. `likeness` is its similarity to the frame before, `leaps` are
+    those of `find_leaps` since then, and `dissolving` are the frames that `DissolveFinder` found with this one.
     """
 
-    number: int
-    time: float
+    moment: Moment
     size: tuple[int, int]
-    details: np.ndarray
+    likeness: float
     leaps: list[tuple[int, int]]
     dissolving: list[int]
     detections: Detections
@@ -39,36 +40,55 @@ class FrameDetections:
 def detect_frames(frames: Iterable[Frame], geometry: Geometry, detector: FaceDetector) -> Iterator[FrameDetections]:
     """Detect and crop the faces in each frame.
 
-    Every other frame is searched as a whole. In the frames between, the detector looks only near the faces of the frame
-    before. Such a frame is searched after all if a face is not found again, if the next frame shows an additional
-    face, if the frame before is not near, or if it is so different that another shot may have begun.
+    Every other frame is searched as a whole, and some of these for small faces, too. In the frames between, the
+    detector looks only near the faces of the frame before. Such a frame is searched after all if a face is not found
+    again, if the next frame shows an additional face, if the frame before is not near, or if it is so different that
+    another shot may have begun.
 
     Args:
         frames: in order of time.
         geometry: how faces are cropped.
         detector: the face detector.
     """
+    until_fine = 0  # frames until small faces are looked for again
 
     def with_faces(undetected: FrameDetections, image: np.ndarray, found: Detections) -> FrameDetections:
         crops = [encode_crop(crop_face(image, face, geometry), geometry.format) for face in found]
         return replace(undetected, detections=found, crops=crops)
+
+    def search(image: np.ndarray, near: Iterable[Detection]) -> Detections:
+        """All faces of an image. Small ones of those `near`, of images shortly before or after, are not missed."""
+        nonlocal until_fine
+        found = detector.detect(image)
+        if len(found) and until_fine <= 0:
+            found = Detections.stack([*found, *detector.detect_small(image, found)])
+            until_fine = FINE_EVERY
+        for face in near:
+            if is_small(face, image) and _is_additional(face.box, found):
+                again = detector.redetect(image, Detections.stack([face]))
+                if again and _is_additional(again.boxes[0], found):
+                    found = Detections.stack([*found, *again])
+        return found
 
     previous: FrameDetections | None = None
     pending: tuple[Frame, FrameDetections] | None = None  # a frame that was not searched
     finder = DissolveFinder()
     for frame in frames:
         current = _without_faces(frame, previous, finder)
-        if previous and not pending and _continues(current, previous):
-            redetected = detector.redetect(frame.image, previous.detections)
+        until_fine = until_fine - 1 if current.likeness >= DIFFERENT else 0
+        known = previous.detections if previous and _continues(previous, current) else None
+        if known is not None and not pending:
+            redetected = detector.redetect(frame.image, known)
             if redetected is not None:
                 previous = with_faces(current, frame.image, redetected)
                 pending = frame, previous
                 continue
-        found = detector.detect(frame.image)
+        found = search(frame.image, known or ())
         if pending:
             earlier, incomplete = pending
             if any(_is_additional(box, incomplete.detections) for box in found.boxes):
-                incomplete = with_faces(incomplete, earlier.image, detector.detect(earlier.image))
+                near = [*incomplete.detections, *found]
+                incomplete = with_faces(incomplete, earlier.image, search(earlier.image, near))
             yield incomplete
             pending = None
         previous = with_faces(current, frame.image, found)
@@ -79,19 +99,20 @@ def detect_frames(frames: Iterable[Frame], geometry: Geometry, detector: FaceDet
 
 def _without_faces(frame: Frame, previous: FrameDetections | None, finder: DissolveFinder) -> FrameDetections:
     """What is known of a frame before its faces are detected; `previous` is the wanted frame before."""
-    details = details_of(frame.thumbnail)
-    before = (previous.number, previous.details) if previous else (frame.number, details)
-    leaps = find_leaps(before, frame.passed, (frame.number, details))
     size = frame.image.shape[1], frame.image.shape[0]
-    return FrameDetections(frame.number, frame.time, size, details, leaps, finder.add(frame), Detections.stack([]), [])
+    likeness, leaps = 1.0, []
+    if previous:
+        likeness = similarity(previous.moment.details, frame.moment.details)
+        leaps = find_leaps([previous.moment, *frame.passed, frame.moment]) if likeness < SIMILAR else []
+    return FrameDetections(frame.moment, size, likeness, leaps, finder.add(frame), Detections.stack([]), [])
 
 
-def _continues(current: FrameDetections, previous: FrameDetections) -> bool:
+def _continues(previous: FrameDetections, current: FrameDetections) -> bool:
     """Whether the faces of `previous` can be looked for at their places in the frame `current`."""
     return (
-        current.time - previous.time <= NEAR
+        current.moment.time - previous.moment.time <= NEAR
         and current.size == previous.size
-        and similarity(previous.details, current.details) >= DIFFERENT
+        and current.likeness >= DIFFERENT
     )
 
 

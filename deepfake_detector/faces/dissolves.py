@@ -4,13 +4,10 @@ Of a picture that moves, the pictures between are not: even where they look like
 """
 
 from collections import deque
-from dataclasses import dataclass
-from functools import cached_property
 
-import cv2
 import numpy as np
 
-from deepfake_detector.faces.shots import SURROUNDINGS, details_of, similarity
+from deepfake_detector.faces.shots import Moment, similarity
 from deepfake_detector.faces.video_reader import Frame
 
 REACHES = (0.15, 0.3, 0.6, 1.0)  # seconds before and after a picture at which the two lie that it may be a mean of
@@ -21,45 +18,24 @@ LEAST_WEIGHT = 0.25  # of each of the two in the mean
 WEIGHT_ERROR = 0.2  # by which the sum of both weights may differ from 1
 
 
-@dataclass(frozen=True)
-class _Moment:
-    number: int
-    time: float
-    thumbnail: np.ndarray
-    is_wanted: bool
-
-    @cached_property
-    def details(self) -> np.ndarray:
-        return details_of(self.thumbnail)
-
-    @cached_property
-    def pattern(self) -> np.ndarray:
-        """The thumbnail without its light: float32 (n,). Unlike `details`, that of a mean is the mean of both."""
-        smooth = cv2.GaussianBlur(self.thumbnail.astype(np.float32), (0, 0), 1)
-        return np.asarray(smooth - cv2.GaussianBlur(smooth, (0, 0), SURROUNDINGS)).ravel()
-
-
 class DissolveFinder:
     """Looks for dissolves among the decoded pictures of a video. Nothing is looked at while the picture stays alike."""
 
     def __init__(self) -> None:
-        self._moments: deque[_Moment] = deque()
+        self._wanted: deque[Moment] = deque()
+        self._moments: deque[Moment] = deque()  # these and those between
         self._seen: set[tuple[int, float]] = set()  # numbers and reaches
 
     def add(self, frame: Frame) -> list[int]:
         """Numbers of pictures up to `frame`, the next wanted one, that are found in the middle of a dissolve."""
-        last = self._moments[-1] if self._moments else None
-        if last and frame.passed:
-            numbers = [number for number, _ in frame.passed]
-            times = np.interp(numbers, (last.number, frame.number), (last.time, frame.time)).tolist()
-            passed = zip(frame.passed, times, strict=True)
-            self._moments += (_Moment(number, time, thumbnail, False) for (number, thumbnail), time in passed)
-        current = _Moment(frame.number, frame.time, frame.thumbnail, True)
-        self._moments.append(current)
-        while self._moments[0].time < frame.time - LOOK_BACK:
-            self._moments.popleft()
-        earliest = next(moment for moment in self._moments if moment.is_wanted)
-        if similarity(earliest.details, current.details) >= UNLIKE:
+        if self._moments:
+            self._moments += frame.passed
+        self._moments.append(frame.moment)
+        self._wanted.append(frame.moment)
+        for moments in (self._moments, self._wanted):
+            while moments[0].time < frame.time - LOOK_BACK:
+                moments.popleft()
+        if similarity(self._wanted[0].details, frame.moment.details) >= UNLIKE:
             return []
         self._seen = {(number, reach) for number, reach in self._seen if number >= self._moments[0].number}
         return [number for reach in REACHES for number in self._find_means(reach)]
@@ -79,7 +55,7 @@ class DissolveFinder:
         return found
 
 
-def _is_mean(moment: _Moment, before: _Moment, after: _Moment) -> bool:
+def _is_mean(moment: Moment, before: Moment, after: Moment) -> bool:
     """Whether a picture is a mean of two that are not alike."""
     a, b, mean = before.pattern, after.pattern, moment.pattern
     aa, bb, ab, am, bm = a @ a, b @ b, a @ b, a @ mean, b @ mean

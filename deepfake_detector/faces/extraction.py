@@ -164,7 +164,7 @@ def extract_faces(
 
 def _faces_of(tracks: list[Track], frames: list[FrameDetections]) -> list[Face]:
     return [
-        Face(number, frames[i].number, frames[i].time, detection, frames[i].crops[index])
+        Face(number, frames[i].moment.number, frames[i].moment.time, detection, frames[i].crops[index])
         for number, track in enumerate(tracks)
         for i, index, detection in zip(track.frames, track.indices, track.detections, strict=True)
     ]

@@ -12,7 +12,7 @@ from deepfake_detector.faces.detected_frames import FrameDetections
 from deepfake_detector.faces.detectors import FaceDetector
 from deepfake_detector.faces.pixels import to_thumbnail
 from deepfake_detector.faces.sampling import frames_between
-from deepfake_detector.faces.shots import AROUND, DIFFERENT, SIMILAR, Moment, details_of, shot_numbers, similarity
+from deepfake_detector.faces.shots import AROUND, DIFFERENT, SIMILAR, Moment, shot_numbers, similarity
 from deepfake_detector.faces.tracking import MAX_GAP, Track, box_distance
 from deepfake_detector.faces.video_file import VideoInfo
 from deepfake_detector.faces.video_reader import read_frames, read_pictures
@@ -35,17 +35,17 @@ def number_shots(path: Path | str, info: VideoInfo, frames: Sequence[FrameDetect
     leaps: list[tuple[int, int]] = []
     for i, (before, after) in enumerate(pairwise(frames), 1):
         if any(has_face[max(i - 1 - MAX_GAP, 0) : i]) and any(has_face[i : i + 1 + MAX_GAP]):
-            if after.time - before.time > MAX_APART:
+            if after.moment.time - before.moment.time > MAX_APART:
                 far.append(i)
             else:
                 leaps += after.leaps
-    changed = {frames[i].number for i in _positions_after_changes(path, info, frames, far)}
+    changed = {frames[i].moment.number for i in _positions_after_changes(path, info, frames, far)}
     changed |= _frames_after_dissolves(info, frames)
     stretches = _shots_around(path, info, leaps)
     shot_of: dict[int, int] = {}  # by number of a frame
     shots: dict[int, int] = {}  # of the current stretch
     current, stretch = 0, -1
-    for number in sorted({frame.number for frame in frames} | set(stretches)):
+    for number in sorted({frame.moment.number for frame in frames} | set(stretches)):
         if number in changed:
             current, shots = number, {}
         if number in stretches:
@@ -53,24 +53,24 @@ def number_shots(path: Path | str, info: VideoInfo, frames: Sequence[FrameDetect
                 stretch, shots = stretches[number][0], {stretches[number][1]: current}  # the shot goes on
             current = shots.setdefault(stretches[number][1], number)
         shot_of[number] = current
-    return [shot_of[frame.number] for frame in frames]
+    return [shot_of[frame.moment.number] for frame in frames]
 
 
 def _positions_after_changes(
     path: Path | str, info: VideoInfo, frames: Sequence[FrameDetections], far: list[int]
 ) -> set[int]:
     """The positions of `far` before which the picture changes, as frames between it and the frame before show."""
-    between = {i: frames_between(frames[i - 1].number, frames[i].number, info, MAX_APART) for i in far}
+    between = {i: frames_between(frames[i - 1].moment.number, frames[i].moment.number, info, MAX_APART) for i in far}
     looks = sorted(number for numbers in between.values() for number in numbers)
     position = {number: i for i, numbers in between.items() for number in numbers}
-    last = {i: frames[i - 1].details for i in far}
+    last = {i: frames[i - 1].moment.details for i in far}
     changed = set()
-    for number, thumbnail in _read_thumbnails(path, looks, info):
-        i, details = position[number], details_of(thumbnail)
-        if similarity(last[i], details) < SIMILAR:
+    for moment in _read_moments(path, looks, info):
+        i = position[moment.number]
+        if similarity(last[i], moment.details) < SIMILAR:
             changed.add(i)
-        last[i] = details
-    return changed | {i for i in far if similarity(last[i], frames[i].details) < SIMILAR}
+        last[i] = moment.details
+    return changed | {i for i in far if similarity(last[i], frames[i].moment.details) < SIMILAR}
 
 
 def _frames_after_dissolves(info: VideoInfo, frames: Sequence[FrameDetections]) -> set[int]:
@@ -78,7 +78,8 @@ def _frames_after_dissolves(info: VideoInfo, frames: Sequence[FrameDetections]) 
     dissolving = np.array(sorted({number for frame in frames for number in frame.dissolving}), int)
     dissolves = np.split(dissolving, np.flatnonzero(np.diff(dissolving) > info.rate) + 1)
     middles = [numbers[len(numbers) // 2] for numbers in dissolves if len(numbers)]
-    return {next(frame.number for frame in frames if frame.number > middle) for middle in middles}
+    numbers = [frame.moment.number for frame in frames]
+    return {next(number for number in numbers if number > middle) for middle in middles}
 
 
 def _shots_around(path: Path | str, info: VideoInfo, leaps: list[tuple[int, int]]) -> dict[int, tuple[int, int]]:
@@ -90,7 +91,8 @@ def _shots_around(path: Path | str, info: VideoInfo, leaps: list[tuple[int, int]
     needed = np.array(sorted({number for span in spans for number in span}), int)
     stretch_of = dict(zip(needed.tolist(), np.cumsum(np.diff(needed, prepend=0) > 1).tolist(), strict=True))
     result: dict[int, tuple[int, int]] = {}
-    for stretch, moments in groupby(_read_thumbnails(path, list(stretch_of), info), lambda item: stretch_of[item[0]]):
+    looks = _read_moments(path, list(stretch_of), info)
+    for stretch, moments in groupby(looks, lambda moment: stretch_of[moment.number]):
         result |= {number: (stretch, shot) for number, shot in _number_stretch(moments)}
     return result
 
@@ -100,19 +102,19 @@ def _number_stretch(moments: Iterable[Moment]) -> list[tuple[int, int]]:
     numbers: list[int] = []
 
     def thumbnails() -> Iterator[np.ndarray]:
-        for number, thumbnail in moments:
-            numbers.append(number)
-            yield thumbnail
+        for moment in moments:
+            numbers.append(moment.number)
+            yield moment.thumbnail
 
     shots = shot_numbers(thumbnails()).tolist()
     return list(zip(numbers, shots, strict=True))
 
 
-def _read_thumbnails(path: Path | str, numbers: list[int], info: VideoInfo) -> Iterator[Moment]:
-    """The numbers and thumbnails of those of the frames `numbers` that can be decoded."""
+def _read_moments(path: Path | str, numbers: list[int], info: VideoInfo) -> Iterator[Moment]:
+    """Those of the frames `numbers` that can be decoded."""
     reformatter = VideoReformatter()
     for picture in read_pictures(path, numbers, info) if numbers else ():
-        yield picture.number, to_thumbnail(picture.decoded, reformatter)
+        yield Moment(picture.number, picture.time, to_thumbnail(picture.decoded, reformatter))
 
 
 def tracks_seen_again(
@@ -126,15 +128,16 @@ def tracks_seen_again(
     step = max(1, round(SUPPORT_SECONDS * info.rate))
     looks: dict[int, list[Track]] = defaultdict(list)
     for track in tracks:
-        number = frames[track.frames[0]].number
+        number = frames[track.frames[0]].moment.number
         for look in {max(number - step, 0), min(number + step, info.frames - 1)} - {number}:
             if len(track.frames) == 1:
                 looks[look].append(track)
     again: dict[int, bool] = {}  # by id of a track, whether its face is seen again
     for frame in read_frames(path, sorted(looks), info) if looks else ():
-        details, boxes = details_of(frame.thumbnail), detector.detect(frame.image).boxes
+        found = detector.detect(frame.image)
+        boxes = [*found.boxes, *detector.detect_small(frame.image, found).boxes]
         for track in looks[frame.number]:
-            is_near = similarity(frames[track.frames[0]].details, details) >= DIFFERENT
+            is_near = similarity(frames[track.frames[0]].moment.details, frame.moment.details) >= DIFFERENT
             distances = [box_distance(track.detections[0].box, box) for box in boxes]
             again[id(track)] = again.get(id(track), False) or (
                 is_near and min(distances, default=9) <= SUPPORT_DISTANCE

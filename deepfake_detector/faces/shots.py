@@ -1,7 +1,8 @@
 """Shots: which frames of an edited video were recorded in one go."""
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -16,15 +17,51 @@ CONTRAST = 2.0  # how many times larger than the changes around it the change at
 AROUND = 5  # frames before and after that a change is compared with; a flash may last almost as long
 
 
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """One frame of a video, as small as it takes to compare it with others.
+
+    Attributes:
+        number, time: as in `Frame`.
+        thumbnail: uint8 (height, width), by `to_thumbnail`.
+    """
+
+    number: int
+    time: float
+    thumbnail: np.ndarray
+
+    @cached_property
+    def details(self) -> np.ndarray:
+        """As of `details_of`."""
+        return details_of(self.thumbnail)
+
+    @cached_property
+    def pattern(self) -> np.ndarray:
+        """The thumbnail without its light: float32 (n,). Unlike `details`, that of a mean is the mean of both."""
+        smooth = cv2.GaussianBlur(self.thumbnail.astype(np.float32), (0, 0), 1)
+        return np.asarray(smooth - surroundings(smooth)).ravel()
+
+
 def details_of(thumbnail: np.ndarray) -> np.ndarray:
     """The details of a uint8 thumbnail (height, width): float32 of the same shape.
 
     Each pixel is compared with its surroundings and divided by their contrast: a change of light changes little.
     """
     small = thumbnail.astype(np.float32)
-    details = small - cv2.GaussianBlur(small, (0, 0), SURROUNDINGS)
-    contrast = np.sqrt(cv2.GaussianBlur(details * details, (0, 0), SURROUNDINGS))
-    return np.asarray(details / (contrast + NOISE))
+    details = small - surroundings(small)
+    return np.asarray(details / (np.sqrt(surroundings(details * details)) + NOISE))
+
+
+def surroundings(picture: np.ndarray) -> np.ndarray:
+    """float32 (height, width) blurred as by `cv2.GaussianBlur` with SURROUNDINGS; thumbnails in a third of its time."""
+    height, width = picture.shape
+    return np.asarray(_blur_matrix(height) @ picture @ _blur_matrix(width).T)
+
+
+@cache
+def _blur_matrix(side: int) -> np.ndarray:
+    """The matrix, float32 (side, side), whose product with a picture is the picture blurred from top to bottom."""
+    return cv2.GaussianBlur(np.eye(side, dtype=np.float32), (1, 8 * SURROUNDINGS + 1), 0, sigmaY=SURROUNDINGS)
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
@@ -36,33 +73,17 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
     return float(cv2.matchTemplate(b, a[y:-y, x:-x], cv2.TM_CCOEFF_NORMED).max())
 
 
-Moment = tuple[int, np.ndarray]  # number of a frame and its details, or its thumbnail
+def find_leaps(moments: Sequence[Moment]) -> list[tuple[int, int]]:
+    """Numbers of pairs of neighbours in `moments`, frames in order of time, between which there may be a cut.
 
-
-def find_leaps(before: Moment, between: Sequence[Moment], after: Moment) -> list[tuple[int, int]]:
-    """Pairs of frames between which there may be a cut; the numbers of one follow each other in the arguments.
-
-    There is none if `before` and `after` are similar, or each of some frames between them is similar to the next.
-
-    Args:
-        before, after: two frames and their details.
-        between: some of the frames between them, in order, and their thumbnails.
+    There is none between two frames that are similar, or that others link of which each is similar to the next.
     """
-    numbers = [before[0], *(number for number, _ in between), after[0]]
-
-    @cache
-    def details(i: int) -> np.ndarray:
-        return before[1] if i == 0 else after[1] if i == len(between) + 1 else details_of(between[i - 1][1])
-
-    def search(start: int, end: int) -> list[tuple[int, int]]:
-        if similarity(details(start), details(end)) >= SIMILAR:
-            return []
-        if end == start + 1:
-            return [(numbers[start], numbers[end])]
-        middle = (start + end) // 2
-        return search(start, middle) + search(middle, end)
-
-    return search(0, len(between) + 1)
+    if len(moments) < 2 or similarity(moments[0].details, moments[-1].details) >= SIMILAR:
+        return []
+    if len(moments) == 2:
+        return [(moments[0].number, moments[1].number)]
+    middle = (len(moments) - 1) // 2
+    return find_leaps(moments[: middle + 1]) + find_leaps(moments[middle:])
 
 
 def shot_numbers(thumbnails: Iterable[np.ndarray]) -> np.ndarray:
@@ -74,7 +95,7 @@ def shot_numbers(thumbnails: Iterable[np.ndarray]) -> np.ndarray:
     """
     changes, leaps = _measure_changes(thumbnails)
     shots = np.zeros(len(changes) + 1, int)
-    for (start, before), (end, after) in leaps:
+    for start, end, before, after in leaps:
         quiet = np.concatenate([changes[max(start - AROUND, 0) : start], changes[end : end + AROUND]])
         change = 1 - similarity(before, after)
         is_cut = change > max(1 - SIMILAR, CONTRAST * (end - start) * quiet.max(initial=0.0))
@@ -87,10 +108,13 @@ def shot_numbers(thumbnails: Iterable[np.ndarray]) -> np.ndarray:
     return shots
 
 
-def _measure_changes(thumbnails: Iterable[np.ndarray]) -> tuple[np.ndarray, list[tuple[Moment, Moment]]]:
+def _measure_changes(
+    thumbnails: Iterable[np.ndarray],
+) -> tuple[np.ndarray, list[tuple[int, int, np.ndarray, np.ndarray]]]:
     """Changes from each frame to the next, float (n - 1,), and the frames before and after each series of leaps.
 
-    In a series no leap is more than AROUND frames from the next.
+    Of these two frames it gives the positions and the details. In a series no leap is more than AROUND frames from the
+    next.
     """
     changes: list[float] = []
     kept: dict[int, np.ndarray] = {}  # not all thumbnails: a video may be hours long
@@ -110,4 +134,4 @@ def _measure_changes(thumbnails: Iterable[np.ndarray]) -> tuple[np.ndarray, list
             series[-1] = series[-1][0], i + 1
         else:
             series.append((i, i + 1))
-    return np.array(changes), [((start, kept[start]), (end, kept[end])) for start, end in series]
+    return np.array(changes), [(start, end, kept[start], kept[end]) for start, end in series]

@@ -12,6 +12,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from deepfake_detector.faces.pixels import to_bgr, to_thumbnail
+from deepfake_detector.faces.shots import Moment
 from deepfake_detector.faces.timestamps import HIDDEN
 from deepfake_detector.faces.video_file import (
     MAX_SIDE,
@@ -36,15 +37,15 @@ class Frame:
         number: position in display order, from 0.
         time: seconds, as in `VideoInfo`.
         image: uint8 BGR (height, width, 3), upright and with square pixels.
-        thumbnail: uint8 (36, 64), by `to_thumbnail`.
-        passed: numbers and thumbnails of the pictures that were decoded on the way from the wanted frame before.
+        moment: the same, much smaller.
+        passed: the pictures that were decoded on the way from the wanted frame before.
     """
 
     number: int
     time: float
     image: np.ndarray
-    thumbnail: np.ndarray
-    passed: Sequence[tuple[int, np.ndarray]] = ()
+    moment: Moment
+    passed: Sequence[Moment] = ()
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,14 @@ class Picture:
 def read_frames(path: Path | str, numbers: list[int] | None = None, info: VideoInfo | None = None) -> Iterator[Frame]:
     """Decode frames and yield them in display order, as a player shows them; otherwise like `read_pictures`."""
     for_images, for_thumbnails = VideoReformatter(), VideoReformatter()
-    passed: deque[tuple[int, np.ndarray]] = deque(maxlen=MAX_PASSED)
+    passed: deque[Moment] = deque(maxlen=MAX_PASSED)
 
-    def passing(picture: Picture) -> None:
-        passed.append((picture.number, to_thumbnail(picture.decoded, for_thumbnails)))
+    def moment_of(picture: Picture) -> Moment:
+        return Moment(picture.number, picture.time, to_thumbnail(picture.decoded, for_thumbnails))
 
-    for picture in read_pictures(path, numbers, info, passing):
+    for picture in read_pictures(path, numbers, info, lambda picture: passed.append(moment_of(picture))):
         image = to_bgr(picture.decoded, for_images, picture.pixel_aspect)
-        thumbnail = to_thumbnail(picture.decoded, for_thumbnails)
-        yield Frame(picture.number, picture.time, image, thumbnail, tuple(passed))
+        yield Frame(picture.number, picture.time, image, moment_of(picture), tuple(passed))
         passed.clear()
 
 

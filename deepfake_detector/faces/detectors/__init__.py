@@ -1,8 +1,8 @@
-"""Face detectors behind one protocol. Importing this module loads none of them."""
+"""Face detectors behind one interface. Importing this module loads none of them."""
 
 import pkgutil
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -23,11 +23,16 @@ class FaceDetectorError(Exception):
     """The network of a face detector is not available; the message says how to provide it."""
 
 
-class FaceDetector(Protocol):
-    """Finds faces in images."""
+class FaceDetector(ABC):
+    """Finds faces in images. A subclass is created with a score threshold and a model file."""
 
+    @abstractmethod
     def detect(self, image: np.ndarray) -> Detections:
         """Find all faces in `image`, uint8 BGR (height, width, 3) of any size; the highest score comes first."""
+
+    def detect_small(self, image: np.ndarray, found: Detections) -> Detections:
+        """Find the faces in `image` that `detect` misses because they are small beside those that it `found`."""
+        return Detections.stack([])
 
     def redetect(self, image: np.ndarray, detections: Detections) -> Detections | None:
         """Find the faces of a frame shortly before again in `image`, near their old positions.
@@ -36,6 +41,7 @@ class FaceDetector(Protocol):
             As many detections, in the same order; None if a face is not found or the detector cannot do this, in which
             case `detect` has to search the whole image.
         """
+        return None
 
 
 def create_face_detector(name: str, threshold: float, weights: str = "none") -> FaceDetector:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from deepfake_detector.faces.detections import Detection, Detections
-from deepfake_detector.faces.detectors import FaceDetectorError
+from deepfake_detector.faces.detectors import FaceDetector, FaceDetectorError
 from deepfake_detector.files import file_sha256
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ MAX_SIDE = 640  # pixels of the longer side of the searched image
 MODEL = "resnet50_2020-07-20"
 
 
-class RetinaFace:
+class RetinaFace(FaceDetector):
     """RetinaFace on PyTorch; it needs no model file."""
 
     def __init__(self, threshold: float, weights: str = "none") -> None:
@@ -33,9 +33,6 @@ class RetinaFace:
                 if len(face["bbox"])  # without a face, the package gives one with an empty box
             ]
         )
-
-    def redetect(self, image: np.ndarray, detections: Detections) -> None:
-        return None
 
 
 def download_weights() -> None:

@@ -1,18 +1,19 @@
 """Coarse-to-fine search: how a network that is fast on small images finds faces in images of any size."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import numpy as np
 
 from deepfake_detector.faces.alignment import warp, window
 from deepfake_detector.faces.detections import Detection, Detections
+from deepfake_detector.faces.detectors import FaceDetector
 from deepfake_detector.faces.pixels import fit
 from deepfake_detector.faces.tracking import box_distance
 
-SEARCH_SIDES = (
-    320,
-    640,
-)  # pixels of the longer side of the searched image; the larger one only where the smaller has no face
+SEARCH_SIDE = 320  # pixels of the longer side of the searched image
+FINE_SIDE = 640  # the same in a search for faces that are too small for the first one
+MISSED_FACE_SIDE = 24  # pixels of a face's longer side in the first search, below which it may be missed there
+LEAST_GAIN = 1.5  # how many times larger than SEARCH_SIDE an image must be for that second search to find more
 WINDOW_SIDE = 128  # pixels of the square window around one face in which its landmarks are refined
 WINDOW_FACE_SIDE = 80  # pixels of the face's longer side in that window
 SMALL_FACE_SIDE = 48  # pixels of a face's longer side in the searched image below which landmarks are refined
@@ -23,7 +24,7 @@ SUPPRESS_OVERLAP = 0.3  # intersection over union above which a candidate cannot
 CANDIDATE_THRESHOLD = 0.5  # lowest score of a candidate that is averaged, as a fraction of the threshold for faces
 
 
-class CoarseToFineDetector(ABC):
+class CoarseToFineDetector(FaceDetector):
     """A detector whose network gives candidates for one image at one scale.
 
     The image is searched at a small size. Faces that are small there are refined in a window at a fixed scale.
@@ -43,14 +44,30 @@ class CoarseToFineDetector(ABC):
         return merge_candidates(self.candidates(image, self.threshold * CANDIDATE_THRESHOLD), self.threshold)
 
     def detect(self, image: np.ndarray) -> Detections:
-        longer_side = max(image.shape[:2])
-        for side in SEARCH_SIDES:
-            full_size = longer_side <= side * self.full_size_ratio
-            small, scale = fit(image, longer_side if full_size else side)
-            found = self.detect_at_scale(small)
-            if len(found) or full_size:
-                break
-        found = found.undo_scaling(scale)
+        found = self._search(image, SEARCH_SIDE)
+        if len(found) or self._fits(image, SEARCH_SIDE):
+            return found
+        return self._search(image, FINE_SIDE)
+
+    def detect_small(self, image: np.ndarray, found: Detections) -> Detections:
+        if max(image.shape[:2]) < LEAST_GAIN * SEARCH_SIDE:
+            return Detections.stack([])
+        small = []
+        for face in self._search(image, FINE_SIDE):
+            center = (face.box[:2] + face.box[2:]) / 2
+            is_inside = ((found.boxes[:, :2] <= center) & (center <= found.boxes[:, 2:])).all(axis=1)
+            if not is_inside.any() and is_small(face, image):
+                small.append(face)
+        return Detections.stack(small)
+
+    def _fits(self, image: np.ndarray, side: int) -> bool:
+        """Whether `image` is searched at full size if it may have `side` pixels."""
+        return max(image.shape[:2]) <= side * self.full_size_ratio
+
+    def _search(self, image: np.ndarray, side: int) -> Detections:
+        """The faces that a search finds with the longer side of `image` scaled to `side` pixels."""
+        small, scale = fit(image, max(image.shape[:2]) if self._fits(image, side) else side)
+        found = self.detect_at_scale(small).undo_scaling(scale)
         if scale.max() >= 1:
             return found
         return Detections.stack([self._refine_small(image, face, scale) for face in found])
@@ -80,6 +97,11 @@ class CoarseToFineDetector(ABC):
         found = self.detect_at_scale(warp(image, matrix, WINDOW_SIDE)).undo_scaling(matrix[0, 0], matrix[:, 2])
         nearest = min(found, key=lambda other: box_distance(face.box, other.box), default=None)
         return nearest if nearest and box_distance(face.box, nearest.box) < MAX_WINDOW_DISTANCE else None
+
+
+def is_small(face: Detection, image: np.ndarray) -> bool:
+    """Whether `detect` may miss a face in `image` beside a larger one."""
+    return float((face.box[2:] - face.box[:2]).max()) / max(image.shape[:2]) < MISSED_FACE_SIDE / SEARCH_SIDE
 
 
 def merge_candidates(candidates: Detections, threshold: float) -> Detections:

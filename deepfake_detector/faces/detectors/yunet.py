@@ -68,10 +68,11 @@ def decode(
     Returns:
         Boxes, scores and landmarks, as in Detections.
     """
-    score = np.sqrt(np.clip(face[:, 0], 0, 1) * np.clip(objectness[:, 0], 0, 1))
-    cell = np.flatnonzero(score > threshold)
+    cell = np.flatnonzero(face[:, 0] > threshold**2)  # few; as `objectness` is at most 1, no other can have the score
+    score = np.sqrt(np.clip(face[cell, 0], 0, 1) * np.clip(objectness[cell, 0], 0, 1))
+    cell, score = cell[score > threshold], score[score > threshold]
     corner = np.stack([cell % columns, cell // columns], axis=1)
     center, half = corner + boxes[cell, :2], np.exp(boxes[cell, 2:]) / 2
     corners = np.concatenate([center - half, center + half], axis=1) * stride
     landmarks = (points[cell].reshape(-1, 5, 2) + corner[:, None]) * stride
-    return corners.astype(np.float32), score[cell], landmarks.astype(np.float32)
+    return corners.astype(np.float32), score, landmarks.astype(np.float32)
