@@ -17,10 +17,11 @@ STOP_SECONDS = 5  # a pool that is stopped takes a fraction of a second, unless 
 
 
 def cpu_count() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; macOS and Windows have no such call
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Processors that this process may use, also where a container has a quota of them."""
+    import joblib  # here: importing it takes long
+
+    count: int = joblib.cpu_count()
+    return count
 
 
 def parallel_map(

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 def test_cores_are_counted_where_processes_cannot_be_pinned(monkeypatch):
     """macOS and Windows have no sched_getaffinity."""
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert cpu_count() == os.cpu_count()
+    assert 1 <= cpu_count() <= os.cpu_count()
     assert dict(parallel_map(abs, [-1, -2], 0, "test", "item")) == {0: 1, 1: 2}
 
 

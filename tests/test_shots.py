@@ -13,9 +13,10 @@ from av.video.reformatter import VideoReformatter
 from deepfake_detector.corpora.sample_corpus import SampleClip, write_clip
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces import nearby_frames
+from deepfake_detector.faces.archive import decode_crop
 from deepfake_detector.faces.detections import Detections
 from deepfake_detector.faces.detectors.centerface import CenterFace
-from deepfake_detector.faces.extraction import extract_faces
+from deepfake_detector.faces.extraction import crop_originals, extract_faces
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.pixels import to_thumbnail
 from deepfake_detector.faces.sampling import frames_between
@@ -257,3 +258,14 @@ def test_frames_between_two_others_are_those_that_cost_little_to_decode():
 def test_surroundings_are_those_of_a_gaussian_blur():
     picture = np.random.default_rng(0).uniform(0, 255, (36, 64)).astype(np.float32)
     assert np.abs(surroundings(picture) - cv2.GaussianBlur(picture, (0, 0), SURROUNDINGS)).max() < 1e-3
+
+
+def test_original_is_cut_at_the_times_of_a_fake_of_another_rate(heads, tmp_path):
+    pictures = [np.roll(picture, i, axis=1) for i, picture in enumerate(heads[0])]
+    original = write(tmp_path / "original.mp4", pictures)
+    fake = write(tmp_path / "fake.mp4", pictures[:40:2], rate=Fraction(25, 2))
+    video = extract_faces(fake, GEOMETRY, CenterFace(0.5), 1)
+    crops = crop_originals(video.faces, fake, original, GEOMETRY)
+    assert len(crops) == len(video.faces) == 4
+    for face in video.faces:
+        assert np.abs(face.crop.astype(int) - decode_crop(crops[face.member])).mean() < 3

@@ -43,6 +43,28 @@ def test_pictures_that_are_decoded_on_the_way_are_passed_in_order(tmp_path):
         assert np.array_equal(moment.thumbnail, thumbnails[moment.number])
 
 
+def test_first_packet_is_read_even_if_a_later_keyframe_starts(tmp_path):
+    """Old x264 errs in 4:4:4. FFmpeg errs alike if the first packet names such a version, as in FaceForensics++."""
+    path = tmp_path / "a.mp4"
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv444p"
+        stream.options = {"crf": "30", "g": "40", "keyint_min": "40", "sc_threshold": "0"}
+        base = rng.integers(0, 255, (15, 20, 3), dtype=np.uint8)
+        for i in range(80):
+            image = np.kron(np.roll(base, i // 4, axis=1), np.ones((8, 8, 1), np.uint8))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode(None))
+    data = path.read_bytes()
+    assert data.count(b"core 1") == 1
+    at = data.index(b"core 1")
+    path.write_bytes(data[:at] + b"core 148" + data[at + 8 :])
+    expected = {frame.number: frame.image for frame in read_frames(path)}
+    (frame,) = read_frames(path, [60])
+    assert np.array_equal(frame.image, expected[60])
+
+
 def test_no_wanted_frame_gives_no_frame(tmp_path):
     assert list(read_frames(write_counter(tmp_path / "a.mp4", 3), [])) == []
 

@@ -1,6 +1,7 @@
 """From a video to aligned face crops. Training and inference crop faces by this one path."""
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -182,21 +183,26 @@ def _describe_missing_frames(info: VideoInfo, read: int, wanted: int) -> str:
 
 
 def crop_originals(faces: list[Face], path: Path | str, original: Path | str, geometry: Geometry) -> dict[str, bytes]:
-    """What the original of a fake shows at the same frames and in the same places: encoded crops by member of the face.
+    """What the original of a fake shows at the same times and in the same places: encoded crops by member of the face.
 
     The original is cut by the landmarks of the fake, so that both crops differ only where the fake was changed.
-    Cut by its own landmarks, which are never quite the same, it would differ everywhere. Frames that the original lacks
-    have no crop; a video of another size has none at all.
+    Cut by its own landmarks, which are never quite the same, it would differ everywhere. A time at which
+    the original shows nothing has no crop; a video of another size has none at all.
     """
     info, own = probe(original), probe(path)
     if (info.width, info.height) != (own.width, own.height):
         return {}
-    wanted = sorted({face.frame for face in faces if face.frame < info.frames})
-    crops = {}
-    for frame in read_frames(original, wanted, info):
-        for face in (face for face in faces if face.frame == frame.number):
-            crops[face.member] = encode_crop(crop_face(frame.image, face.detection, geometry), geometry.format)
-    return crops
+    times = np.array(info.times) - info.times[0]  # sound before the first frame moves the clock of one alone
+    shown: dict[int, list[Face]] = defaultdict(list)  # by frame of the original
+    for face in faces:
+        distances = np.abs(times - (face.time - own.times[0]))
+        if distances.min() <= 0.5 / info.rate:
+            shown[int(distances.argmin())].append(face)
+    return {
+        face.member: encode_crop(crop_face(frame.image, face.detection, geometry), geometry.format)
+        for frame in read_frames(original, sorted(shown), info)
+        for face in shown[frame.number]
+    }
 
 
 def original_member(member: str) -> str:

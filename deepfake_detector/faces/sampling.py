@@ -18,7 +18,8 @@ def choose_frames(info: VideoInfo, frames: int | str, fps: float | None = None) 
 
     Args:
         info: the video.
-        frames: how many frames, spread evenly; or "keyframes" for all frames that decode without another.
+        frames: how many frames, spread evenly; or "keyframes" for all frames that decode without another. Where the
+            packets do not tell which these are, it is one frame a second.
         fps: if given, `frames` is ignored: in every 1 / `fps` seconds, the frame shown at the middle is sampled.
     """
     if fps:
@@ -28,7 +29,7 @@ def choose_frames(info: VideoInfo, frames: int | str, fps: float | None = None) 
         passed = np.floor((times[1:] - 1e-6) * fps + 0.5)  # moments before each frame but the first
         return np.flatnonzero(np.diff([0, *np.clip(passed, 0, moments), moments])).tolist()
     if frames == "keyframes":
-        return info.keyframes if info.decode_order else [0]
+        return info.keyframes if info.decode_order else choose_frames(info, frames, 1.0)
     return evenly_spread(info.frames, int(frames))
 
 

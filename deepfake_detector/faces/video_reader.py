@@ -154,6 +154,7 @@ def _needed_packets(info: VideoInfo, wanted: set[int]) -> np.ndarray:
     Fewer than MIN_SKIPPED packets between two frames are not skipped.
     """
     needed = np.zeros(len(info.decode_order), bool)
+    needed[0] = True  # all may need what it holds: the version of x264, for instance, of which old ones err in 4:4:4
     position = {number: i for i, number in enumerate(info.decode_order)}
     keys = [i for i, is_key in enumerate(info.is_keyframe) if is_key]
     key, done = 0, -MIN_SKIPPED  # the keyframe before, and the end of the packets that are needed so far
