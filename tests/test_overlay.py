@@ -118,6 +118,27 @@ def test_boxes_follow_a_face_between_the_scored_frames(two_people, tmp_path):
     assert np.mean(errors["followed"]) < np.mean(errors["straight"]) / 2
 
 
+def test_small_person_beside_a_large_one_is_seen_between_the_scored_frames(two_people, tmp_path):
+    """Twelve seconds with a frame scored every two; the first search misses the small person in most frames."""
+    there = [frame.image for frame in read_frames(two_people)]
+    pictures = 2 * (there + there[::-1])
+    path = tmp_path / "beside.mp4"
+    with VideoWriter(path, Fraction(10), (1280, 720)) as writer:
+        for i in range(120):
+            picture = np.full((720, 1280, 3), 90, np.uint8)
+            picture[:, :720] = cv2.resize(pictures[i][:, :288], (720, 720))
+            small = cv2.resize(pictures[i][:, 288:], (116, 116), interpolation=cv2.INTER_AREA)
+            picture[100:216, 900 + i : 1016 + i] = small
+            writer.write(picture, i / 10)
+    detector = CenterFace(0.5)
+    video = extract_faces(path, replace(GEOMETRY, frames=6), detector, "all")
+    assert [face.track for face in video.faces] == [0] * 6 + [1] * 6
+    prediction = predict_people(video, np.zeros(len(video.faces), np.float32), CALIBRATION)
+    tracks = track_boxes(path, probe(path), prediction, detector)
+    for (track,) in tracks.values():
+        assert all(track.visible_at(time) for time in np.arange(1.2, 11, 0.1))
+
+
 @pytest.fixture(scope="module")
 def gone_for_a_while(real_clip, tmp_path_factory):
     """Twelve seconds of a moving head before a wall, faded away from second 4 to 8. A frame every 1.5 s is scored."""

@@ -63,12 +63,7 @@ def detect_frames(frames: Iterable[Frame], geometry: Geometry, detector: FaceDet
         if len(found) and until_fine <= 0:
             found = Detections.stack([*found, *detector.detect_small(image, found)])
             until_fine = FINE_EVERY
-        for face in near:
-            if is_small(face, image) and _is_additional(face.box, found):
-                again = detector.redetect(image, Detections.stack([face]))
-                if again and _is_additional(again.boxes[0], found):
-                    found = Detections.stack([*found, *again])
-        return found
+        return add_missed(found, image, near, detector)
 
     previous: FrameDetections | None = None
     pending: tuple[Frame, FrameDetections] | None = None  # a frame that was not searched
@@ -76,14 +71,14 @@ def detect_frames(frames: Iterable[Frame], geometry: Geometry, detector: FaceDet
     for frame in frames:
         current = _without_faces(frame, previous, finder)
         until_fine = until_fine - 1 if current.likeness >= DIFFERENT else 0
-        known = previous.detections if previous and _continues(previous, current) else None
-        if known is not None and not pending:
+        known = previous.detections if previous and _looks_alike(previous, current) else Detections.stack([])
+        if previous and not pending and _continues(previous, current):
             redetected = detector.redetect(frame.image, known)
             if redetected is not None:
                 previous = with_faces(current, frame.image, redetected)
                 pending = frame, previous
                 continue
-        found = search(frame.image, known or ())
+        found = search(frame.image, known)
         if pending:
             earlier, incomplete = pending
             if any(_is_additional(box, incomplete.detections) for box in found.boxes):
@@ -108,12 +103,29 @@ def _without_faces(frame: Frame, previous: FrameDetections | None, finder: Disso
 
 
 def _continues(previous: FrameDetections, current: FrameDetections) -> bool:
-    """Whether the faces of `previous` can be looked for at their places in the frame `current`."""
-    return (
-        current.moment.time - previous.moment.time <= NEAR
-        and current.size == previous.size
-        and current.likeness >= DIFFERENT
-    )
+    """Whether the faces of `previous` can be looked for at their places alone in the frame `current`."""
+    return current.moment.time - previous.moment.time <= NEAR and _looks_alike(previous, current)
+
+
+def _looks_alike(previous: FrameDetections, current: FrameDetections) -> bool:
+    return current.size == previous.size and current.likeness >= DIFFERENT
+
+
+def add_missed(found: Detections, image: np.ndarray, near: Iterable[Detection], detector: FaceDetector) -> Detections:
+    """The faces `found` in an image, and those that were missed of the small ones in images shortly before or after.
+
+    Args:
+        found: by a search of `image`.
+        image: uint8 BGR (height, width, 3).
+        near: the faces of the other images.
+        detector: the face detector.
+    """
+    for face in near:
+        if is_small(face, image) and _is_additional(face.box, found):
+            again = detector.redetect(image, Detections.stack([face]))
+            if again and _is_additional(again.boxes[0], found):
+                found = Detections.stack([*found, *again])
+    return found
 
 
 def _is_additional(box: np.ndarray, known: Detections) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import ArrayLike
 
+from deepfake_detector.faces.detected_frames import add_missed
 from deepfake_detector.faces.detections import Detection, Detections
 from deepfake_detector.faces.detectors import FaceDetector
 from deepfake_detector.faces.extraction import Face
@@ -16,7 +17,7 @@ from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.shots import shot_numbers
 from deepfake_detector.faces.video_file import VideoInfo
 from deepfake_detector.faces.video_reader import read_pictures
-from deepfake_detector.inference.prediction import Prediction
+from deepfake_detector.inference.prediction import PersonPrediction, Prediction
 
 DETECTIONS_PER_SECOND = 5
 MAX_DISTANCE = 0.6  # from the expected position at which a detection still is the same face, in sizes of the face
@@ -106,7 +107,7 @@ def track_boxes(
     chosen = choose_frames(info, 1, DETECTIONS_PER_SECOND) if detector else []
     chosen = [number for number in chosen if any(start <= number <= end for start, end in ranges)]
     tracks: dict[int, list[BoxTrack]] = {person.track: [] for person in prediction.people}
-    shots = _read_shots(source, info, detector, set(chosen))
+    shots = _read_shots(source, info, prediction.people, detector, set(chosen))
     for shot in shots:
         numbers = {frame.number for frame in shot}
         for person in prediction.people:
@@ -121,9 +122,13 @@ def track_boxes(
 
 
 def _read_shots(
-    source: Path, info: VideoInfo, detector: FaceDetector | None, chosen: Collection[int]
+    source: Path,
+    info: VideoInfo,
+    people: Sequence[PersonPrediction],
+    detector: FaceDetector | None,
+    chosen: Collection[int],
 ) -> list[list[SearchedFrame]]:
-    """The frames of each shot, of which `detector` has searched those with the numbers `chosen`."""
+    """The frames of each shot, of which `detector` has searched those with the numbers `chosen` for `people`."""
     frames: list[SearchedFrame] = []
 
     def thumbnails() -> Iterator[np.ndarray]:
@@ -132,7 +137,9 @@ def _read_shots(
             size = np.array(shown_size(picture.decoded, picture.pixel_aspect), float)
             found = Detections.stack([])
             if detector and picture.number in chosen:
-                found = detector.detect(to_bgr(picture.decoded, for_images, picture.pixel_aspect))
+                image = to_bgr(picture.decoded, for_images, picture.pixel_aspect)
+                near = [min(person.faces, key=lambda face: abs(face.frame - picture.number)) for person in people]
+                found = add_missed(detector.detect(image), image, [face.detection for face in near], detector)
             known = list(found.undo_scaling(size / (frames[0].size if frames else size)))
             frames.append(SearchedFrame(picture.number, picture.time, size, known))
             yield to_thumbnail(picture.decoded, for_thumbnails)
