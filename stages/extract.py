@@ -6,8 +6,9 @@
     python -m stages.extract --corpus celebdf           # a corpus in evaluate.corpora
 
 Every row of the labels CSV gets a row in the report, whatever happens to its video. Results are kept in extract.cache:
-an interrupted run continues where it stopped, and later runs process new videos only. The outputs are replaced at the
-end, all or none: exit status 2 leaves them as they were, such as if more videos fail than extract.max_failed allows.
+an interrupted run continues where it stopped, and later runs process new videos only, but videos at URLs are fetched
+and processed again. The outputs are replaced at the end, all or none: exit status 2 leaves them as they were, such as
+if more videos fail than extract.max_failed allows.
 """
 
 import dataclasses
