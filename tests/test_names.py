@@ -285,7 +285,7 @@ def test_playlist_is_refused_whatever_it_names(tmp_path, start, segment):
         ("a.mp4", "libx264", rb"avc1(?=\0{6})", b"\xff\0()", "codec '[255][0][40][41]' is"),
         ("a.mp4", "libx264", rb"avc1(?=\0{6})", b"\0\0\0\0", "codec is"),
         ("a.mov", "libx264", rb"avc1(?=\0{6})", b"xyz1", "codec 'xyz1' is"),
-        ("a.mkv", "libx264", b"V_MPEG4/ISO/AVC", b"V_XYZ/MPEG4/AVC", "codec is"),
+        ("a.mkv", "libx264", b"V_MPEG4/ISO/AVC", b"V_XYZ/MPEG4/AVC", "codec 'V_XYZ/MPEG4/AVC' is"),
         ("a.avi", "mpeg4", b"FMP4", b"XYZ1", "codec 'XYZ1' is"),
     ],
 )
