@@ -15,7 +15,7 @@ from deepfake_detector.files import ffmpeg_name
 RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)  # Hz that AAC takes
 LAYOUTS = {1: "mono", 2: "stereo"}  # by number of channels; others are mixed down
 # Their channel layouts are usual ones, which PyAV decodes safely; libavfilter ends where layout or rate change.
-USUAL_CODECS = ("mp1", "mp2", "mp3", "ac3", "eac3")
+USUAL_CODECS = ("mp1", "mp2", "mp3", "ac3", "eac3", "dts")
 MAX_FAULTS = 1000  # damaged packets in a row after which a sound is given up
 TOLERANCE = 0.03  # seconds by which timestamps may differ from the count of samples: many are rounded
 LONGEST_TAIL = 60.0  # seconds of sound that are kept after the last picture
@@ -169,19 +169,21 @@ def _filter(name: str, track: int, pan: str) -> Iterator[av.AudioFrame]:
     layouts, rates = "|".join(LAYOUTS.values()), "|".join(map(str, RATES))
     filters.append(graph.add("aformat", sample_fmts="s16p", channel_layouts=layouts, sample_rates=rates))
     graph.link_nodes(*filters, graph.add("abuffersink")).configure()
-    faults = 0
+    faults, fault = 0, None
     while True:
         try:
             frame = graph.pull()
         except av.EOFError:
+            if isinstance(fault, av.error.PatchWelcomeError):  # the layout or the rate changed, and did not change back
+                raise fault from None
             return
-        except av.FFmpegError:
-            faults += 1  # a damaged packet
+        except av.FFmpegError as error:
+            faults, fault = faults + 1, error  # a damaged packet
             if faults > MAX_FAULTS:
                 raise
             continue
         assert isinstance(frame, av.AudioFrame)
-        faults = 0
+        faults, fault = 0, None
         yield frame
 
 
