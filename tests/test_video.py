@@ -1,6 +1,7 @@
 """Reading, sampling and writing video."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -371,6 +372,19 @@ def test_sound_of_a_file_whose_name_is_not_utf8_is_kept(tmp_path):
     assert rewrite(path, tmp_path / "out.mp4") == ""
     flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
     assert beeps == pytest.approx(flashes, abs=0.03) and len(beeps) == 2
+
+
+def test_edit_lists_that_show_nothing_are_passed_over(tmp_path):
+    """Old versions of MP4Box state that no second of a track is shown, and players show all of it."""
+    path = write_flashes(tmp_path / "a.mp4", "aac")
+    data = bytearray(path.read_bytes())
+    for place in (match.start() for match in re.finditer(b"elst", data)):
+        data[place + 12 : place + 16] = bytes(4)  # the duration of the edit
+    path.write_bytes(data)
+    assert probe(path).frames == 75 and probe(path).times[0] == 0
+    assert rewrite(path, tmp_path / "out.mp4") == ""
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert len(flashes) == 2 and beeps == pytest.approx(flashes, abs=0.03)
 
 
 def test_endless_silence_in_the_timestamps_is_not_written(tmp_path):

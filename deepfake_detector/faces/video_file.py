@@ -95,6 +95,10 @@ def open_video(path: Path | str) -> av.container.InputContainer:
             raise _too_long(path)
         options = {"protocol_whitelist": "file", "pattern_type": "none"}  # nothing but this file
         container = av.open(ffmpeg_name(path), options=options, metadata_errors="replace")
+        if _all_cut(container):
+            container.close()
+            options["advanced_editlist"] = "0"
+            container = av.open(ffmpeg_name(path), options=options, metadata_errors="replace")
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise VideoError(f"{path} is no video, or it is damaged or incomplete") from error
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -105,6 +109,12 @@ def open_video(path: Path | str) -> av.container.InputContainer:
         container.close()
         raise
     return container
+
+
+def _all_cut(container: av.container.InputContainer) -> bool:
+    """Whether the edit list of an MP4 file shows no picture: old programs state 0 seconds for the whole video."""
+    indexes = [stream.index_entries for stream in container.streams.video]
+    return any(map(len, indexes)) and all(entry.is_discard for index in indexes for entry in index)
 
 
 def check_file(path: Path | str) -> None:
