@@ -300,12 +300,14 @@ def test_damaged_sound_costs_only_itself(tmp_path):
     assert len(flashes) == 2 and min(abs(np.array(beeps) - flashes[1])) < 0.02
 
 
-def test_pictures_that_start_late_keep_their_distance_from_the_sound(tmp_path):
-    path = write_flashes(tmp_path / "a.ts", "aac", first_picture=0.48)
+@pytest.mark.parametrize(("name", "late", "seconds"), [("a.ts", 0.48, 3), ("a.mkv", 20.48, 23)])
+def test_pictures_that_start_late_keep_their_distance_from_the_sound(tmp_path, name, late, seconds):
+    """As in a call whose camera was turned on later."""
+    path = write_flashes(tmp_path / name, "aac", first_picture=late, seconds=seconds)
     assert rewrite(path, tmp_path / "out.mp4") == ""
     assert probe(tmp_path / "out.mp4").times[0] == pytest.approx(probe(path).times[0], abs=0.001)
     flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
-    assert len(flashes) == 2 and beeps == pytest.approx(flashes, abs=0.01)
+    assert len(flashes) == 2 and len(beeps) == seconds - 1 and beeps[-2:] == pytest.approx(flashes, abs=0.01)
 
 
 def test_sound_follows_a_clock_that_restarts(tmp_path):
