@@ -100,7 +100,7 @@ def test_suffixes_of_any_case_are_found_and_others_counted_by_suffix(tmp_path):
         (tmp_path / name).touch()
     videos, others = find_videos([str(tmp_path)])
     assert {Path(video).name for video in videos} == names
-    assert {".dav", ".mts", ".m2ts", ".3g2", ".ogv", ".vob", ".m2v", ".mpe", ".rm", ".divx"} <= VIDEO_SUFFIXES
+    assert {".dav", ".mts", ".m2ts", ".3g2", ".ogv", ".vob", ".m2v", ".mpe", ".divx", ".tp", ".360"} <= VIDEO_SUFFIXES
     assert describe_others(others) == "4 (2 .jpg, 1 without suffix, 1 .txt)"
 
 
