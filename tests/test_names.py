@@ -100,7 +100,7 @@ def test_suffixes_of_any_case_are_found_and_others_counted_by_suffix(tmp_path):
         (tmp_path / name).touch()
     videos, others = find_videos([str(tmp_path)])
     assert {Path(video).name for video in videos} == names
-    assert {".dav", ".mts", ".m2ts", ".3g2", ".ogv", ".vob", ".m2v", ".mpe", ".rm", ".divx"} <= VIDEO_SUFFIXES
+    assert {".dav", ".mts", ".m2ts", ".3g2", ".ogv", ".vob", ".m2v", ".mpe", ".divx", ".tp", ".360"} <= VIDEO_SUFFIXES
     assert describe_others(others) == "4 (2 .jpg, 1 without suffix, 1 .txt)"
 
 
@@ -285,7 +285,7 @@ def test_playlist_is_refused_whatever_it_names(tmp_path, start, segment):
         ("a.mp4", "libx264", rb"avc1(?=\0{6})", b"\xff\0()", "codec '[255][0][40][41]' is"),
         ("a.mp4", "libx264", rb"avc1(?=\0{6})", b"\0\0\0\0", "codec is"),
         ("a.mov", "libx264", rb"avc1(?=\0{6})", b"xyz1", "codec 'xyz1' is"),
-        ("a.mkv", "libx264", b"V_MPEG4/ISO/AVC", b"V_XYZ/MPEG4/AVC", "codec is"),
+        ("a.mkv", "libx264", b"V_MPEG4/ISO/AVC", b"V_XYZ/MPEG4/AVC", "codec 'V_XYZ/MPEG4/AVC' is"),
         ("a.avi", "mpeg4", b"FMP4", b"XYZ1", "codec 'XYZ1' is"),
     ],
 )

@@ -249,6 +249,18 @@ def test_truncated_file_gives_its_frames_and_reports_the_missing_ones(tmp_path, 
     assert "of the 40 frames that its header states" in video.reason
 
 
+@pytest.mark.parametrize("name, codec", [("a.mkv", "libx264"), ("a.webm", "libvpx")])
+def test_matroska_that_is_shorter_than_its_header_states_is_told_from_a_whole_one(tmp_path, name, codec):
+    path = write(tmp_path / name, counter(), codec)
+    whole = path.read_bytes()
+    assert not probe(path).ends_early
+    path.write_bytes(whole[: len(whole) * 6 // 10])
+    assert probe(path).ends_early and probe(path).frames < 60
+    segment = whole.index(b"\x18\x53\x80\x67") + 4  # its length follows, here in eight bytes
+    path.write_bytes(whole[:segment] + b"\1" + 7 * b"\xff" + whole[segment + 8 : len(whole) * 6 // 10])
+    assert not probe(path).ends_early, "what is recorded live states no length"
+
+
 def test_damage_in_the_middle_costs_only_the_frames_around_it(tmp_path, faces):
     path = write(tmp_path / "a.ts", faces[:50], options={"g": "10", "bf": "0"})
     data = bytearray(path.read_bytes())

@@ -16,6 +16,7 @@ from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import extract_faces
 from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.sampling import choose_frames
 from deepfake_detector.faces.video_file import probe
 from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
@@ -167,8 +168,24 @@ def test_there_is_a_box_wherever_there_is_a_face_and_nowhere_else(gone_for_a_whi
 
 
 def test_score_curve_is_broken_where_a_sampled_frame_lacks_the_person(gone_for_a_while):
-    _, prediction = gone_for_a_while
-    assert prediction.people[0].unbroken_runs(120 / 8) == [slice(0, 3), slice(3, 6)]
+    source, prediction = gone_for_a_while
+    assert prediction.people[0].unbroken_runs(probe(source), 8) == [slice(0, 3), slice(3, 6)]
+
+
+@pytest.mark.parametrize(
+    "times, fps",
+    [
+        (np.arange(20) / 25, None),  # four of the samples are two frames apart
+        (np.r_[np.arange(0, 10, 0.04), np.arange(10, 30)], 1),  # a camera that writes less where nothing moves
+    ],
+)
+def test_score_curve_is_whole_where_every_sampled_frame_shows_the_person(times, fps, gone_for_a_while):
+    source, prediction = gone_for_a_while
+    info = replace(probe(source), times=tuple(times), rate=Fraction(25))
+    face = prediction.people[0].faces[0]
+    numbers = choose_frames(info, 16, fps)
+    faces = [replace(face, frame=number, time=float(times[number])) for number in numbers]
+    assert replace(prediction.people[0], faces=faces).unbroken_runs(info, len(numbers)) == [slice(0, len(numbers))]
 
 
 def test_sheet_of_very_many_faces_is_no_higher_than_browsers_show(prediction, tmp_path):

@@ -1,6 +1,9 @@
 """Reading, sampling and writing video."""
 
 import os
+import re
+import shutil
+import subprocess
 import sys
 from fractions import Fraction
 
@@ -14,6 +17,8 @@ from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.faces.video_file import VideoError, probe
 from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
+
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="only the program ffmpeg writes DTS")
 
 
 def write_counter(path, frames=30, size=(160, 120), rate=25, times=None):
@@ -317,12 +322,14 @@ def test_damaged_sound_costs_only_itself(tmp_path):
     assert len(flashes) == 2 and min(abs(np.array(beeps) - flashes[1])) < 0.02
 
 
-def test_pictures_that_start_late_keep_their_distance_from_the_sound(tmp_path):
-    path = write_flashes(tmp_path / "a.ts", "aac", first_picture=0.48)
+@pytest.mark.parametrize(("name", "late", "seconds"), [("a.ts", 0.48, 3), ("a.mkv", 20.48, 23)])
+def test_pictures_that_start_late_keep_their_distance_from_the_sound(tmp_path, name, late, seconds):
+    """As in a call whose camera was turned on later."""
+    path = write_flashes(tmp_path / name, "aac", first_picture=late, seconds=seconds)
     assert rewrite(path, tmp_path / "out.mp4") == ""
     assert probe(tmp_path / "out.mp4").times[0] == pytest.approx(probe(path).times[0], abs=0.001)
     flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
-    assert len(flashes) == 2 and beeps == pytest.approx(flashes, abs=0.01)
+    assert len(flashes) == 2 and len(beeps) == seconds - 1 and beeps[-2:] == pytest.approx(flashes, abs=0.01)
 
 
 def test_sound_follows_a_clock_that_restarts(tmp_path):
@@ -333,22 +340,53 @@ def test_sound_follows_a_clock_that_restarts(tmp_path):
     assert len(flashes) == 4 and beeps == pytest.approx(flashes, abs=0.04)
 
 
+def with_dts(path):
+    """The same video with DTS sound, which PyAV does not write."""
+    target = path.with_suffix(".dts.ts")
+    command = ["ffmpeg", "-v", "error", "-i", path, "-c:v", "copy", "-c:a", "dca", "-strict", "experimental", target]
+    subprocess.run(command, check=True)
+    return target
+
+
 @pytest.mark.parametrize(
     ("codec", "first", "second"),
     [
         ("ac3", ("stereo", 48000), ("5.1", 44100)),
         ("aac", ("5.1", 48000), ("mono", 24000)),
         ("mp2", ("stereo", 48000), ("mono", 44100)),
+        pytest.param("dts", ("stereo", 48000), ("5.1", 44100), marks=needs_ffmpeg),
     ],
 )
 def test_sound_that_changes_its_layout_and_rate_is_written_to_its_end(tmp_path, codec, first, second):
     """As between a film and advertisements in a recording of a broadcast."""
-    parts = [write_flashes(tmp_path / f"{rate}.ts", codec, layout, rate) for layout, rate in (first, second)]
+    written = "ac3" if codec == "dts" else codec
+    parts = [write_flashes(tmp_path / f"{rate}.ts", written, layout, rate) for layout, rate in (first, second)]
+    parts = [with_dts(part) for part in parts] if codec == "dts" else parts
     path = tmp_path / "a.ts"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     assert rewrite(path, tmp_path / "out.mp4") == ""
     flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
     assert len(flashes) == 4 and beeps == pytest.approx(flashes, abs=0.06)
+
+
+def test_sound_that_can_be_decoded_only_up_to_a_change_is_named(tmp_path):
+    """LATM may define unusual layouts, so it is decoded by libavfilter, which ends where the layout changes."""
+    parts = []
+    for layout in ("stereo", "mono"):
+        source = av.open(str(write_flashes(tmp_path / f"{layout}.mp4", "aac", layout)))
+        target = tmp_path / f"{layout}.ts"
+        with source, av.open(str(target), "w", options={"mpegts_flags": "latm"}) as out:
+            streams = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream.index]
+                    out.mux(packet)
+        parts.append(target.read_bytes())
+    path = tmp_path / "a.ts"
+    path.write_bytes(b"".join(parts))
+    assert rewrite(path, tmp_path / "out.mp4") == "only a part of its sound: the rest cannot be decoded"
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert len(flashes) == 4 and beeps == pytest.approx(flashes[:2], abs=0.06)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
@@ -358,6 +396,19 @@ def test_sound_of_a_file_whose_name_is_not_utf8_is_kept(tmp_path):
     assert rewrite(path, tmp_path / "out.mp4") == ""
     flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
     assert beeps == pytest.approx(flashes, abs=0.03) and len(beeps) == 2
+
+
+def test_edit_lists_that_show_nothing_are_passed_over(tmp_path):
+    """Old versions of MP4Box state that no second of a track is shown, and players show all of it."""
+    path = write_flashes(tmp_path / "a.mp4", "aac")
+    data = bytearray(path.read_bytes())
+    for place in (match.start() for match in re.finditer(b"elst", data)):
+        data[place + 12 : place + 16] = bytes(4)  # the duration of the edit
+    path.write_bytes(data)
+    assert probe(path).frames == 75 and probe(path).times[0] == 0
+    assert rewrite(path, tmp_path / "out.mp4") == ""
+    flashes, beeps = flashes_and_beeps(tmp_path / "out.mp4")
+    assert len(flashes) == 2 and beeps == pytest.approx(flashes, abs=0.03)
 
 
 def test_endless_silence_in_the_timestamps_is_not_written(tmp_path):

@@ -15,7 +15,7 @@ from deepfake_detector.files import ffmpeg_name
 RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)  # Hz that AAC takes
 LAYOUTS = {1: "mono", 2: "stereo"}  # by number of channels; others are mixed down
 # Their channel layouts are usual ones, which PyAV decodes safely; libavfilter ends where layout or rate change.
-USUAL_CODECS = ("mp1", "mp2", "mp3", "ac3", "eac3")
+USUAL_CODECS = ("mp1", "mp2", "mp3", "ac3", "eac3", "dts")
 MAX_FAULTS = 1000  # damaged packets in a row after which a sound is given up
 TOLERANCE = 0.03  # seconds by which timestamps may differ from the count of samples: many are rounded
 LONGEST_TAIL = 60.0  # seconds of sound that are kept after the last picture
@@ -87,7 +87,7 @@ def _has_packets(source: Path | str) -> bool:
 
 
 def _decodings(source: Path | str) -> Iterator[Iterator[av.AudioFrame]]:
-    """For each sound track that has a decoder the ways to decode it: mixed down, and its first channel alone."""
+    """For each sound track that has a decoder the ways to decode it, up to the one that gives sound."""
     with open_video(source) as container:
         # PyAV frees an unusual channel layout twice if it is but looked at, so nothing here asks for one.
         streams = [stream for stream in container.streams.audio if stream.codec_context]
@@ -96,9 +96,8 @@ def _decodings(source: Path | str) -> Iterator[Iterator[av.AudioFrame]]:
         if is_usual:
             yield _decode(source, track)
         yield _mix_down(source, track)
-        yield _mix_down(
-            source, track, "mono|c0=c0"
-        )  # an ambisonic sound cannot be mixed; its first channel is the whole
+        yield _mix_down(source, track, "mono|c0=c0")  # an ambisonic sound cannot be mixed; its first channel is all
+        yield _mix_down(source, track, options=":advanced_editlist=0")  # see `open_video`
 
 
 def _is_usual(context: av.AudioCodecContext) -> bool:
@@ -138,8 +137,8 @@ def _decode(source: Path | str, track: int) -> Iterator[av.AudioFrame]:
     yield from resampler.resample(None)
 
 
-def _mix_down(source: Path | str, track: int, pan: str = "") -> Iterator[av.AudioFrame]:
-    """Samples of a sound with any number of channels, otherwise like `_decode`.
+def _mix_down(source: Path | str, track: int, pan: str = "", options: str = "") -> Iterator[av.AudioFrame]:
+    """Samples of a sound with any number of channels, otherwise like `_decode`; `options` are those of the demuxer.
 
     libavfilter reads and decodes the file: PyAV cannot decode unusual channel layouts safely.
 
@@ -149,7 +148,7 @@ def _mix_down(source: Path | str, track: int, pan: str = "") -> Iterator[av.Audi
         name = ffmpeg_name(source)
         if not _is_utf8(name):  # as PyAV wants the options of a filter
             name = f"/dev/fd/{file.fileno()}"
-        yield from _filter(name, track, pan)
+        yield from _filter(name, track, pan, options)
 
 
 def _is_utf8(name: str) -> bool:
@@ -159,29 +158,31 @@ def _is_utf8(name: str) -> bool:
         return False
 
 
-def _filter(name: str, track: int, pan: str) -> Iterator[av.AudioFrame]:
+def _filter(name: str, track: int, pan: str, options: str) -> Iterator[av.AudioFrame]:
     """`_mix_down` of the file that FFmpeg opens under a name."""
     graph = Graph()
-    options = "protocol_whitelist=file"  # a playlist must not fetch anything
+    options = f"protocol_whitelist=file{options}"  # a playlist must not fetch anything
     filters = [graph.add("amovie", filename=name, stream_index=str(track), format_opts=options)]
     if pan:
         filters.append(graph.add("pan", pan))
     layouts, rates = "|".join(LAYOUTS.values()), "|".join(map(str, RATES))
     filters.append(graph.add("aformat", sample_fmts="s16p", channel_layouts=layouts, sample_rates=rates))
     graph.link_nodes(*filters, graph.add("abuffersink")).configure()
-    faults = 0
+    faults, fault = 0, None
     while True:
         try:
             frame = graph.pull()
         except av.EOFError:
+            if isinstance(fault, av.error.PatchWelcomeError):  # the layout or the rate changed, and did not change back
+                raise fault from None
             return
-        except av.FFmpegError:
-            faults += 1  # a damaged packet
+        except av.FFmpegError as error:
+            faults, fault = faults + 1, error  # a damaged packet
             if faults > MAX_FAULTS:
                 raise
             continue
         assert isinstance(frame, av.AudioFrame)
-        faults = 0
+        faults, fault = 0, None
         yield frame
 
 

@@ -10,7 +10,7 @@ import numpy as np
 HIDDEN = -1  # in place of a frame number: the packet is needed for others and is not shown itself
 RESTART = 0.5  # seconds by which decoding times run backwards where a clock restarts; less is a slip of the muxer
 REORDERED = 16  # packets among which the one that is shown first is
-LONGEST_LEAD = 10.0  # seconds; a stream said to start even earlier than the pictures has another clock
+LONGEST_LEAD = 3600.0  # seconds, as of a call with a late camera; a stream that starts even earlier has another clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import av
 from av.stream import Disposition
 
+from deepfake_detector.faces.matroska import ends_early, video_codec
 from deepfake_detector.faces.mp4_boxes import listed_pictures
 from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
 from deepfake_detector.files import ffmpeg_name
@@ -51,6 +52,7 @@ class VideoInfo:
         missing: the number of frames that the file does not hold, though its index, or else its header, lists them.
         max_pixels: larger pictures are not decoded.
         other_tracks: the number of video tracks beside the one that a player shows. They are not read.
+        ends_early: whether the file is shorter than its header states, where it does not say by how many frames.
     """
 
     times: tuple[float, ...]
@@ -64,6 +66,7 @@ class VideoInfo:
     missing: int = 0
     max_pixels: int = MAX_PIXELS
     other_tracks: int = 0
+    ends_early: bool = False
 
     @property
     def frames(self) -> int:
@@ -92,6 +95,10 @@ def open_video(path: Path | str) -> av.container.InputContainer:
             raise _too_long(path)
         options = {"protocol_whitelist": "file", "pattern_type": "none"}  # nothing but this file
         container = av.open(ffmpeg_name(path), options=options, metadata_errors="replace")
+        if _all_cut(container):
+            container.close()
+            options["advanced_editlist"] = "0"
+            container = av.open(ffmpeg_name(path), options=options, metadata_errors="replace")
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise VideoError(f"{path} is no video, or it is damaged or incomplete") from error
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -102,6 +109,12 @@ def open_video(path: Path | str) -> av.container.InputContainer:
         container.close()
         raise
     return container
+
+
+def _all_cut(container: av.container.InputContainer) -> bool:
+    """Whether the edit list of an MP4 file shows no picture: old programs state 0 seconds for the whole video."""
+    indexes = [stream.index_entries for stream in container.streams.video]
+    return any(map(len, indexes)) and all(entry.is_discard for index in indexes for entry in index)
 
 
 def check_file(path: Path | str) -> None:
@@ -134,7 +147,7 @@ def _check_content(container: av.container.InputContainer, path: Path | str) -> 
         found = ", only a cover picture" if container.streams.video else ", only sound" * bool(container.streams.audio)
         raise VideoError(f"{path}: there is no video in it{found}")
     if not any(stream.codec_context for stream in videos):
-        codec = _codec_name(container, videos[0])
+        codec = _codec_name(container, videos[0]) or video_codec(path)
         raise VideoError(
             f"{path}: its video codec{codec and f' {codec!r}'} is not known; convert it to H.264, for example"
         )
@@ -201,6 +214,7 @@ def probe(path: Path | str, max_pixels: int = MAX_PIXELS) -> VideoInfo:
             max((indexed if indexed >= len(packets) else stream.frames) - len(packets), 0),
             max_pixels,
             len(_videos(container)) - 1,
+            ends_early(path),
         )
 
 

@@ -1,5 +1,6 @@
 """The prediction for one video: a verdict, and the people, frames and logits that it rests on."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ import numpy as np
 from deepfake_detector.evaluation.aggregation import STRETCH, person_logit, video_logit
 from deepfake_detector.evaluation.calibration import DECIMALS, Calibration, sigmoid
 from deepfake_detector.faces.extraction import Face, VideoFaces
+from deepfake_detector.faces.video_file import VideoInfo
 
 FEW_FACES = 4  # a verdict that rests on fewer faces of the decisive person says so
 
@@ -36,12 +38,16 @@ class PersonPrediction:
     logits: np.ndarray
     stretch: SuspiciousStretch | None
 
-    def unbroken_runs(self, step: float) -> list[slice]:
-        """The runs of `faces` in which no sampled frame lacks this person.
+    def unbroken_runs(self, info: VideoInfo, sampled: int) -> list[slice]:
+        """The runs of `faces` in which none of the `sampled` frames of a video lacks this person.
 
-        `step` is the distance between two sampled frames, in frames of the video.
+        Frames are sampled evenly by number or by time, so only what is far by both is a gap. Where few frames lie
+        between two samples, their numbers are rounded, and a gap of one sample may be passed over.
         """
-        breaks = np.flatnonzero(np.diff([face.frame for face in self.faces]) > 1.5 * step) + 1
+        step, seconds = info.frames / sampled, (info.times[-1] - info.times[0]) / sampled
+        is_far = np.diff([face.frame for face in self.faces]) > max(1.5 * step, math.ceil(step))
+        is_late = np.diff([face.time for face in self.faces]) > 1.5 * seconds
+        breaks = np.flatnonzero(is_far & is_late) + 1
         return [slice(start, end) for start, end in pairwise([0, *breaks.tolist(), len(self.faces)])]
 
 

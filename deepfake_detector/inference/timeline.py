@@ -43,14 +43,13 @@ def _draw_curves(axes: Axes, info: VideoInfo, prediction: Prediction, calibratio
     if calibration.high > calibration.low:
         axes.axhspan(calibration.low, calibration.high, color="#999999", alpha=0.25, lw=0, label="uncertain")
     axes.axhline(calibration.threshold, color="black", ls="--", lw=1, label=f"threshold {calibration.threshold:.2f}")
-    step = info.frames / prediction.video.frames_wanted
     for i, person in enumerate(prediction.people):
         color = LINE_COLORS[i % len(LINE_COLORS)]
         times = np.array([face.time for face in person.faces])
         scores = calibration.face_probability(person.logits)
         if person.stretch:
             axes.axvspan(person.stretch.start, person.stretch.end, color=color, alpha=0.12, lw=0)
-        for run in person.unbroken_runs(step):
+        for run in person.unbroken_runs(info, prediction.video.frames_wanted):
             label = f"person {person.track + 1}: {verdict_text(person.verdict)}" if run.start == 0 else None
             axes.plot(times[run], scores[run], "o-", color=color, ms=4, label=label, clip_on=False)
 

@@ -34,7 +34,7 @@ class TimelineStrip:
             cv2.rectangle(
                 self._canvas, (0, bar_top), (width, self.height), VERDICT_COLORS[prediction.verdict], cv2.FILLED
             )
-            self._draw_curves(prediction.people, calibration, info.frames / prediction.video.frames_wanted)
+            self._draw_curves(prediction, calibration, info)
         text = verdict_text(prediction.verdict, prediction.probability, thresholds(calibration)).capitalize()
         fitted_size = fit_text_size(text, text_size, self._right - self._left)
         put_text(self._canvas, text, self._left, round(text_size * 4.5), fitted_size, WHITE)
@@ -52,22 +52,22 @@ class TimelineStrip:
     def _y(self, probability: ArrayLike) -> np.ndarray:
         return self._bottom - np.asarray(probability) * (self._bottom - self._top)
 
-    def _draw_curves(self, people: list[PersonPrediction], calibration: Calibration, step: float) -> None:
-        """The threshold as a dashed line, and a curve for each person; `step` frames lie between two sampled frames."""
+    def _draw_curves(self, prediction: Prediction, calibration: Calibration, info: VideoInfo) -> None:
+        """The threshold as a dashed line, and a curve for each person."""
         level = int(self._y(calibration.threshold))
         for x in range(self._left, self._right, 10):
             cv2.line(self._canvas, (x, level), (min(x + 4, self._right), level), GREY, 1)
-        for person in reversed(people):  # the most suspicious person is drawn last, on top
-            self._draw_curve(person, calibration, step, WHITE if person is people[0] else GREY)
+        for person in reversed(prediction.people):  # the most suspicious person is drawn last, on top
+            runs = person.unbroken_runs(info, prediction.video.frames_wanted)
+            self._draw_curve(person, calibration, runs, WHITE if person is prediction.people[0] else GREY)
 
     def _draw_curve(
-        self, person: PersonPrediction, calibration: Calibration, step: float, color: tuple[int, int, int]
+        self, person: PersonPrediction, calibration: Calibration, runs: list[slice], color: tuple[int, int, int]
     ) -> None:
         xs = self._x([face.time for face in person.faces])
         ys = self._y(calibration.face_probability(person.logits))
         points = np.stack([xs, ys], axis=1).round().astype(np.int32)
-        lines = [points[run] for run in person.unbroken_runs(step)]
-        cv2.polylines(self._canvas, lines, False, color, 2, cv2.LINE_AA)
+        cv2.polylines(self._canvas, [points[run] for run in runs], False, color, 2, cv2.LINE_AA)
         for (x, y), logit in zip(points.tolist(), person.logits, strict=True):
             verdict = str(calibration.verdict(calibration.face_probability(logit)))
             cv2.circle(self._canvas, (x, y), 4, VERDICT_COLORS[verdict], cv2.FILLED, cv2.LINE_AA)
