@@ -256,9 +256,28 @@ def test_matroska_that_is_shorter_than_its_header_states_is_told_from_a_whole_on
     assert not probe(path).ends_early
     path.write_bytes(whole[: len(whole) * 6 // 10])
     assert probe(path).ends_early and probe(path).frames < 60
+    assert (
+        "the file ends before the end that its header states"
+        in extract_faces(path, GEOMETRY, CenterFace(0.5), 1).reason
+    )
     segment = whole.index(b"\x18\x53\x80\x67") + 4  # its length follows, here in eight bytes
     path.write_bytes(whole[:segment] + b"\1" + 7 * b"\xff" + whole[segment + 8 : len(whole) * 6 // 10])
     assert not probe(path).ends_early, "what is recorded live states no length"
+
+
+def test_pictures_that_need_a_keyframe_which_was_cut_off_are_not_called_damaged(tmp_path, faces):
+    """Trimming without encoding again leaves pictures that are shown before the first keyframe."""
+    path, cut = tmp_path / "a.mkv", tmp_path / "cut.mkv"
+    write(path, faces[:40], "mpeg2video", options={"b": "4M", "g": "20", "bf": "2"})
+    with av.open(str(path)) as source, av.open(str(cut), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        second = [i for i, packet in enumerate(packets) if packet.is_keyframe][1]
+        for packet in packets[second:]:
+            packet.stream = stream
+            out.mux(packet)
+    video = extract_faces(cut, replace(GEOMETRY, frames=20), CenterFace(0.5), 1)
+    assert video.frames_read < video.frames_wanted and (video.status, video.reason) == ("ok", "")
 
 
 def test_damage_in_the_middle_costs_only_the_frames_around_it(tmp_path, faces):

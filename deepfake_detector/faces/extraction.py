@@ -145,7 +145,7 @@ def extract_faces(
     faces, too_small = _faces_of(kept, frames), _faces_of(small, frames)
     beyond_limit = sum(len(track.detections) for track in tracks[len(kept) :])
     dropped = unsupported + beyond_limit
-    missing = _describe_missing_frames(info, len(frames), len(wanted))
+    missing = _describe_missing_frames(info, [frame.moment.number for frame in frames], wanted)
     notes = [SINGLE_PICTURE] if info.frames == 1 and not missing else []
     if info.other_tracks:
         further = (
@@ -171,14 +171,22 @@ def _faces_of(tracks: list[Track], frames: list[FrameDetections]) -> list[Face]:
     ]
 
 
-def _describe_missing_frames(info: VideoInfo, read: int, wanted: int) -> str:
-    """Which frames of a video are missing, in words; empty if none is."""
+def _describe_missing_frames(info: VideoInfo, read: list[int], wanted: list[int]) -> str:
+    """Which frames of a video are missing, in words; empty if none is.
+
+    Frames shown before the first keyframe may need one that was cut off with them, as where a broadcast is trimmed
+    without encoding it again: nothing of the file is missing there.
+    """
     problems = []
     if info.missing:
         listed = info.frames + info.missing
         problems.append(f"the file holds {info.frames} of the {listed} frames that its header states")
-    if read < wanted:
-        problems.append(f"{wanted - read} of {wanted} frames cannot be decoded")
+    elif info.ends_early:
+        problems.append("the file ends before the end that its header states")
+    first = min(info.keyframes, default=0)
+    lost = sum(number >= first for number in wanted) - sum(number >= first for number in read)
+    if lost > 0:
+        problems.append(f"{lost} of {len(wanted)} frames cannot be decoded")
     return "; ".join(problems)
 
 
