@@ -17,6 +17,7 @@ import pandas as pd
 
 from deepfake_detector.corpora.face_table import (
     check_same_videos,
+    corpus_fingerprint,
     load_face_table,
     read_index,
     read_splits,
@@ -168,11 +169,13 @@ def write_reports(
     plot_evaluation(plots, val, test, results, config.calibration)
     gallery = reports / "error_gallery.png"
     draw_error_gallery(gallery, test, own.faces, own.folder, config.calibration.threshold)
+    data = params.data
     settings = {
         "bootstrap": params.evaluate.bootstrap,
         "robustness": params.evaluate.robustness,
         "allow_leaks": params.split.allow_leaks,
         "is_sample": params.is_sample,
+        "trained_here": config.corpus == corpus_fingerprint(data.labels, data.index, data.splits),
     }
     context = report_context(results, config.model_dump(), describe_corpus(labels), settings)
     write_card(reports / "model_card.md", context)

@@ -258,8 +258,11 @@ def test_quick_robustness_compares_with_the_same_videos_and_repeats(project, mon
 
 def test_detector_of_another_corpus_is_evaluated_unless_it_saw_a_test_video(project, monkeypatch, capsys):
     calibration = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
-    make_detector_file(calibration, fingerprint="other")
-    run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+    for fingerprint in ("", "other"):
+        make_detector_file(calibration, fingerprint)
+        run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+        card = Path("reports/model_card.md").read_text()
+        assert ("not the one that the detector was trained on" in card) == (fingerprint == "other")
     splits = pd.read_csv("data/splits.csv")
     one = splits.loc[splits["partition"] == "test", "video_id"].iloc[0]
     seen = link_digests({"original": pd.Series([one])})

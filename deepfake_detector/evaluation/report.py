@@ -87,7 +87,8 @@ def report_context(
         detector: the fields of a DetectorConfig, as plain values.
         corpus: as `describe_corpus` returns it.
         settings: `bootstrap`, number of draws; `robustness`, name of the plan; `allow_leaks`, kinds of links that may
-            cross partitions; `is_sample`, whether the corpus is the embedded one.
+            cross partitions; `is_sample`, whether the corpus is the embedded one; `trained_here`, whether it is the one
+            that the detector was trained on.
     """
     families: dict[str, list[dict[str, Any]]] = {}
     for row in results["robustness"]:
