@@ -40,6 +40,7 @@ from deepfake_detector.evaluation.tables import Resampling
 from deepfake_detector.faces.archive import ArchiveError
 from deepfake_detector.faces.detectors import FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
+from deepfake_detector.faces.remote import TemporaryFileError
 from deepfake_detector.files import atomic_path, delete_partial_files
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
@@ -147,7 +148,8 @@ def measure(
     results["robustness"] = []
     if settings.robustness != "none":
         plan = PLANS[settings.robustness]
-        study = RobustnessStudy(plan, own, score, config.calibration, resampling, config.geometry)
+        limits = params.infer.url_limits
+        study = RobustnessStudy(plan, own, score, config.calibration, resampling, config.geometry, limits)
         results["robustness"] = study.measure()
     return results
 
@@ -208,9 +210,9 @@ def main() -> None:
         folder = Path(params.data.corpora)
         further = params.evaluate.corpora.items()
         others = {name: score_further_corpus(folder / name, corpus, score, config) for name, corpus in further}
-    except (LabelsError, FaceIndexError, CheckpointError, FaceDetectorError, ArchiveError) as error:
+        results = measure(params, labels, own, others, score, config)
+    except (LabelsError, FaceIndexError, CheckpointError, FaceDetectorError, ArchiveError, TemporaryFileError) as error:
         fail(str(error))
-    results = measure(params, labels, own, others, score, config)
     for warning in results["seen_in_training"].values():
         say(f"WARNING: {warning}")
     write_predictions(params.data.predictions, [own, *others.values()])

@@ -209,6 +209,20 @@ def test_distortion_after_which_no_face_is_found_has_its_row(project, monkeypatc
         assert row["coverage"] == row["n"] == 0 and row["auc"] is None
 
 
+def test_video_that_cannot_be_read_again_is_counted_and_no_loss_of_faces(project, monkeypatch, caplog):
+    labels = pd.read_csv("videos/labels.csv", keep_default_na=False)
+    place = {name: f"file://{project}/videos/{name}" for name in labels["filepath"]}
+    place["test_real_a.mp4"] = "ftp://nobody/test_real_a.mp4"
+    labels.assign(filepath=labels["filepath"].map(place)).to_csv("videos/labels.csv", index=False)
+    run(monkeypatch, evaluate, *OPTIONS)
+    for row in strict(project / "plots/evaluate/robustness_h264.json"):
+        assert (row["coverage"], row["n"], row["not_encoded"]) == (1, 7, 1)
+    assert "ftp://nobody/test_real_a.mp4 cannot be encoded again: " in caplog.text
+    assert all(
+        ", 1 not encoded" in (project / "reports" / name).read_text() for name in ("evaluation.html", "model_card.md")
+    )
+
+
 def test_subset_of_a_further_corpus_is_tested_alone(project, further_corpus, monkeypatch, capsys):
     labels = pd.read_csv("other.csv", keep_default_na=False)
     labels.assign(subset=np.where(np.arange(len(labels)) < 6, "test", "train")).to_csv("other.csv", index=False)
