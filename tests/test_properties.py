@@ -216,7 +216,7 @@ def test_videos_are_aggregated_alike_in_any_order_and_in_any_company(rows):
 
 @st.composite
 def calibrations(draw):
-    low, threshold, high = sorted(draw(st.lists(st.floats(0.01, 0.99), min_size=3, max_size=3)))
+    low, threshold, high = sorted(draw(st.lists(st.floats(1e-5, 1 - 1e-5), min_size=3, max_size=3)))
     edges = {"low": round(low, 6), "threshold": round(threshold, 6), "high": round(high, 6)}
     return Calibration(scale=draw(st.floats(0.01, 10)), bias=draw(st.floats(-5, 5)), **edges)
 
@@ -234,7 +234,7 @@ def test_probability_and_verdict_rise_with_the_logit(calibration, values):
 def test_prior_moves_probabilities_and_changes_no_verdict(calibration, values, prior):
     probability = calibration.probability(values)
     edges = [calibration.low, calibration.threshold, calibration.high]
-    clear = np.abs(probability[:, None] - edges).min(axis=1) > 1e-3  # rounding decides within the last decimals
+    clear = np.abs(probability[:, None] - edges).min(axis=1) > 2e-6  # rounding decides within the last decimals
     moved = calibration.with_prior(prior)
     assert (moved.verdict(moved.probability(values)) == calibration.verdict(probability))[clear].all()
     change = moved.probability(values) - probability

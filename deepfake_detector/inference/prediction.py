@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from deepfake_detector.evaluation.aggregation import STRETCH, person_logit, video_logit
-from deepfake_detector.evaluation.calibration import DECIMALS, Calibration, sigmoid
+from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import Face, VideoFaces
 
 FEW_FACES = 4  # a verdict that rests on fewer faces of the decisive person says so
@@ -176,11 +176,11 @@ def _predict_person(faces: list[Face], logits: np.ndarray, people: int, calibrat
     """One of `people` people from their faces in order of time and the logits (n,) of these."""
     times = np.array([face.time for face in faces])
     person = person_logit(logits, times, calibration.aggregation, calibration.scale, calibration.bias)
-    probability = float(sigmoid(calibration.log_odds(person.logit) - np.log(people)).round(DECIMALS))
+    probability = float(calibration.probability_of(calibration.log_odds(person.logit) - np.log(people)))
     stretch = None
     if person.stretch:
         chances = 2 * people * (times[-1] - times[0]) / STRETCH  # half of the odds are those of the whole
-        share = float(sigmoid(calibration.log_odds(person.stretch.logit) - np.log(chances)).round(DECIMALS))
+        share = float(calibration.probability_of(calibration.log_odds(person.stretch.logit) - np.log(chances)))
         share = min(share, probability)  # stretches overlap, so the mean over them may give it less
         stretch = SuspiciousStretch(float(times[person.stretch.start]), float(times[person.stretch.end - 1]), share)
     verdict = str(calibration.verdict(probability))
