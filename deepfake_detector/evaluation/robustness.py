@@ -160,9 +160,7 @@ class RobustnessStudy:
 
     def _to_videos(self, videos: pd.DataFrame, faces: pd.DataFrame) -> pd.DataFrame:
         """`video_id,label,group,logit,probability` of videos from the logits of `faces`; nan without a face."""
-        scores = aggregate_videos(faces, self.calibration.aggregation, self.calibration.scale, self.calibration.bias)[
-            ["logit"]
-        ]
+        scores = aggregate_videos(faces, self.calibration.aggregation, self.calibration.scale)[["logit"]]
         table = videos[["video_id", "label", "group"]].merge(scores, left_on="video_id", right_index=True, how="left")
         return table.assign(probability=self.calibration.probability(table["logit"]))
 

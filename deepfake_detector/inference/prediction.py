@@ -148,7 +148,7 @@ def predict_people(video: VideoFaces, logits: np.ndarray, calibration: Calibrati
         _predict_person([video.faces[i] for i in rows], logits[rows], len(numbers), calibration)
         for rows in (np.flatnonzero(tracks == number) for number in numbers)
     ]
-    logit = video_logit(np.array([person.logit for person in people]), calibration.scale, calibration.bias)
+    logit = video_logit(np.array([person.logit for person in people]), calibration.scale)
     probability = float(calibration.probability(logit))
     decisive = max(people, key=lambda person: person.logit)
     people.sort(key=lambda person: (person is not decisive, person.track))
@@ -175,7 +175,7 @@ def _faces(count: int) -> str:
 def _predict_person(faces: list[Face], logits: np.ndarray, people: int, calibration: Calibration) -> PersonPrediction:
     """One of `people` people from their faces in order of time and the logits (n,) of these."""
     times = np.array([face.time for face in faces])
-    person = person_logit(logits, times, calibration.aggregation, calibration.scale, calibration.bias)
+    person = person_logit(logits, times, calibration.aggregation, calibration.scale)
     probability = float(calibration.probability_of(calibration.log_odds(person.logit) - np.log(people)))
     stretch = None
     if person.stretch:

@@ -87,7 +87,7 @@ def calibrate(
     label = faces.groupby("video_id")["label"].first().loc[logit.index]
     for _ in range(MAX_FITS):
         fitted = fit_calibration(label, logit, operating_point, aggregation)
-        before, logit = logit, aggregate_videos(faces, aggregation, fitted.scale, fitted.bias)["logit"]
+        before, logit = logit, aggregate_videos(faces, aggregation, fitted.scale)["logit"]
         if np.allclose(before, logit, rtol=0, atol=1e-6):
             break
     single = most_prominent(faces, max_people)
