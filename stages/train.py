@@ -73,9 +73,9 @@ def main() -> None:
     except (LabelsError, FaceIndexError, ModelError) as error:
         fail(str(error))
     model.to(context.device)
-    max_people = params.train.max_people
+    max_people, aggregation = params.train.max_people, params.train.aggregation
     val = select_partition(faces, "val")
-    validation = Validation(val, max_people, Path(params.data.faces), params.model.temporal, context)
+    validation = Validation(val, max_people, aggregation, Path(params.data.faces), params.model.temporal, context)
     faces = most_prominent(faces, max_people)
     try:
         state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
