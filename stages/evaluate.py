@@ -111,7 +111,7 @@ def check_geometry(config: DetectorConfig, index: Path | str) -> None:
 
 
 def check_leakage(config: DetectorConfig, test: pd.DataFrame, params: Params) -> None:
-    """End the stage if the detector was trained on people or videos of the test set, by its own record of them."""
+    """End the stage if the test set has a name of a person or video that the detector's record of its training has."""
     name = params.evaluate.checkpoint
     if not config.seen:
         fail(
@@ -121,15 +121,17 @@ def check_leakage(config: DetectorConfig, test: pd.DataFrame, params: Params) ->
     leaks = {kind: tokens for kind, tokens in found.items() if tokens and kind not in params.split.allow_leaks}
     if leaks:
         shown = "; ".join(f"{kind} {', '.join(tokens[:10])}" for kind, tokens in leaks.items())
-        fail(f"{name} was trained on people or videos that the test set shows: {shown}; see split.allow_leaks")
+        fail(
+            f"the test set shares names of people or videos with the training of {name}: {shown}; see split.allow_leaks"
+        )
 
 
 def seen_in_training(config: DetectorConfig, name: str, videos: pd.DataFrame) -> str:
-    """Why the metrics of a further corpus are too good: what of it the detector was trained on; or ""."""
+    """Why the metrics of a further corpus may be too good: the names that it shares with the training; or ""."""
     found = already_seen(links(videos), config.seen)
     shown = [f"{len(tokens)} by {kind} ({', '.join(tokens[:10])})" for kind, tokens in found.items() if tokens]
-    reason = f"because it was trained on what this corpus shows: {'; '.join(shown)}"
-    return f"The metrics of the detector on corpus {name} are too good, {reason}." if shown else ""
+    reason = f"it shares names of people or videos with the training: {'; '.join(shown)}"
+    return f"The metrics of the detector on corpus {name} may be too good, because {reason}." if shown else ""
 
 
 def measure(
