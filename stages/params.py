@@ -204,7 +204,8 @@ class Extract(Section):
     size: CropSize = Field(description="side of a face crop in pixels")
     margin: Margin = Field(description="room around the face in face widths; 0 cuts at the ears")
     align: Alignment = Field(
-        description="landmarks: rotate the face upright by its five landmarks; box: crop the detected box as it is"
+        description="landmarks: rotate the face upright by its five landmarks; box: crop the detected box as it is, "
+        "which train.manipulations, split.identities = faces and infer.overlay = heatmap do not take"
     )
     format: CropFormat = Field(
         description="image format of the crops; jpg: quality 95, 4:4:4; png: lossless and five times larger"

@@ -65,7 +65,7 @@ def main() -> None:
     try:
         faces = load_face_table(params.data.index, params.data.labels, params.data.videos, params.data.splits)
         geometry = read_geometry(params.data.index)
-        check_trainable(faces, params, context)
+        check_trainable(faces, geometry, params, context)
         make_deterministic(params.train.seed, context.device)
         model = create_model(
             params.model.backbone, params.model.weights, geometry.size, patch_head=params.train.localization_weight > 0
@@ -89,8 +89,13 @@ def select_partition(faces: pd.DataFrame, partition: str) -> pd.DataFrame:
     return faces[faces["partition"] == partition].reset_index(drop=True)
 
 
-def check_trainable(faces: pd.DataFrame, params: Params, context: DistributedContext) -> None:
-    """End the stage where nothing can be learnt."""
+def check_trainable(faces: pd.DataFrame, geometry: Geometry, params: Params, context: DistributedContext) -> None:
+    """End the stage where nothing can be learnt, or nothing true."""
+    if geometry.align == "box" and any(params.train.manipulations.values()):
+        fail(
+            f"train.manipulations changes faces where landmarks lie, and those of {params.data.index} are cut by their "
+            "boxes; set its shares to 0, or extract.align to landmarks and extract the faces again"
+        )
     if params.train.batch_size % (2 * context.world_size):
         fail(
             f"train.batch_size = {params.train.batch_size} cannot be shared as whole pairs among {context.world_size} "
