@@ -212,7 +212,7 @@ def main() -> None:
     for revision, summary in zip(revisions, summaries, strict=True):
         print(f"{revision:{width}}  video AUC {format_interval(summary, 'auc')} on {summary['n']} test videos")
     if len(tables) > 2:
-        values = [float(summary["auc"] or 0) for summary in summaries]
+        values = [roc_auc(scores.table["label"], scores.table["score"]) for scores in tables]
         print(f"mean ± sd of {len(values)} revisions: {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}")
     for revision, scores in zip(args.others, tables[1:], strict=True):
         print(f"{revision} less {args.first}: {describe_difference(tables[0], scores, args.draws, args.seed)}")

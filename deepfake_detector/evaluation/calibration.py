@@ -19,7 +19,7 @@ class Calibration(BaseModel):
     threshold: float = Field(ge=0, le=1)  # probability from which a video counts as fake
     low: float = Field(ge=0, le=1)  # probability from which the verdict is "uncertain"
     high: float = Field(ge=0, le=1)  # probability from which it no longer is
-    method: str = "platt"  # temperature: bias 0, in older checkpoints
+    method: str = "platt"  # files of detectors have it; nothing reads it
     aggregation: str = "mean_logit"  # how the logits of a video's faces become one: a name in AGGREGATORS
     operating_point: str = "eer"  # how the threshold was chosen: see choose_threshold
     face_scale: float | None = Field(
