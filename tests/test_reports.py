@@ -17,6 +17,7 @@ from deepfake_detector.evaluation.plots import plot_evaluation
 from deepfake_detector.evaluation.report import (
     calibration_text,
     describe_corpus,
+    known_failures,
     report_context,
     write_card,
     write_page,
@@ -107,6 +108,14 @@ def test_model_card_names_the_operating_point_and_the_failures(context, tmp_path
         in card
     )
     assert "Gaussian blur (σ in pixels of the crop) at 2: AUC falls by 0.100" in card
+
+
+def test_known_failures_tell_a_test_set_of_one_class_from_one_without_a_score(results):
+    said = []
+    for n in (0, 20):
+        levels = {"test": {"video": results["levels"]["test"]["video"] | {"n": n, "recall": None}}}
+        said.append(known_failures(results | {"levels": levels})[0])
+    assert "No test video has a score" in said[0] and "all of one class" in said[1]
 
 
 def test_card_and_page_of_a_detector_from_elsewhere_give_its_own_description(context, tmp_path):
