@@ -78,15 +78,15 @@ def read_table(path: str, revision: str, columns: Sequence[str]) -> pd.DataFrame
 def check_predictions(table: pd.DataFrame, name: str) -> None:
     """Raises CompareError for a label that is not 0 or 1, a partition without its name, or a logit without a value."""
     known = table["partition"].astype(str).str.fullmatch(r"[a-z0-9_-]+")  # of the corpus itself, or a further corpus
-    logit = pd.to_numeric(table["logit"], errors="coerce")
+    label, logit = (pd.to_numeric(table[column], errors="coerce") for column in ("label", "logit"))
     for column, odd in (
-        ("label", ~table["label"].isin([0, 1])),
+        ("label", ~label.isin([0, 1])),
         ("partition", ~known),
         ("logit", ~np.isfinite(logit) & table["logit"].notna()),
     ):
         if odd.any():
             row = int(np.argmax(odd))
-            raise CompareError(f"{name}, row {row + 2}: {column} {table[column][row]!r} is not possible")
+            raise CompareError(f"{name}, row {row + 2}: {column} {str(table[column][row])!r} is not possible")
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,9 @@ def read_test_scores(revisions: str, files: Files) -> RevisionScores:
     """The scores of a revision, or of several trainings joined by plus signs. Raises CompareError."""
     try:
         trainings = [training.split(",") for training in revisions.split("+")]
+        names = [fold for folds in trainings for fold in folds]
+        if "" in names or len(set(names)) < len(names):
+            raise ValueError("each joined revision must have a name, and be named once")
         return join_trainings([join_folds([_read_revision(fold, files) for fold in folds]) for folds in trainings])
     except ValueError as error:
         raise CompareError(f"{revisions}: {error}") from error
@@ -147,6 +150,8 @@ def _read_revision(revision: str, files: Files) -> pd.DataFrame:
     check_predictions(videos, f"{files.predictions} of {revision}")
     videos = videos[(videos["partition"] == "test") & videos["logit"].notna()]
     groups = read_table(files.splits, revision, ["video_id", "group"])[["video_id", "group"]]
+    if len(lacking := videos["video_id"][~videos["video_id"].isin(groups["video_id"])]):
+        raise CompareError(f"{files.splits} of {revision} has no row for video {lacking.iloc[0]}; evaluate that split")
     videos = videos.merge(groups, on="video_id")
     if videos["label"].nunique() < 2:
         raise CompareError(f"{revision}: the scored test videos are not of both classes, so they have no AUC")
@@ -164,6 +169,7 @@ def describe_difference(first: RevisionScores, other: RevisionScores, draws: int
     pairs = first.table.merge(other.table[columns], on=["video_id", "label"], suffixes=("_1", "_2"))
     if pairs["label"].nunique() < 2:
         return "no paired difference: the test videos in common are not of both classes"
+    relabelled = int(first.table["video_id"].isin(other.table["video_id"]).sum()) - len(pairs)
     groups = pairs["group"].nunique()
     difference = paired_auc_difference(pairs, "score_1", "score_2", draws, seed)
     p = permutation_test(pairs, "score_1", "score_2", draws, seed)
@@ -186,7 +192,8 @@ def describe_difference(first: RevisionScores, other: RevisionScores, draws: int
         verdict = "significant" if p < ALPHA else "not significant"
         if trainings < MIN_TRAININGS:
             verdict += " for these trainings; others of the same settings may differ: join three of each with +"
-    return f"{text}, p = {p:.3g}, {len(pairs)} videos, {groups} groups of people: {verdict}"
+    left_out = f" ({relabelled} of another label left out)" if relabelled else ""
+    return f"{text}, p = {p:.3g}, {len(pairs)} videos{left_out}, {groups} groups of people: {verdict}"
 
 
 def main() -> None:
@@ -202,6 +209,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.draws < 1:
         parser.error(f"--draws {args.draws}: give at least 1")
+    if args.seed < 0:
+        parser.error(f"--seed {args.seed}: give 0 or more")
     files, revisions = Files(args.predictions, args.splits), [args.first, *args.others]
     try:
         tables = [read_test_scores(revision, files) for revision in revisions]
@@ -212,7 +221,7 @@ def main() -> None:
     for revision, summary in zip(revisions, summaries, strict=True):
         print(f"{revision:{width}}  video AUC {format_interval(summary, 'auc')} on {summary['n']} test videos")
     if len(tables) > 2:
-        values = [float(summary["auc"] or 0) for summary in summaries]
+        values = [roc_auc(scores.table["label"], scores.table["score"]) for scores in tables]
         print(f"mean ± sd of {len(values)} revisions: {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}")
     for revision, scores in zip(args.others, tables[1:], strict=True):
         print(f"{revision} less {args.first}: {describe_difference(tables[0], scores, args.draws, args.seed)}")

@@ -17,6 +17,7 @@ import pandas as pd
 
 from deepfake_detector.corpora.face_table import (
     check_same_videos,
+    corpus_fingerprint,
     load_face_table,
     read_index,
     read_splits,
@@ -39,6 +40,7 @@ from deepfake_detector.evaluation.tables import Resampling
 from deepfake_detector.faces.archive import ArchiveError
 from deepfake_detector.faces.detectors import FaceDetectorError, create_face_detector
 from deepfake_detector.faces.extraction import FaceIndexError, read_geometry
+from deepfake_detector.faces.remote import TemporaryFileError
 from deepfake_detector.files import atomic_path, delete_partial_files
 from deepfake_detector.training.batching import batch_lengths, track_ids
 from deepfake_detector.training.checkpoint import load_detector
@@ -109,7 +111,7 @@ def check_geometry(config: DetectorConfig, index: Path | str) -> None:
 
 
 def check_leakage(config: DetectorConfig, test: pd.DataFrame, params: Params) -> None:
-    """End the stage if the detector was trained on people or videos of the test set, by its own record of them."""
+    """End the stage if the test set has a name of a person or video that the detector's record of its training has."""
     name = params.evaluate.checkpoint
     if not config.seen:
         fail(
@@ -119,15 +121,17 @@ def check_leakage(config: DetectorConfig, test: pd.DataFrame, params: Params) ->
     leaks = {kind: tokens for kind, tokens in found.items() if tokens and kind not in params.split.allow_leaks}
     if leaks:
         shown = "; ".join(f"{kind} {', '.join(tokens[:10])}" for kind, tokens in leaks.items())
-        fail(f"{name} was trained on people or videos that the test set shows: {shown}; see split.allow_leaks")
+        fail(
+            f"the test set shares names of people or videos with the training of {name}: {shown}; see split.allow_leaks"
+        )
 
 
 def seen_in_training(config: DetectorConfig, name: str, videos: pd.DataFrame) -> str:
-    """Why the metrics of a further corpus are too good: what of it the detector was trained on; or ""."""
+    """Why the metrics of a further corpus may be too good: the names that it shares with the training; or ""."""
     found = already_seen(links(videos), config.seen)
     shown = [f"{len(tokens)} by {kind} ({', '.join(tokens[:10])})" for kind, tokens in found.items() if tokens]
-    reason = f"because it was trained on what this corpus shows: {'; '.join(shown)}"
-    return f"The metrics of the detector on corpus {name} are too good, {reason}." if shown else ""
+    reason = f"it shares names of people or videos with the training: {'; '.join(shown)}"
+    return f"The metrics of the detector on corpus {name} may be too good, because {reason}." if shown else ""
 
 
 def measure(
@@ -146,7 +150,8 @@ def measure(
     results["robustness"] = []
     if settings.robustness != "none":
         plan = PLANS[settings.robustness]
-        study = RobustnessStudy(plan, own, score, config.calibration, resampling, config.geometry)
+        limits = params.infer.url_limits
+        study = RobustnessStudy(plan, own, score, config.calibration, resampling, config.geometry, limits)
         results["robustness"] = study.measure()
     return results
 
@@ -168,11 +173,13 @@ def write_reports(
     plot_evaluation(plots, val, test, results, config.calibration)
     gallery = reports / "error_gallery.png"
     draw_error_gallery(gallery, test, own.faces, own.folder, config.calibration.threshold)
+    data = params.data
     settings = {
         "bootstrap": params.evaluate.bootstrap,
         "robustness": params.evaluate.robustness,
         "allow_leaks": params.split.allow_leaks,
         "is_sample": params.is_sample,
+        "trained_here": config.corpus == corpus_fingerprint(data.labels, data.index, data.splits),
     }
     context = report_context(results, config.model_dump(), describe_corpus(labels), settings)
     write_card(reports / "model_card.md", context)
@@ -205,9 +212,9 @@ def main() -> None:
         folder = Path(params.data.corpora)
         further = params.evaluate.corpora.items()
         others = {name: score_further_corpus(folder / name, corpus, score, config) for name, corpus in further}
-    except (LabelsError, FaceIndexError, CheckpointError, FaceDetectorError, ArchiveError) as error:
+        results = measure(params, labels, own, others, score, config)
+    except (LabelsError, FaceIndexError, CheckpointError, FaceDetectorError, ArchiveError, TemporaryFileError) as error:
         fail(str(error))
-    results = measure(params, labels, own, others, score, config)
     for warning in results["seen_in_training"].values():
         say(f"WARNING: {warning}")
     write_predictions(params.data.predictions, [own, *others.values()])

@@ -56,7 +56,14 @@ READS = {
     "extract": ("extract", "data", "evaluate.corpora", "infer.schemes", "infer.url_megabytes"),
     "split": ("split", "data"),
     "train": ("train", "model", "data", "sample.output"),
-    "evaluate": ("evaluate", "data", "split.allow_leaks", "sample.output"),
+    "evaluate": (
+        "evaluate",
+        "data",
+        "split.allow_leaks",
+        "sample.output",
+        "infer.schemes",
+        "infer.url_megabytes",
+    ),
     "export": ("export", "data"),
     "infer": ("infer",),
     "app": ("app",),
@@ -197,7 +204,8 @@ class Extract(Section):
     size: CropSize = Field(description="side of a face crop in pixels")
     margin: Margin = Field(description="room around the face in face widths; 0 cuts at the ears")
     align: Alignment = Field(
-        description="landmarks: rotate the face upright by its five landmarks; box: crop the detected box as it is"
+        description="landmarks: rotate the face upright by its five landmarks; box: crop the detected box as it is, "
+        "which train.manipulations, split.identities = faces and infer.overlay = heatmap do not take"
     )
     format: CropFormat = Field(
         description="image format of the crops; jpg: quality 95, 4:4:4; png: lossless and five times larger"

@@ -84,13 +84,19 @@ def compare_faces(labels: pd.DataFrame, data: Data, settings: Split) -> pd.DataF
     """Links that the extracted faces show; None if there are no faces. Raises VisualLinksError, FaceIndexError."""
     visual = None
     if Path(data.index).is_file():
+        geometry = read_geometry(data.index)
+        if settings.identities == "faces" and geometry.align == "box":
+            raise VisualLinksError(
+                f"split.identities = faces needs faces aligned by landmarks, and those of {data.index} are cut by "
+                "their boxes; set extract.align to landmarks and extract the faces again"
+            )
         visual = find_visual_links(
             labels,
             index=data.index,
             faces=data.faces,
             near_duplicate=settings.near_duplicate,
             same_face=settings.same_face if settings.identities == "faces" else None,
-            margin=read_geometry(data.index).margin,
+            margin=geometry.margin,
             workers=settings.workers,
             report=Path(data.split_report),
         )

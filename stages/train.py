@@ -65,7 +65,7 @@ def main() -> None:
     try:
         faces = load_face_table(params.data.index, params.data.labels, params.data.videos, params.data.splits)
         geometry = read_geometry(params.data.index)
-        check_trainable(faces, params, context)
+        check_trainable(faces, geometry, params, context)
         make_deterministic(params.train.seed, context.device)
         model = create_model(
             params.model.backbone, params.model.weights, geometry.size, patch_head=params.train.localization_weight > 0
@@ -73,9 +73,9 @@ def main() -> None:
     except (LabelsError, FaceIndexError, ModelError) as error:
         fail(str(error))
     model.to(context.device)
-    max_people = params.train.max_people
+    max_people, aggregation = params.train.max_people, params.train.aggregation
     val = select_partition(faces, "val")
-    validation = Validation(val, max_people, Path(params.data.faces), params.model.temporal, context)
+    validation = Validation(val, max_people, aggregation, Path(params.data.faces), params.model.temporal, context)
     faces = most_prominent(faces, max_people)
     try:
         state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
@@ -89,8 +89,13 @@ def select_partition(faces: pd.DataFrame, partition: str) -> pd.DataFrame:
     return faces[faces["partition"] == partition].reset_index(drop=True)
 
 
-def check_trainable(faces: pd.DataFrame, params: Params, context: DistributedContext) -> None:
-    """End the stage where nothing can be learnt."""
+def check_trainable(faces: pd.DataFrame, geometry: Geometry, params: Params, context: DistributedContext) -> None:
+    """End the stage where nothing can be learnt, or nothing true."""
+    if geometry.align == "box" and any(params.train.manipulations.values()):
+        fail(
+            f"train.manipulations changes faces where landmarks lie, and those of {params.data.index} are cut by their "
+            "boxes; set its shares to 0, or extract.align to landmarks and extract the faces again"
+        )
     if params.train.batch_size % (2 * context.world_size):
         fail(
             f"train.batch_size = {params.train.batch_size} cannot be shared as whole pairs among {context.world_size} "

@@ -27,7 +27,7 @@ def test_odds_of_a_video_are_the_mean_of_those_of_its_people():
     assert videos.loc["b", ["track", "frames", "faces"]].tolist() == [0, 2, 3]
     assert videos.loc["b", "logit"] == pytest.approx(np.log((np.exp(1.0) + np.exp(0.5)) / 2))
     assert videos.loc["a", "logit"] == pytest.approx(-2)
-    calibrated = aggregate_videos(faces, scale=2.0, bias=0.5).loc["b", "logit"]
+    calibrated = aggregate_videos(faces, scale=2.0).loc["b", "logit"]
     assert 2 * calibrated + 0.5 == pytest.approx(np.log((np.exp(2.5) + np.exp(1.5)) / 2))
 
 

@@ -147,7 +147,7 @@ def test_calibration_is_fitted_to_logits_that_are_aggregated_with_it():
     faces = pd.concat([videos.assign(track=track, logit=rng.normal(0, 4, 60)) for track in range(3)])
     faces["logit"] += 6 * faces["label"] * (faces["track"] == 0)
     fitted = calibrate(faces, "eer", "mean_logit")
-    logits = aggregate_videos(faces, "mean_logit", fitted.scale, fitted.bias)["logit"]
+    logits = aggregate_videos(faces, "mean_logit", fitted.scale)["logit"]
     again = fit_calibration(videos["label"], logits)
     assert again.scale == pytest.approx(fitted.scale, rel=1e-4) and again.bias == pytest.approx(fitted.bias, abs=1e-4)
     assert again.threshold == pytest.approx(fitted.threshold, abs=1e-4)

@@ -96,6 +96,13 @@ def test_chance_between_trainings_counts_where_some_draws_lack_a_class():
     assert ": significant for these trainings" in single
 
 
+def test_videos_of_another_label_are_left_out_and_counted():
+    table = scores(1, 10).rename(columns={"one": "score"})
+    other = table.assign(label=table["label"].where(table.index > 2, 1 - table["label"]))
+    text = compare.describe_difference(*(compare.RevisionScores(part, [0.9]) for part in (table, other)), 20, 1)
+    assert f"{len(table) - 3} videos (3 of another label left out), 10 groups" in text
+
+
 def test_interval_of_a_difference_stays_within_what_two_aucs_can_differ_by():
     """Two groups of people, whose AUCs differ in opposite directions."""
     label = np.tile([0, 1], 20)
@@ -141,6 +148,37 @@ def test_unknown_revision_is_named(repository, monkeypatch, capsys):
 def test_predictions_of_one_class_are_an_error(repository, monkeypatch, capsys):
     write_predictions("one", scores(1).query("label == 1"))
     assert "not of both classes" in error_of(monkeypatch, capsys, "HEAD", "workspace")
+
+
+def test_one_group_of_people_is_compared_without_significance(repository, monkeypatch, capsys):
+    splits = pd.read_csv("data/splits.csv")
+    splits.assign(group=1).to_csv("data/one.csv", index=False)
+    out = output_of(monkeypatch, capsys, "workspace", "workspace", "--splits", "data/one.csv")
+    assert "p = 1, 239 videos, 1 groups of people: too few groups" in out
+
+
+def test_scored_video_without_a_group_is_named(repository, monkeypatch, capsys):
+    splits = pd.read_csv("data/splits.csv")
+    splits[splits["video_id"] != splits["video_id"][7]].to_csv("data/fewer.csv", index=False)
+    message = error_of(monkeypatch, capsys, "workspace", "workspace", "--splits", "data/fewer.csv")
+    assert f"data/fewer.csv of workspace has no row for video {splits['video_id'][7]}; evaluate" in message
+
+
+def test_impossible_label_is_named_with_its_own_row(repository, monkeypatch, capsys):
+    table = pd.read_csv("data/predictions.csv", dtype={"label": object})
+    table.loc[5, "label"] = ""
+    table.to_csv("data/predictions.csv", index=False)
+    assert "row 7: label '' is not possible" in error_of(monkeypatch, capsys, "workspace", "HEAD")
+
+
+@pytest.mark.parametrize("joined", ["HEAD+HEAD+HEAD", "HEAD+HEAD~1+", ",HEAD"])
+def test_training_that_is_named_twice_or_not_at_all_is_refused(repository, monkeypatch, capsys, joined):
+    """It would count as further trainings, between which nothing differs."""
+    assert "must have a name, and be named once" in error_of(monkeypatch, capsys, joined, "workspace")
+
+
+def test_negative_seed_is_refused(repository, monkeypatch, capsys):
+    assert "--seed -1: give 0 or more" in error_of(monkeypatch, capsys, "HEAD", "workspace", "--seed", "-1")
 
 
 def test_single_revision_is_an_error(repository, monkeypatch, capsys):

@@ -67,7 +67,9 @@ def test_all_processes_continue_from_the_state_of_the_main_process(small_faces, 
 def test_validation_scores_its_part_of_the_videos_and_gets_all_logits(small_faces):
     table = small_faces[0].assign(group=0)
     model = create_model("resnet10t", size=32).eval()
-    alone = Validation(table, 1, small_faces[1], "mean", DistributedContext(0, 1, CPU)).score(model, "float32")["logit"]
+    alone = Validation(table, 1, "mean_logit", small_faces[1], "mean", DistributedContext(0, 1, CPU)).score(
+        model, "float32"
+    )["logit"]
     seen = []
 
     def gather(value):
@@ -75,7 +77,9 @@ def test_validation_scores_its_part_of_the_videos_and_gets_all_logits(small_face
         others = np.setdiff1d(np.arange(len(table)), value[0])
         return [(others, alone.to_numpy()[others]), value]
 
-    shared = Validation(table, 1, small_faces[1], "mean", OtherProcess(gather=gather)).score(model, "float32")["logit"]
+    shared = Validation(table, 1, "mean_logit", small_faces[1], "mean", OtherProcess(gather=gather)).score(
+        model, "float32"
+    )["logit"]
     np.testing.assert_allclose(shared, alone, atol=1e-5)
     assert sorted(set(table["video_id"][seen[0]])) == ["f2", "r2"]  # every second video
 
@@ -89,9 +93,20 @@ def test_validation_keeps_no_more_crops_in_memory_than_its_limit(small_faces, mo
 
     monkeypatch.setattr(validation_module, "FaceDataset", limited)
     table = small_faces[0].assign(group=0)
-    validation = Validation(table, 1, small_faces[1], "mean", DistributedContext(0, 1, CPU))
+    validation = Validation(table, 1, "mean_logit", small_faces[1], "mean", DistributedContext(0, 1, CPU))
     validation.score(create_model("resnet10t", size=32), "float32")
     assert len(made[0]._cache) == 3
+
+
+def test_validation_auc_is_that_of_the_aggregation(small_faces, monkeypatch):
+    """One face in four of each fake stands out: its highest quarter tells it, and its mean does not."""
+    table = small_faces[0].assign(group=range(16))
+    logits = np.where(table["label"] == 0, 0.0, np.where(table["member"] == "0.jpg", 3.0, -2.0))
+    monkeypatch.setattr(Validation, "score", lambda *_: table.assign(logit=logits))
+    alone = DistributedContext(0, 1, CPU)
+    for aggregation, auc in (("mean_logit", 0), ("top_k", 1)):
+        validation = Validation(table, 1, aggregation, small_faces[1], "mean", alone)
+        assert validation.measure(None, "float32")[0]["val_auc"] == auc
 
 
 def test_emulated_bfloat16_does_not_count(monkeypatch):

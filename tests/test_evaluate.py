@@ -209,6 +209,20 @@ def test_distortion_after_which_no_face_is_found_has_its_row(project, monkeypatc
         assert row["coverage"] == row["n"] == 0 and row["auc"] is None
 
 
+def test_video_that_cannot_be_read_again_is_counted_and_no_loss_of_faces(project, monkeypatch, caplog):
+    labels = pd.read_csv("videos/labels.csv", keep_default_na=False)
+    place = {name: f"file://{project}/videos/{name}" for name in labels["filepath"]}
+    place["test_real_a.mp4"] = "ftp://nobody/test_real_a.mp4"
+    labels.assign(filepath=labels["filepath"].map(place)).to_csv("videos/labels.csv", index=False)
+    run(monkeypatch, evaluate, *OPTIONS)
+    for row in strict(project / "plots/evaluate/robustness_h264.json"):
+        assert (row["coverage"], row["n"], row["not_encoded"]) == (1, 7, 1)
+    assert "ftp://nobody/test_real_a.mp4 cannot be encoded again: " in caplog.text
+    assert all(
+        ", 1 not encoded" in (project / "reports" / name).read_text() for name in ("evaluation.html", "model_card.md")
+    )
+
+
 def test_subset_of_a_further_corpus_is_tested_alone(project, further_corpus, monkeypatch, capsys):
     labels = pd.read_csv("other.csv", keep_default_na=False)
     labels.assign(subset=np.where(np.arange(len(labels)) < 6, "test", "train")).to_csv("other.csv", index=False)
@@ -258,8 +272,11 @@ def test_quick_robustness_compares_with_the_same_videos_and_repeats(project, mon
 
 def test_detector_of_another_corpus_is_evaluated_unless_it_saw_a_test_video(project, monkeypatch, capsys):
     calibration = Calibration(scale=1, bias=0, threshold=0.5, low=0.4, high=0.6)
-    make_detector_file(calibration, fingerprint="other")
-    run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+    for fingerprint in ("", "other"):
+        make_detector_file(calibration, fingerprint)
+        run(monkeypatch, evaluate, *OPTIONS, "--robustness", "none")
+        card = Path("reports/model_card.md").read_text()
+        assert ("not the one that the detector was trained on" in card) == (fingerprint == "other")
     splits = pd.read_csv("data/splits.csv")
     one = splits.loc[splits["partition"] == "test", "video_id"].iloc[0]
     seen = link_digests({"original": pd.Series([one])})
@@ -288,7 +305,10 @@ def test_detector_that_was_trained_on_a_test_person_is_refused(in_project, capsy
     evaluate.check_leakage(config, clean, parse("evaluate", "", []))
     with pytest.raises(SystemExit):
         evaluate.check_leakage(config, LEAKING, parse("evaluate", "", []))
-    assert "donor p2" in capsys.readouterr().err
+    assert (
+        "shares names of people or videos with the training of checkpoints/best.safetensors: donor p2"
+        in capsys.readouterr().err
+    )
     evaluate.check_leakage(config, LEAKING, parse("evaluate", "", ["--split.allow_leaks", "donor"]))
     with pytest.raises(SystemExit):
         evaluate.check_leakage(SimpleNamespace(seen={}), clean, parse("evaluate", "", []))
@@ -299,4 +319,4 @@ def test_further_corpus_with_a_training_person_is_warned_of():
     config = SimpleNamespace(seen=link_digests(links(TRAINED)))
     assert not evaluate.seen_in_training(config, "other", LEAKING.assign(donor="p9"))
     warning = evaluate.seen_in_training(config, "other", LEAKING)
-    assert "corpus other" in warning and "1 by donor (p2)" in warning
+    assert "corpus other may be too good" in warning and "shares names" in warning and "1 by donor (p2)" in warning

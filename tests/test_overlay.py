@@ -232,6 +232,14 @@ def test_heat_maps_grow_with_the_probability_of_each_face(prediction, checkpoint
     assert heatmaps.maps[1].max() > 0.5
 
 
+def test_heat_maps_are_refused_where_the_detector_has_faces_cut_by_their_boxes(prediction, checkpoint):
+    backend = TorchBackend(checkpoint, "cpu")
+    box = replace(backend.config.geometry, align="box")
+    backend.config = backend.config.model_copy(update={"geometry": box})
+    with pytest.raises(ValueError, match="aligned by landmarks"):
+        face_heatmaps(backend, prediction, CALIBRATION)
+
+
 def test_timeline_has_one_size_with_and_without_faces(prediction, two_people, faceless_clip, tmp_path):
     nobody = predict_people(extract_faces(faceless_clip, GEOMETRY, CenterFace(0.5), "all"), np.empty(0), CALIBRATION)
     sizes = []

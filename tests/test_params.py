@@ -240,6 +240,11 @@ def test_dvc_tracks_every_key_that_shapes_an_output(stage, in_project):
     assert keys <= tracked, keys - tracked
 
 
+def test_dvc_runs_export_after_the_stages_that_write_what_int8_reads():
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["export"]["deps"]
+    assert {f"${{data.{name}}}" for name in ("faces", "index", "labels", "splits")} <= set(deps)
+
+
 def test_dvc_tracks_what_is_said_of_a_further_corpus():
     """Its subset decides which of its videos are extracted."""
     entry = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfake_detector.evaluation.calibration import Calibration
+from deepfake_detector.evaluation.calibration import Calibration, logit_of
 from deepfake_detector.faces.detections import Detection
 from deepfake_detector.faces.detectors.centerface import CenterFace
 from deepfake_detector.faces.extraction import Face, VideoFaces, extract_faces
@@ -30,9 +30,17 @@ def test_prior_moves_probability_and_thresholds_and_no_verdict(prior):
     before, after = CALIBRATION.probability(logits), moved.probability(logits)
     odds = before / (1 - before) * prior / (1 - prior)
     assert after == pytest.approx(odds / (1 + odds), abs=3e-5) and moved.prior == prior
-    edge = np.abs(before[:, None] - [0.55, 0.4, 0.6]).min(axis=1) < 1e-4  # rounding may decide there
+    edge = np.abs(before[:, None] - [0.55, 0.4, 0.6]).min(axis=1) < 2e-6  # rounding may decide there
     assert (moved.verdict(after) == CALIBRATION.verdict(before))[~edge].all() and edge.sum() < 5
     assert moved.with_prior(0.5).threshold == pytest.approx(CALIBRATION.threshold, abs=1e-4)
+
+
+@pytest.mark.parametrize(("threshold", "prior"), [(0.0004, 0.001), (0.9996, 0.999)])
+def test_prior_changes_no_verdict_where_thresholds_are_extreme(threshold, prior):
+    calibration = Calibration(scale=1, bias=0, threshold=threshold, low=threshold, high=threshold)
+    logits = logit_of(threshold + np.array([-3e-4, -1e-5, 1e-5, 3e-4]))
+    moved = calibration.with_prior(prior)
+    assert moved.verdict(moved.probability(logits)).tolist() == ["real", "real", "fake", "fake"]
 
 
 def test_single_face_has_a_calibration_of_its_own():

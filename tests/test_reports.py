@@ -17,6 +17,7 @@ from deepfake_detector.evaluation.plots import plot_evaluation
 from deepfake_detector.evaluation.report import (
     calibration_text,
     describe_corpus,
+    known_failures,
     report_context,
     write_card,
     write_page,
@@ -61,8 +62,8 @@ def results(corpus):
 def context(corpus, results):
     geometry = {"size": 96, "margin": 0.3, "detector": "centerface", "frames": 16, "fps": None}
     detector = {"backbone": "resnet18", "geometry": geometry, "calibration": CALIBRATION.model_dump(), "params": {}}
-    detector |= {"corpus": "abc", "epoch": 1, "val_auc": 0.9}
-    settings = {"bootstrap": 50, "robustness": "quick", "allow_leaks": [], "is_sample": False}
+    detector |= {"corpus": "abc", "epoch": 1, "val_auc": 0.9, "description": f"trained on {MARKUP}"}
+    settings = {"bootstrap": 50, "robustness": "quick", "allow_leaks": [], "is_sample": False, "trained_here": True}
     return report_context(results, detector, describe_corpus(corpus.videos), settings)
 
 
@@ -107,6 +108,29 @@ def test_model_card_names_the_operating_point_and_the_failures(context, tmp_path
         in card
     )
     assert "Gaussian blur (σ in pixels of the crop) at 2: AUC falls by 0.100" in card
+
+
+def test_known_failures_tell_a_test_set_of_one_class_from_one_without_a_score(results):
+    said = []
+    for n in (0, 20):
+        levels = {"test": {"video": results["levels"]["test"]["video"] | {"n": n, "recall": None}}}
+        said.append(known_failures(results | {"levels": levels})[0])
+    assert "No test video has a score" in said[0] and "all of one class" in said[1]
+
+
+def test_card_and_page_of_a_detector_from_elsewhere_give_its_own_description(context, tmp_path):
+    card, page, texts = tmp_path / "card.md", tmp_path / "page.html", {}
+    for here in (True, False):
+        settings = context["settings"] | {"is_sample": True, "trained_here": here}
+        write_card(card, context | {"settings": settings})
+        write_page(page, context | {"settings": settings}, tmp_path, tmp_path / "none.png")
+        texts[here] = card.read_text(), page.read_text()
+    own = ("was trained on the embedded sample corpus", "come from validation videos alone", "video AUC 0.900 on valid")
+    assert all(words in texts[True][0] and words not in texts[False][0] for words in own)
+    foreign = ("is not the one that the detector was trained on", "Evaluated on the partitions", "trained on $\\\\frac")
+    assert all(words in texts[False][0].replace("\\$", "$") for words in foreign)
+    assert not any(words in texts[True][0] for words in foreign[:2])
+    assert "trained on other data" in texts[False][1] and "trained on other data" not in texts[True][1]
 
 
 def test_page_card_and_metrics_say_that_a_further_corpus_was_seen_in_training(corpus, results, context, tmp_path):

@@ -11,9 +11,12 @@ import pytest
 import torch
 from training_data import make_config
 
+from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.training.checkpoint import save_detector
+from deepfake_detector.training.distributed import DistributedContext
 from deepfake_detector.training.model import create_model
 from stages import evaluate, extract, infer, split, train
+from stages.params import parse
 
 
 def run(monkeypatch, door, *argv):
@@ -107,6 +110,18 @@ def test_training_without_fakes_says_so(corpus, in_project, monkeypatch, capsys)
     (in_project / "splits.csv").write_text("\n".join(["video_id,partition,group,fold", *rows]) + "\n")
     message = run_to_error(monkeypatch, capsys, train, *corpus, "--data.splits", "splits.csv")
     assert "train partition has no fake video" in message
+
+
+def test_training_time_manipulations_of_faces_cut_by_their_boxes_are_refused(in_project, capsys):
+    faces = pd.DataFrame(
+        [(part, label) for part in ("train", "val") for label in (0, 1)], columns=["partition", "label"]
+    )
+    context, box = DistributedContext(0, 1, torch.device("cpu")), Geometry(4, 32, 0.5, "centerface", 0.5, align="box")
+    with pytest.raises(SystemExit):
+        train.check_trainable(faces, box, parse("train", "", []), context)
+    assert "set its shares to 0, or extract.align to landmarks" in capsys.readouterr().err
+    none = ["--train.manipulations.blend", "0", "--train.manipulations.self_blend", "0"]
+    train.check_trainable(faces, box, parse("train", "", none), context)
 
 
 def test_evaluating_without_a_detector_says_how_to_get_one(corpus, in_project, monkeypatch, capsys):

@@ -208,7 +208,7 @@ def test_calibration_of_two_processes_is_that_of_the_detector_that_they_wrote(pr
     table = load_face_table("data/faces.parquet", "data/sample/labels.csv", "data/sample", "data/splits.csv")
     alone = DistributedContext(0, 1, torch.device("cpu"))
     val = table[table["partition"] == "val"].reset_index(drop=True)
-    faces = Validation(val, 1, Path("data/faces"), "mean", alone).score(model, "float32")
+    faces = Validation(val, 1, "mean_logit", Path("data/faces"), "mean", alone).score(model, "float32")
     expected = calibrate(faces, config.calibration.operating_point, config.calibration.aggregation)
     assert config.calibration.scale == pytest.approx(expected.scale, rel=1e-3)
     assert config.calibration.face_bias == pytest.approx(expected.face_bias, rel=1e-3)

@@ -2,6 +2,7 @@
 
 import sys
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -200,6 +201,14 @@ def test_stage_takes_the_margin_from_the_face_index(stage, monkeypatch):
     with pytest.raises(SystemExit):
         stage("--data.index", "index.parquet", "--identities", "faces", "--same-face", "0.3")
     assert arguments["margin"] == GEOMETRY.margin and arguments["same_face"] == 0.3
+
+
+def test_stage_refuses_to_recognise_people_in_faces_cut_by_their_boxes(stage, monkeypatch, capsys):
+    monkeypatch.setattr(split, "read_geometry", lambda index: replace(GEOMETRY, align="box"))
+    monkeypatch.setattr(split, "find_visual_links", lambda labels, **given: None)
+    with pytest.raises(SystemExit):
+        stage("--data.index", "index.parquet", "--identities", "faces")
+    assert "set extract.align to landmarks" in capsys.readouterr().err
 
 
 def test_stage_needs_faces_only_for_embeddings(stage, capsys):

@@ -69,7 +69,10 @@ def link_digests(links: Links) -> dict[str, list[str]]:
 
 
 def already_seen(links: Links, seen: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Tokens by kind whose digests are in `seen`, as `link_digests` returns them: the detector was trained on these."""
+    """Tokens by kind whose digests are in `seen`, as `link_digests` returns them.
+
+    Tokens are names. A video under another name is not found, and one name may be of two people.
+    """
     found = {kind: _digests(kind, tokens.unique()) for kind, tokens in links.items()}
     return {
         kind: sorted(found[kind][digest] for digest in set(found[kind]) & set(seen.get(kind, []))) for kind in found

@@ -48,9 +48,12 @@ def vote(logits: np.ndarray) -> float:
 AGGREGATORS = {"mean_logit": mean_logit, "median": median, "top_k": top_k, "vote": vote}
 
 
-def video_logit(logits: np.ndarray, scale: float = 1.0, bias: float = 0.0) -> float:
-    """The logit of a video from those of its people, (n,), n > 0. `scale` and `bias` are of the calibration."""
-    return float(logits[0]) if len(logits) == 1 else (mean_odds(scale * logits + bias) - bias) / scale
+def video_logit(logits: np.ndarray, scale: float = 1.0) -> float:
+    """The logit of a video from those of its people, (n,), n > 0.
+
+    `scale` is that of the calibration. Its bias multiplies all odds alike, and does not change the result.
+    """
+    return float(logits[0]) if len(logits) == 1 else mean_odds(scale * logits) / scale
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,7 @@ def mean_odds(log_odds: ArrayLike, weights: ArrayLike | None = None) -> float:
     return float(logsumexp(values, b=1 / len(values) if weights is None else weights))
 
 
-def person_logit(
-    logits: np.ndarray, times: np.ndarray, how: str = "mean_logit", scale: float = 1.0, bias: float = 0.0
-) -> PersonLogit:
+def person_logit(logits: np.ndarray, times: np.ndarray, how: str = "mean_logit", scale: float = 1.0) -> PersonLogit:
     """The logit of a person from those of their faces.
 
     Of a person who is seen for more than two stretches, half of the odds are those of the stretches.
@@ -87,7 +88,7 @@ def person_logit(
         logits: float (n,), n > 0, in order of time.
         times: seconds, ascending (n,).
         how: a name in AGGREGATORS.
-        scale, bias: of the calibration: log-odds are `scale * logit + bias`.
+        scale: of the calibration, as in `video_logit`.
     """
     whole = AGGREGATORS[how](logits)
     spans = stretches(times)
@@ -95,8 +96,8 @@ def person_logit(
         return PersonLogit(whole, None)
     found = [Stretch(start, end, AGGREGATORS[how](logits[start:end])) for start, end in spans]
     share = 0.5 / len(found)
-    odds = mean_odds([scale * x + bias for x in (whole, *(s.logit for s in found))], [0.5] + [share] * len(found))
-    return PersonLogit((odds - bias) / scale, max(found, key=lambda stretch: stretch.logit))
+    odds = mean_odds([scale * x for x in (whole, *(s.logit for s in found))], [0.5] + [share] * len(found))
+    return PersonLogit(odds / scale, max(found, key=lambda stretch: stretch.logit))
 
 
 def stretches(times: np.ndarray) -> list[tuple[int, int]]:
@@ -111,41 +112,35 @@ def stretches(times: np.ndarray) -> list[tuple[int, int]]:
     return [span for i, span in enumerate(spans) if i == 0 or span[1] > spans[i - 1][1]]  # none within another
 
 
-def aggregate_tracks(
-    faces: "pd.DataFrame", how: str = "mean_logit", scale: float = 1.0, bias: float = 0.0
-) -> "pd.DataFrame":
+def aggregate_tracks(faces: "pd.DataFrame", how: str = "mean_logit", scale: float = 1.0) -> "pd.DataFrame":
     """One row for each person in each video of a table of faces with the columns `video_id,track,time,logit`.
 
     Args:
         how: a name in AGGREGATORS.
-        scale, bias: of the calibration.
+        scale: of the calibration, as in `video_logit`.
 
     Returns:
         `video_id,track,logit,frames`, in order of first appearance.
     """
     tracks = faces.groupby(["video_id", "track"], sort=False)
     table = tracks.size().rename("frames").reset_index()
-    logits = [
-        person_logit(part["logit"].to_numpy(), part["time"].to_numpy(), how, scale, bias).logit for _, part in tracks
-    ]
+    logits = [person_logit(part["logit"].to_numpy(), part["time"].to_numpy(), how, scale).logit for _, part in tracks]
     return table.assign(logit=np.array(logits, float))[["video_id", "track", "logit", "frames"]]
 
 
-def aggregate_videos(
-    faces: "pd.DataFrame", how: str = "mean_logit", scale: float = 1.0, bias: float = 0.0
-) -> "pd.DataFrame":
+def aggregate_videos(faces: "pd.DataFrame", how: str = "mean_logit", scale: float = 1.0) -> "pd.DataFrame":
     """One row for each video of a table of faces with the columns `video_id,track,time,logit`.
 
     Args:
         how: a name in AGGREGATORS.
-        scale, bias: of the calibration.
+        scale: of the calibration, as in `video_logit`.
 
     Returns:
         Indexed by `video_id` in order of first appearance: `logit` of the video, `track` of the most suspicious person,
         `frames` on which that person was scored, `faces` scored of all people.
     """
-    tracks = aggregate_tracks(faces, how, scale, bias)
+    tracks = aggregate_tracks(faces, how, scale)
     videos = tracks.groupby("video_id", sort=False)["logit"]
     decisive = tracks.loc[videos.idxmax()].set_index("video_id")[["track", "frames"]]
-    logit = videos.agg(lambda logits: video_logit(logits.to_numpy(), scale, bias))
+    logit = videos.agg(lambda logits: video_logit(logits.to_numpy(), scale))
     return decisive.assign(logit=logit, faces=faces.groupby("video_id", sort=False).size())

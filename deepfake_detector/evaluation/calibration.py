@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
 
 DECIMALS = 6  # of probabilities and thresholds: what files hold is what verdicts are based on
+PRIOR_DECIMALS = 3  # more under another prior than one half, which may make odds a thousand times smaller
 UNCERTAIN_ERROR = 0.1  # largest fraction of validation videos of either class on the wrong side of the uncertain band
 VERDICT_TEXTS = {"fake": "flagged", "real": "not flagged", "uncertain": "uncertain"}
 
@@ -18,7 +19,7 @@ class Calibration(BaseModel):
     threshold: float = Field(ge=0, le=1)  # probability from which a video counts as fake
     low: float = Field(ge=0, le=1)  # probability from which the verdict is "uncertain"
     high: float = Field(ge=0, le=1)  # probability from which it no longer is
-    method: str = "platt"  # temperature: bias 0, in older checkpoints
+    method: str = "platt"  # files of detectors have it; nothing reads it
     aggregation: str = "mean_logit"  # how the logits of a video's faces become one: a name in AGGREGATORS
     operating_point: str = "eer"  # how the threshold was chosen: see choose_threshold
     face_scale: float | None = Field(
@@ -28,27 +29,34 @@ class Calibration(BaseModel):
     prior: float = Field(default=0.5, gt=0, lt=1)  # share of fakes among all videos that every probability assumes
 
     def log_odds(self, logit: float) -> float:
-        """Log-odds of being fake, where real and fake are equally likely beforehand."""
+        """Log-odds of being fake, where the share of fakes among all videos is `prior`."""
         return self.scale * logit + self.bias
 
+    def probability_of(self, log_odds: ArrayLike) -> np.ndarray:
+        """Probability of the shape of `log_odds`, rounded to 6 decimals, or to 9 if the prior is not one half."""
+        return sigmoid(log_odds).round(DECIMALS + PRIOR_DECIMALS * (self.prior != 0.5))
+
     def probability(self, logit: ArrayLike) -> np.ndarray:
-        """Calibrated probability of being fake, of the shape of `logit`, rounded to 6 decimals."""
-        return sigmoid(self.scale * np.asarray(logit, float) + self.bias).round(DECIMALS)
+        """Calibrated probability of being fake, as `probability_of` rounds it."""
+        return self.probability_of(self.scale * np.asarray(logit, float) + self.bias)
 
     def face_probability(self, logit: ArrayLike) -> np.ndarray:
-        """Calibrated probability that a single face is manipulated, of the shape of `logit`, rounded to 6 decimals."""
+        """Calibrated probability that a single face is manipulated, as `probability_of` rounds it."""
         scale, bias = (self.scale, self.bias) if self.face_scale is None else (self.face_scale, self.face_bias)
-        return sigmoid(scale * np.asarray(logit, float) + bias).round(DECIMALS)
+        return self.probability_of(scale * np.asarray(logit, float) + bias)
 
     def with_prior(self, prior: float) -> "Calibration":
-        """The same with probabilities for another share of fakes among all videos. No verdict changes."""
+        """The same with probabilities for another share of fakes among all videos, from 0.001 to 0.999.
+
+        No verdict changes, but perhaps that of a probability within 0.000002 of a threshold.
+        """
         shift = float(logit_of(prior) - logit_of(self.prior))
-        moved = {
-            name: float(sigmoid(logit_of(getattr(self, name)) + shift).round(DECIMALS))
-            for name in ("threshold", "low", "high")
-        }
         biases = {"bias": self.bias + shift, "face_bias": self.face_bias + shift}
-        return self.model_copy(update=moved | biases | {"prior": prior})
+        moved = self.model_copy(update=biases | {"prior": prior})
+        limits = ("threshold", "low", "high")
+        return moved.model_copy(
+            update={name: float(moved.probability_of(logit_of(getattr(self, name)) + shift)) for name in limits}
+        )
 
     def verdict(self, probability: ArrayLike) -> np.ndarray:
         """`real`, `uncertain` or `fake` for each value of `probability`. Nothing else decides a verdict."""

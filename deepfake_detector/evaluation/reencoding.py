@@ -1,5 +1,6 @@
 """Re-encoded videos, and the faces found in them."""
 
+import logging
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,8 @@ from deepfake_detector.faces.extraction import Face, extract_faces
 from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.pixels import to_yuv
 from deepfake_detector.faces.planes import letterbox, with_matrix
+from deepfake_detector.faces.remote import UrlLimits
+from deepfake_detector.faces.sources import local_file
 from deepfake_detector.faces.video_file import VideoError, probe
 from deepfake_detector.faces.video_reader import read_pictures
 from deepfake_detector.faces.video_writer import VideoWriter
@@ -19,6 +22,7 @@ from deepfake_detector.faces.video_writer import VideoWriter
 NEAR_LOSSLESS = 18  # CRF that leaves a lower resolution as the only change
 PRESET = "veryfast"
 MIN_SIDE = 16  # pixels of a scaled video
+log = logging.getLogger(__name__)
 
 
 def reencode(source: Path | str, target: Path, family: str, strength: float) -> None:
@@ -44,13 +48,20 @@ def reencode(source: Path | str, target: Path, family: str, strength: float) -> 
             writer.write(letterbox(with_matrix(image, is_bt709), width, height)[0], picture.time)
 
 
-def extract_reencoded(source: str, family: str, strength: float, geometry: Geometry, max_people: int) -> list[Face]:
-    """Faces that extraction finds in `source` after `reencode`; none if it cannot be read or written."""
+def extract_reencoded(
+    source: str, family: str, strength: float, geometry: Geometry, max_people: int, url_limits: UrlLimits
+) -> list[Face] | None:
+    """Faces that extraction finds in `source`, a path or URL, after `reencode`; None if it cannot be encoded again.
+
+    Raises TemporaryFileError if the copy of a video at a URL cannot be stored.
+    """
     detector = create_face_detector(geometry.detector, geometry.threshold, geometry.detector_weights)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "reencoded.mp4"
         try:
-            reencode(source, target, family, strength)
-        except (VideoError, av.FFmpegError):
-            return []
+            with local_file(source, url_limits) as path:
+                reencode(path, target, family, strength)
+        except (VideoError, av.FFmpegError) as error:
+            log.warning("%s cannot be encoded again: %s", source, error)
+            return None
         return extract_faces(target, geometry, detector, max_people).faces

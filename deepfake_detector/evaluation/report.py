@@ -87,7 +87,8 @@ def report_context(
         detector: the fields of a DetectorConfig, as plain values.
         corpus: as `describe_corpus` returns it.
         settings: `bootstrap`, number of draws; `robustness`, name of the plan; `allow_leaks`, kinds of links that may
-            cross partitions; `is_sample`, whether the corpus is the embedded one.
+            cross partitions; `is_sample`, whether the corpus is the embedded one; `trained_here`, whether it is the one
+            that the detector was trained on.
     """
     families: dict[str, list[dict[str, Any]]] = {}
     for row in results["robustness"]:
@@ -133,7 +134,9 @@ def calibration_text(change: dict[str, Any]) -> str:
 def known_failures(results: dict[str, Any]) -> list[str]:
     """Sentences on what the detector does badly, from its own results."""
     test, coverage = results["levels"]["test"]["video"], results["coverage"]["test"]
-    if test["fpr"] is None or test["recall"] is None:
+    if not test["n"]:
+        failures = ["No test video has a score. How the detector errs is not known."]
+    elif test["fpr"] is None or test["recall"] is None:
         failures = ["The test videos are all of one class. How the detector treats the other class is not known."]
     else:
         rates = (

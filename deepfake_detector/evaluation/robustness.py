@@ -26,6 +26,7 @@ from deepfake_detector.evaluation.tables import Resampling, Row
 from deepfake_detector.faces.archive import read_table_crops
 from deepfake_detector.faces.extraction import Face
 from deepfake_detector.faces.geometry import Geometry
+from deepfake_detector.faces.remote import UrlLimits
 from deepfake_detector.faces.sampling import evenly_spread
 from deepfake_detector.parallel_map import cpu_count
 
@@ -61,6 +62,7 @@ class RobustnessStudy:
         score: the detector.
         resampling: how intervals are computed; its seed also samples videos and draws noise.
         geometry: how faces are extracted from files. As many people are kept as the faces of `test` have tracks.
+        url_limits: of the videos at URLs.
     """
 
     plan: Plan
@@ -69,9 +71,13 @@ class RobustnessStudy:
     calibration: Calibration
     resampling: Resampling
     geometry: Geometry
+    url_limits: UrlLimits
 
     def measure(self) -> list[Row]:
-        """A row for each condition; in each family the undistorted videos come first, with strength None."""
+        """A row for each condition; in each family the undistorted videos come first, with strength None.
+
+        A row counts videos that could not be encoded again under `not_encoded` alone, which it has if there are any.
+        """
         return self._measure_files() + self._measure_crops() if len(self.test.scored("test")) else []
 
     def _measure_crops(self) -> list[Row]:
@@ -96,8 +102,10 @@ class RobustnessStudy:
             for family, strengths in self.plan.files.items():
                 rows.append(self._row(family, None, original, original))
                 for strength in strengths:
-                    found = self._score_files(videos, family, strength, bar)
-                    rows.append(self._row(family, strength, self._to_videos(videos, found), original))
+                    found, missing = self._score_files(videos, family, strength, bar)
+                    encoded = self._to_videos(videos[~videos["video_id"].isin(missing)], found)
+                    row = self._row(family, strength, encoded, original)
+                    rows.append(row | ({"not_encoded": len(missing)} if missing else {}))
         return rows
 
     def _sample(self, max_videos: int | None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -119,32 +127,40 @@ class RobustnessStudy:
         crops = distort(read_table_crops(faces, self.test.folder))
         return self._to_videos(videos, faces.assign(logit=self.score(crops, faces)))
 
-    def _score_files(self, videos: pd.DataFrame, family: str, strength: float, bar: "tqdm[NoReturn]") -> pd.DataFrame:
-        """`video_id,track,time,logit` of the faces found in the videos after encoding them again."""
+    def _score_files(
+        self, videos: pd.DataFrame, family: str, strength: float, bar: "tqdm[NoReturn]"
+    ) -> tuple[pd.DataFrame, list[str]]:
+        """`video_id,track,time,logit` of the faces found in the videos after encoding them again; and the names
+        of those that could not be.
+        """
         max_people = int(self.test.faces["track"].max()) + 1
         extract = partial(
-            extract_reencoded, family=family, strength=strength, geometry=self.geometry, max_people=max_people
+            extract_reencoded,
+            family=family,
+            strength=strength,
+            geometry=self.geometry,
+            max_people=max_people,
+            url_limits=self.url_limits,
         )
-        parts = []
+        parts, missing = [], []
         with ThreadPoolExecutor(cpu_count()) as pool:  # threads: FFmpeg and the face detector release Python's lock
             for start in range(0, len(videos), BATCH):
                 batch = videos.iloc[start : start + BATCH]
                 found: list[tuple[str, int, float, Face]] = []
                 for video_id, faces in zip(batch["video_id"], pool.map(extract, batch["path"]), strict=True):
-                    found += [(video_id, face.track, face.time, face) for face in faces]
+                    missing += [video_id] if faces is None else []
+                    found += [(video_id, face.track, face.time, face) for face in faces or ()]
                     bar.update()
                 table = thin_faces(
                     pd.DataFrame(found, columns=["video_id", "track", "time", "face"]), self.plan.max_faces
                 )
                 table["logit"] = self.score((face.crop for face in table["face"]), table)
                 parts.append(table.drop(columns="face"))
-        return pd.concat(parts)
+        return pd.concat(parts), missing
 
     def _to_videos(self, videos: pd.DataFrame, faces: pd.DataFrame) -> pd.DataFrame:
         """`video_id,label,group,logit,probability` of videos from the logits of `faces`; nan without a face."""
-        scores = aggregate_videos(faces, self.calibration.aggregation, self.calibration.scale, self.calibration.bias)[
-            ["logit"]
-        ]
+        scores = aggregate_videos(faces, self.calibration.aggregation, self.calibration.scale)[["logit"]]
         table = videos[["video_id", "label", "group"]].merge(scores, left_on="video_id", right_index=True, how="left")
         return table.assign(probability=self.calibration.probability(table["logit"]))
 

@@ -68,7 +68,7 @@ def add_verdicts(faces: pd.DataFrame, videos: pd.DataFrame, calibration: Calibra
     Returns:
         `videos` with SCORE_COLUMNS. A video without a face has verdict `no_face`, no score, and 0 frames and faces.
     """
-    scores = aggregate_videos(faces, calibration.aggregation, calibration.scale, calibration.bias)
+    scores = aggregate_videos(faces, calibration.aggregation, calibration.scale)
     videos = videos.drop(columns=list(SCORE_COLUMNS), errors="ignore")
     videos = videos.merge(scores, left_on="video_id", right_index=True, how="left")
     logit = videos["logit"].astype(float)

@@ -40,6 +40,8 @@ def permutation_test(table: pd.DataFrame, before: str, after: str, draws: int, s
     ranks = np.stack([stats.rankdata(table[column]) for column in (before, after)])
     codes = np.unique(table["group"], return_inverse=True)[1]
     groups = int(codes.max()) + 1
+    if groups < 2:
+        return 1.0  # the only exchange gives the same absolute difference
 
     def difference(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
         """Absolute difference in AUC, from which column, 0 or 1, each group has on either side: (..., groups)."""

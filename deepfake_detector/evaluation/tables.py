@@ -55,11 +55,10 @@ def to_level(faces: pd.DataFrame, level: str, aggregate: str, calibration: Calib
     """
     if level == "frame":
         return faces
-    scale, bias = calibration.scale, calibration.bias
     aggregated = (
-        aggregate_tracks(faces, aggregate, scale, bias)
+        aggregate_tracks(faces, aggregate, calibration.scale)
         if level == "track"
-        else aggregate_videos(faces, aggregate, scale, bias).reset_index()
+        else aggregate_videos(faces, aggregate, calibration.scale).reset_index()
     )
     return aggregated.merge(
         faces.groupby("video_id", sort=False)[["label", "group", "partition"]].first(), on="video_id"

@@ -22,10 +22,15 @@ def face_heatmaps(backend: Backend, prediction: Prediction, calibration: Calibra
     that a face without evidence shows none.
 
     Raises:
-        ValueError: for a network without feature maps, and for one that does not run on PyTorch.
+        ValueError: for a network without feature maps, one that does not run on PyTorch, and one of faces that are not
+            aligned by landmarks.
     """
     if not isinstance(backend, TorchBackend):
         raise ValueError("heat maps need gradients, which only a .safetensors checkpoint gives")
+    if backend.config.geometry.align == "box":
+        raise ValueError(
+            "heat maps need faces that are aligned by landmarks, and this detector has them cut by their boxes"
+        )
     layer = _target_layer(backend.model.backbone, backend.config.geometry.size)
     maps = {}
     with GradCAM(_WithoutMirrorImage(backend.model), [layer]) as explain:

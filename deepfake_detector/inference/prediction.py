@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from deepfake_detector.evaluation.aggregation import STRETCH, person_logit, video_logit
-from deepfake_detector.evaluation.calibration import DECIMALS, Calibration, sigmoid
+from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.extraction import Face, VideoFaces
 from deepfake_detector.faces.video_file import VideoInfo
 
@@ -154,7 +154,7 @@ def predict_people(video: VideoFaces, logits: np.ndarray, calibration: Calibrati
         _predict_person([video.faces[i] for i in rows], logits[rows], len(numbers), calibration)
         for rows in (np.flatnonzero(tracks == number) for number in numbers)
     ]
-    logit = video_logit(np.array([person.logit for person in people]), calibration.scale, calibration.bias)
+    logit = video_logit(np.array([person.logit for person in people]), calibration.scale)
     probability = float(calibration.probability(logit))
     decisive = max(people, key=lambda person: person.logit)
     people.sort(key=lambda person: (person is not decisive, person.track))
@@ -181,12 +181,12 @@ def _faces(count: int) -> str:
 def _predict_person(faces: list[Face], logits: np.ndarray, people: int, calibration: Calibration) -> PersonPrediction:
     """One of `people` people from their faces in order of time and the logits (n,) of these."""
     times = np.array([face.time for face in faces])
-    person = person_logit(logits, times, calibration.aggregation, calibration.scale, calibration.bias)
-    probability = float(sigmoid(calibration.log_odds(person.logit) - np.log(people)).round(DECIMALS))
+    person = person_logit(logits, times, calibration.aggregation, calibration.scale)
+    probability = float(calibration.probability_of(calibration.log_odds(person.logit) - np.log(people)))
     stretch = None
     if person.stretch:
         chances = 2 * people * (times[-1] - times[0]) / STRETCH  # half of the odds are those of the whole
-        share = float(sigmoid(calibration.log_odds(person.stretch.logit) - np.log(chances)).round(DECIMALS))
+        share = float(calibration.probability_of(calibration.log_odds(person.stretch.logit) - np.log(chances)))
         share = min(share, probability)  # stretches overlap, so the mean over them may give it less
         stretch = SuspiciousStretch(float(times[person.stretch.start]), float(times[person.stretch.end - 1]), share)
     verdict = str(calibration.verdict(probability))

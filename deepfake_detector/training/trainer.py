@@ -202,8 +202,7 @@ def _train_epoch(
     best = f", best AUC {state.history[state.best_epoch]['val_auc']:.3f}" if state.history else ""
     title = f"train epoch {state.epoch + 1}/{schedule.epochs}{best}"
     bar = tqdm(prefetch(loader, context.device), title, steps, unit="batch", leave=False, disable=not context.is_main)
-    for step, batch in enumerate(bar):
-        crops, labels, aligned = (part.to(context.device, non_blocking=True) for part in batch)
+    for step, (crops, labels, aligned) in enumerate(bar):
         scheduler.step(state.epoch * steps + step)
         with autocast(context.device, schedule.precision):
             loss, terms = ddp_model(crops, labels.float(), aligned)

@@ -26,17 +26,24 @@ class Validation:
     """
 
     def __init__(
-        self, faces: pd.DataFrame, max_people: int | str, folder: Path, temporal: str, context: DistributedContext
+        self,
+        faces: pd.DataFrame,
+        max_people: int | str,
+        aggregation: str,
+        folder: Path,
+        temporal: str,
+        context: DistributedContext,
     ) -> None:
         """
         Args:
             faces: with the columns `video_id,track,member,label,group`, of all people.
             max_people: `train.max_people`: whose faces are measured one by one, since only theirs bear the label.
+            aggregation: `train.aggregation`.
             folder: of the archives.
             temporal: `model.temporal`.
             context: of this process.
         """
-        self._faces, self._max_people, self._context = faces, max_people, context
+        self._faces, self._max_people, self._aggregation, self._context = faces, max_people, aggregation, context
         videos = pd.factorize(faces["video_id"])[0]
         self._own = np.flatnonzero(videos % context.world_size == context.rank)
         own = faces.iloc[self._own].reset_index(drop=True)
@@ -56,7 +63,7 @@ class Validation:
         that loss, float (groups,) (see calibrated_loss). The videos are scored with all their people.
         """
         faces = self.score(model, precision)
-        videos = aggregate_videos(faces).join(faces.groupby("video_id")["label"].first())
+        videos = aggregate_videos(faces, self._aggregation).join(faces.groupby("video_id")["label"].first())
         prominent = most_prominent(faces, self._max_people)
         loss, deviations = calibrated_loss(prominent["label"], prominent["logit"], prominent["group"])
         metrics = {
@@ -87,7 +94,7 @@ def calibrate(
     label = faces.groupby("video_id")["label"].first().loc[logit.index]
     for _ in range(MAX_FITS):
         fitted = fit_calibration(label, logit, operating_point, aggregation)
-        before, logit = logit, aggregate_videos(faces, aggregation, fitted.scale, fitted.bias)["logit"]
+        before, logit = logit, aggregate_videos(faces, aggregation, fitted.scale)["logit"]
         if np.allclose(before, logit, rtol=0, atol=1e-6):
             break
     single = most_prominent(faces, max_people)
