@@ -70,7 +70,7 @@ def detect_frames(frames: Iterable[Frame], geometry: Geometry, detector: FaceDet
     finder = DissolveFinder()
     for frame in frames:
         current = _without_faces(frame, previous, finder)
-        until_fine = until_fine - 1 if current.likeness >= DIFFERENT else 0
+        until_fine = 0 if current.leaps and current.likeness < DIFFERENT else until_fine - 1  # perhaps after a cut
         known = previous.detections if previous and _looks_alike(previous, current) else Detections.stack([])
         if previous and not pending and _continues(previous, current):
             redetected = detector.redetect(frame.image, known)
