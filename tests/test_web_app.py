@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
@@ -25,6 +26,7 @@ from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.files import file_sha256, lock_file
 from stages.params import App
 from web_app.detectors import read_detector
+from web_app.http_headers import COOKIE
 from web_app.results import evidence_text, title_of
 from web_app.uploads import PREFIX, open_upload_pool
 from web_app.worker import check_limits
@@ -456,6 +458,53 @@ def _started():
     import web_app.service
 
     return web_app.service._started
+
+
+@pytest.fixture
+def waiting_page(app_test, in_project, monkeypatch, real_clip):
+    """A page whose queue no worker serves, with a sample clip; its service; and a function that sets its clock."""
+    monkeypatch.setattr("web_app.uploads.UploadPool._start_next", lambda _: None)
+    monkeypatch.setattr(type(st.context), "cookies", {COOKIE: "a"})
+    (in_project / "data/sample/demo").mkdir(parents=True)
+    shutil.copy(real_clip, in_project / "data/sample/demo/genuine.mp4")
+    page = app_test()
+    (service,) = _started()
+    return page, service, lambda now: monkeypatch.setattr(service.visitors, "_clock", lambda: now)
+
+
+def button(page, label):
+    return next(button for button in page.button if button.label == label)
+
+
+def test_upload_from_a_tab_that_was_left_open_for_hours_is_queued(waiting_page):
+    page, service, set_clock = waiting_page
+    set_clock(time.monotonic() + 3 * 60 * service.params.app.keep_minutes)
+    service.visitors.sweep()
+    button(page, "Genuine").click().run()
+    assert not page.exception and "Place 1: genuine" in " ".join(part.value for part in page.markdown)
+    service.visitors.sweep()
+    (upload,) = service.pool.places()
+    assert Path(upload.task.video).is_file()
+    service.pool.cancel(upload)
+    assert not service.pool.places()
+
+
+def test_whoever_watches_the_queue_is_not_away(waiting_page):
+    """What draws itself again, without the rest of the page, is the progress."""
+    page, service, set_clock = waiting_page
+    button(page, "Genuine").click().run()
+    visitor = service.visitors.visitor("a")
+    set_clock(now := time.monotonic() + 3600)
+
+    def progress():
+        from web_app.app import show_progress
+        from web_app.service import the_service
+
+        show_progress(the_service())
+
+    page = AppTest.from_function(progress).run()
+    assert not page.exception and "Place 1" in page.markdown[0].value
+    assert visitor.seen == now
 
 
 def test_page_offers_the_released_detector_first_and_says_what_answers(app_test, in_project, checkpoint):

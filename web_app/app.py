@@ -1,7 +1,6 @@
 """The page, as Streamlit runs it for each visitor. Start the server with `make app` or `python -m web_app`."""
 
 import re
-import secrets
 from pathlib import Path
 
 import streamlit as st
@@ -11,12 +10,10 @@ from deepfake_detector.inference.prediction_task import PredictionSettings
 from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import App
 from web_app.detectors import Detector, offered_detectors, read_detector
-from web_app.http_headers import COOKIE, TOKEN_BYTES
 from web_app.overview import await_result, show_overview
 from web_app.results import escape_markdown
 from web_app.samples import sample_clips
 from web_app.service import Service, the_service
-from web_app.visitors import Visitor
 
 CAUTION = (
     "**A score is evidence, not proof.** A detector makes errors, and it knows only the kinds of manipulation and "
@@ -39,7 +36,6 @@ def main() -> None:
     st.session_state.setdefault("uploader", 0)
     st.session_state.setdefault("submitted", set())
     service = the_service()
-    visitor = service.visitors.visitor(visitor_token())
     st.html(STYLE)
     st.title("Was a face in this video manipulated?")
     st.write("The detector scores the faces of a video and shows what it finds, where, and how certain it is.")
@@ -51,27 +47,21 @@ def main() -> None:
         return
     settings = PredictionSettings(detector.path, detector.sha256, overlay="heatmap" if heatmap else "boxes")
     with uploads:
-        show_uploader(service, visitor, settings, detector)
+        show_uploader(service, settings, detector)
     if service.params.app.links:
         with links:
-            show_link_field(service, visitor, settings, detector)
+            show_link_field(service, settings, detector)
     with st.container():  # always there, so that what follows keeps its place
-        show_notices(visitor)
-        if visitor.pending:
-            show_progress(service, visitor)
-    show_overview(service, visitor)
-    show_samples(service, visitor, settings, detector)
+        show_notices(service)
+        if service.visitor().pending:
+            show_progress(service)
+    show_overview(service)
+    show_samples(service, settings, detector)
     minutes = service.params.app.keep_minutes
     st.caption(
         "Uploads are deleted as soon as they have a verdict. Results are kept for this browser alone, and are deleted "
         f"{minutes} minutes after you last used the page, or when the server stops."
     )
-
-
-def visitor_token() -> str:
-    """The secret of this browser: its cookie, so that a reload keeps the results, or else one of this session."""
-    fallback = st.session_state.setdefault("token", secrets.token_urlsafe(TOKEN_BYTES))
-    return str(st.context.cookies.get(COOKIE) or fallback)
 
 
 def choose_detector(app: App) -> tuple[Detector, bool]:
@@ -91,7 +81,7 @@ def choose_detector(app: App) -> tuple[Detector, bool]:
     return detector, heatmap
 
 
-def show_uploader(service: Service, visitor: Visitor, settings: PredictionSettings, detector: Detector) -> None:
+def show_uploader(service: Service, settings: PredictionSettings, detector: Detector) -> None:
     app = service.params.app
     key = f"upload-{st.session_state.uploader}"  # a new key empties the uploader
     st.file_uploader(
@@ -100,13 +90,12 @@ def show_uploader(service: Service, visitor: Visitor, settings: PredictionSettin
         accept_multiple_files=True,
         key=key,
         max_upload_size=app.megabytes,
-        on_change=lambda: submit_uploads(service, visitor, key, settings, detector),
+        on_change=lambda: submit_uploads(service, key, settings, detector),
     )
 
 
-def submit_uploads(
-    service: Service, visitor: Visitor, key: str, settings: PredictionSettings, detector: Detector
-) -> None:
+def submit_uploads(service: Service, key: str, settings: PredictionSettings, detector: Detector) -> None:
+    visitor = service.visitor()
     context = st.runtime.scriptrunner.get_script_run_ctx()
     session = context.session_id if context else ""
     submitted = st.session_state.submitted  # the browser may report an upload twice
@@ -127,34 +116,35 @@ def submit_uploads(
     st.session_state.uploader += 1
 
 
-def show_link_field(service: Service, visitor: Visitor, settings: PredictionSettings, detector: Detector) -> None:
+def show_link_field(service: Service, settings: PredictionSettings, detector: Detector) -> None:
     with (
         st.form("link", clear_on_submit=True, border=False),
         st.container(horizontal=True, vertical_alignment="bottom"),
     ):
         url = st.text_input("Or give the link of a video file", placeholder="https://", max_chars=2000)
         if st.form_submit_button("Fetch") and url.strip():
-            size = service.params.app.megabytes * 1_000_000
+            visitor, size = service.visitor(), service.params.app.megabytes * 1_000_000
             await_result(visitor)
             service.visitors.submit(visitor, terminal_text(url.strip()), None, size, settings, detector, url.strip())
 
 
-def show_notices(visitor: Visitor) -> None:
+def show_notices(service: Service) -> None:
     """What was refused or deleted, until the visitor has read it."""
-    if not visitor.notices:
+    notices = dict(service.visitor().notices)
+    if not notices:
         return
-    for reason, names in list(visitor.notices.items()):
+    for reason, names in notices.items():
         shown = ", ".join(escape_markdown(name) for name in names[:SHOWN_NAMES])
         more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
         count = "1 video" if len(names) == 1 else f"{len(names)} videos"
         st.error(f"**{count} without a result** ({shown}{more}): {escape_markdown(reason)}", icon=":material/block:")
-    st.button("I have read this", on_click=visitor.notices.clear)
+    st.button("I have read this", on_click=lambda: service.visitor().notices.clear())
 
 
 @st.fragment(run_every=0.7)
-def show_progress(service: Service, visitor: Visitor) -> None:
+def show_progress(service: Service) -> None:
     """Show what is in progress, with bars. The whole page is drawn again when one is done."""
-    pending = list(visitor.pending)
+    pending = list(service.visitor().pending)
     shown = st.session_state.setdefault("pending", pending)
     places = service.pool.places()
     running = [upload for upload in pending if upload not in places]
@@ -174,7 +164,7 @@ def show_progress(service: Service, visitor: Visitor) -> None:
         st.rerun()
 
 
-def show_samples(service: Service, visitor: Visitor, settings: PredictionSettings, detector: Detector) -> None:
+def show_samples(service: Service, settings: PredictionSettings, detector: Detector) -> None:
     """A button for each sample clip, with a picture of it and what was done to it."""
     clips = sample_clips(Path(service.params.sample.output, "demo"))
     if not clips:
@@ -182,6 +172,7 @@ def show_samples(service: Service, visitor: Visitor, settings: PredictionSetting
     st.subheader("Or try a sample clip", anchor=False)
 
     def submit(path: Path) -> None:
+        visitor = service.visitor()
         await_result(visitor)
         with path.open("rb") as content:
             service.visitors.submit(visitor, path.name, content, path.stat().st_size, settings, detector)

@@ -15,8 +15,8 @@ NEWEST, MOST_SUSPICIOUS = "Newest first", "Most suspicious first"
 SCROLL = "<script>document.querySelector('.st-key-details').scrollIntoView({behavior: 'smooth'}) // %d\n</script>"
 
 
-def show_overview(service: Service, visitor: Visitor) -> None:
-    results = list(visitor.results)
+def show_overview(service: Service) -> None:
+    results = list(service.visitor().results)
     if not results:
         return
     st.subheader("1 result" if len(results) == 1 else f"{len(results)} results", anchor=False)
@@ -30,7 +30,7 @@ def show_overview(service: Service, visitor: Visitor) -> None:
     show_result(selected_result(results))
     if st.session_state.pop("scroll", False):
         st.html(SCROLL % st.session_state.clicks, unsafe_allow_javascript=True)
-    show_exports(service, visitor, results)
+    show_exports(service, results)
 
 
 def in_order(results: list[Result], order: str) -> list[Result]:
@@ -101,7 +101,7 @@ def findings(result: Result) -> str:
     return " · ".join(parts)
 
 
-def show_exports(service: Service, visitor: Visitor, results: list[Result]) -> None:
+def show_exports(service: Service, results: list[Result]) -> None:
     with st.container(border=True):
         st.markdown("#### Take all results with you")
         st.caption("The report is one page with all pictures in it. To get a PDF, open it and print it.")
@@ -118,4 +118,4 @@ def show_exports(service: Service, visitor: Visitor, results: list[Result]) -> N
             st.download_button(
                 "Table (CSV)", lambda: results_csv(results), "deepfake_results.csv", "text/csv", on_click="ignore"
             )
-            st.button("Delete all my results", on_click=service.visitors.delete_all, args=[visitor])
+            st.button("Delete all my results", on_click=lambda: service.visitors.delete_all(service.visitor()))
