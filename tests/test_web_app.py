@@ -11,6 +11,7 @@ import time
 import types
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,12 +25,14 @@ from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
 from deepfake_detector.faces.video_file import VideoError
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.files import file_sha256, lock_file
+from deepfake_detector.inference.prediction_task import PredictionTask
 from stages.params import App
+from tests.test_infer import write_clip_of
 from web_app.detectors import read_detector
 from web_app.http_headers import COOKIE
 from web_app.results import evidence_text, title_of
 from web_app.uploads import PREFIX, open_upload_pool
-from web_app.worker import check_limits
+from web_app.worker import check_limits, write_thumbnail
 
 ROOT = Path(__file__).parent.parent
 LIMITS = App(
@@ -412,15 +415,26 @@ def test_lock_on_windows_is_that_of_msvcrt(tmp_path, monkeypatch):
     [
         ({"megabytes": 1}, "limit is 1 MB"),
         ({"seconds": 1}, r"lasts \d seconds; the limit is 1"),
-        ({"megapixels": 0.05}, "288 × 288 pixels"),
     ],
 )
 def test_limits_are_checked_against_the_container(change, words, real_clip, tmp_path):
     clip = tmp_path / "upload"
     clip.write_bytes(real_clip.read_bytes() + b"\0" * (2_000_000 if "megabytes" in change else 0))
-    check_limits(clip, LIMITS)
+    task = PredictionTask(str(clip), "mine", "", settings=None)
+    check_limits(task, LIMITS)
     with pytest.raises(VideoError, match=words):
-        check_limits(clip, LIMITS.model_copy(update=change))
+        check_limits(task, LIMITS.model_copy(update=change))
+
+
+def test_picture_beyond_the_limit_is_not_decoded_for_the_thumbnail_either(real_clip, tmp_path):
+    """The header of a transport stream states the size of its first picture only."""
+    small, large = (write_clip_of(tmp_path / f"{side}.ts", real_clip, side) for side in (288, 640))
+    (tmp_path / "upload").write_bytes(small.read_bytes() + large.read_bytes() * 4)
+    task = PredictionTask(str(tmp_path / "upload"), "mine", "", settings=None, max_pixels=320 * 320)
+    write_thumbnail(tmp_path / "upload", check_limits(task, LIMITS), tmp_path / "thumbnail.jpg")
+    assert not (tmp_path / "thumbnail.jpg").exists()
+    with pytest.raises(VideoError, match=r"640 x 640 pixels; the limit is 0.1024 megapixels"):
+        check_limits(replace(task, video=str(large)), LIMITS)
 
 
 @pytest.mark.parametrize(
