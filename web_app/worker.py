@@ -53,13 +53,19 @@ def predict_upload(task: PredictionTask, app: App, url: str = "") -> dict[str, A
 
 
 def fetch(url: str, target: Path, app: App) -> None:
-    """Store the video at `url`, which must lead to public addresses only. Raises VideoError."""
+    """Store the video at `url`, which must lead to public addresses only. Raises VideoError, in words for a visitor."""
     from deepfake_detector.faces.sources import local_file
 
     if not url.lower().startswith(tuple(f"{scheme}://" for scheme in LINK_SCHEMES)):  # a path: a file of the server
         raise VideoError(f"{url} is no link; a link starts with https:// or http://")
-    with local_file(url, UrlLimits(LINK_SCHEMES, app.megabytes, public_only=True)) as path:
-        shutil.copyfile(path, target)
+    try:
+        with local_file(url, UrlLimits(LINK_SCHEMES, app.megabytes, public_only=True)) as path:
+            shutil.copyfile(path, target)
+    except VideoError as error:  # visitors set no key
+        key, limit = f"infer.url_megabytes = {app.megabytes} allows", f"the limit of {app.megabytes} MB"
+        raise VideoError(str(error).replace(key, limit)) from error
+    except OSError as error:
+        raise VideoError("The server could not store it. Try again later.") from error
 
 
 def check_limits(task: PredictionTask, app: App) -> VideoInfo:
