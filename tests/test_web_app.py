@@ -124,7 +124,7 @@ def sample_button(page: Page) -> Locator:
 
 
 def upload(page: Page, *paths: Path) -> None:
-    page.locator("input[type=file]").set_input_files([str(path) for path in paths])
+    page.locator("input[type=file]").last.set_input_files([str(path) for path in paths])
 
 
 def working(page: Page) -> Locator:
@@ -295,6 +295,31 @@ def test_what_is_refused_is_said(browser, address, real_clip):
     assert notice.get_by_text("3 videos without a result").count() == 1
     page.get_by_role("button", name="I have read this").click()
     expect(notice).to_have_count(0, timeout=TIMEOUT)
+    page.close()
+
+
+def test_file_that_the_browser_refuses_is_still_named_when_the_others_are_done(browser, address, real_clip, tmp_path):
+    with (tmp_path / "large.mp4").open("wb") as large:
+        large.truncate(LIMITS.megabytes * 1_000_000 + 1)
+    page = visit(browser, address)
+    upload(page, real_clip, tmp_path / "large.mp4")
+    verdict(page)
+    chips = page.get_by_test_id("stFileChips").inner_text()
+    assert re.fullmatch(r"large.mp4\s.*\s+Error: File must be .* or smaller.", chips)
+    page.get_by_role("button", name="Remove large.mp4").click()
+    expect(page.get_by_text("large.mp4")).to_have_count(0, timeout=TIMEOUT)
+    page.close()
+
+
+def test_videos_that_are_dropped_while_others_are_taken_are_queued_too(browser, address, real_clip, tmp_path):
+    for name in "xy":
+        shutil.copy(real_clip, tmp_path / f"{name}.mp4")
+    page = visit(browser, address)
+    uploader = page.locator("input[type=file]").element_handle()
+    uploader.set_input_files(str(tmp_path / "x.mp4"))
+    working(page).wait_for()  # a new uploader is there by now
+    uploader.set_input_files(str(tmp_path / "y.mp4"))
+    page.get_by_role("heading", name="2 results").wait_for()
     page.close()
 
 

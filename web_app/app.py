@@ -20,12 +20,16 @@ CAUTION = (
     "of recording that it was trained on. Do not accuse anybody because of it: look at the faces and moments that "
     "it points to, and ask where the video comes from."
 )
-# On a phone the field for uploads is in sight at once. Pictures of samples are of one size.
+# On a phone the field for uploads is in sight at once. Pictures of samples are of one size. Of a used uploader only the
+# files remain that the browser refused.
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 3.5rem }
 .st-key-details { scroll-margin-top: 4rem }
 .st-key-samples img { aspect-ratio: 1; object-fit: contain; background: #80808033 }
 [data-testid=stMarkdownContainer] table { display: block; overflow-x: auto }
+.st-key-uploaders > :not(:last-child):not(:has([aria-invalid=true])), .st-key-uploaders > :not(:last-child)
+:is(label, [data-testid=stFileChip]:not([aria-invalid=true]), [aria-label="Add files"]) { display: none }
+.st-key-uploaders [data-testid=stFileChip] [role=alert] { all: unset }
 @media (max-width: 640px) { h1 { font-size: 1.7rem !important } }
 </style>"""
 SHOWN_NAMES = 5  # of the videos that a notice is about
@@ -82,16 +86,19 @@ def choose_detector(app: App) -> tuple[Detector, bool]:
 
 
 def show_uploader(service: Service, settings: PredictionSettings, detector: Detector) -> None:
+    """An empty uploader, and the used ones: each says which files were too large, and may still get some."""
     app = service.params.app
-    key = f"upload-{st.session_state.uploader}"  # a new key empties the uploader
-    st.file_uploader(
-        f"Choose videos or drop them here: at most {app.megabytes} MB, {app.seconds} seconds and "
-        f"{app.megapixels:g} megapixels each",
-        accept_multiple_files=True,
-        key=key,
-        max_upload_size=app.megabytes,
-        on_change=lambda: submit_uploads(service, key, settings, detector),
-    )
+    with st.container(key="uploaders"):
+        for number in range(st.session_state.uploader + 1):
+            st.file_uploader(
+                f"Choose videos or drop them here: at most {app.megabytes} MB, {app.seconds} seconds and "
+                f"{app.megapixels:g} megapixels each",
+                accept_multiple_files=True,
+                key=f"upload-{number}",
+                max_upload_size=app.megabytes,
+                on_change=submit_uploads,
+                args=[service, f"upload-{number}", settings, detector],
+            )
 
 
 def submit_uploads(service: Service, key: str, settings: PredictionSettings, detector: Detector) -> None:
