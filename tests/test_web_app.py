@@ -10,6 +10,7 @@ import sys
 import time
 import types
 import urllib.request
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
@@ -544,6 +545,44 @@ def test_whoever_watches_the_queue_is_not_away(waiting_page):
     page = AppTest.from_function(progress).run()
     assert not page.exception and "Place 1" in page.markdown[0].value
     assert visitor.seen == now
+
+
+def end(service, upload):
+    """The upload in no worker ends as no video."""
+    future = Future()
+    future.set_exception(VideoError("no video"))
+    with service.pool._mutex:
+        service.pool._waiting.remove(upload)
+    service.pool._on_result.pop(upload)(upload, upload.collect(future))
+
+
+def test_details_stay_while_more_is_done_after_a_reload_too(waiting_page):
+    page, service, _ = waiting_page
+    for _ in range(3):
+        button(page, "Genuine").click().run()
+    first, second, third = service.pool.places()
+    end(service, first)
+    page = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60).run()
+    shown = page.session_state["selected"]
+    assert shown.endswith(first.folder.name)
+    for upload in (second, third):
+        end(service, upload)
+        page.run()
+        assert not page.exception and page.session_state["selected"] == shown
+
+
+def test_deleted_upload_is_not_called_done(waiting_page, monkeypatch):
+    page, service, _ = waiting_page
+    told = []
+    monkeypatch.setattr("streamlit.toast", told.append)
+    button(page, "Genuine").click().run()
+    service.visitors.delete_all(service.visitors.visitor("a"))
+    button(page, "Genuine").click().run()
+    assert not page.exception and not told
+    (upload,) = service.pool.places()
+    end(service, upload)
+    button(page, "Genuine").click().run()
+    assert not page.exception and len(told) == 1
 
 
 def test_page_offers_the_released_detector_first_and_says_what_answers(app_test, in_project, checkpoint):

@@ -141,6 +141,15 @@ def test_results_are_deleted_when_their_visitor_was_away_and_the_visitor_is_told
     assert not visitors.visitor("a").notices  # a new visitor by now
 
 
+def test_name_of_an_upload_does_not_turn_the_text_around_it(make_visitors):
+    visitors = make_visitors(waiting=1)
+    for _ in range(2):
+        submit(visitors, "a", "a\u202efdp.mp4")
+    end_next(visitors)
+    assert names(visitors, "a") == [r"a\u202efdp.mp4"]
+    assert list(visitors.visitor("a").notices.values()) == [[r"a\u202efdp.mp4"]]
+
+
 def test_deleting_everything_ends_what_is_in_progress(make_visitors, tmp_path):
     visitors = make_visitors()
     for name in ("done", "running", "waiting"):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from deepfake_detector.foreign_text import terminal_text
 from deepfake_detector.inference.prediction_task import PredictionSettings
 from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import App
@@ -132,7 +131,7 @@ def show_link_field(service: Service, settings: PredictionSettings, detector: De
         if st.form_submit_button("Fetch") and url.strip():
             visitor, size = service.visitor(), service.params.app.megabytes * 1_000_000
             await_result(visitor)
-            service.visitors.submit(visitor, terminal_text(url.strip()), None, size, settings, detector, url.strip())
+            service.visitors.submit(visitor, url.strip(), None, size, settings, detector, url.strip())
 
 
 def show_notices(service: Service) -> None:
@@ -151,7 +150,8 @@ def show_notices(service: Service) -> None:
 @st.fragment(run_every=0.7)
 def show_progress(service: Service) -> None:
     """Show what is in progress, with bars. The whole page is drawn again when one is done."""
-    pending = list(service.visitor().pending)
+    visitor = service.visitor()
+    pending = list(visitor.pending)
     shown = st.session_state.setdefault("pending", pending)
     places = service.pool.places()
     running = [upload for upload in pending if upload not in places]
@@ -164,8 +164,9 @@ def show_progress(service: Service) -> None:
         of_others = f", among {len(places)} of all visitors" if len(places) > len(waiting) else ""
         st.markdown(f"**{len(waiting)} in the queue**{of_others}\n" + "\n".join(lines))
     if shown != pending:
+        done = {result.folder for result in visitor.results}  # others were deleted
         for upload in shown:
-            if upload not in pending:
+            if upload not in pending and upload.folder in done:
                 st.toast(f"{escape_markdown(upload.name)} is done.")
         st.session_state.pending = pending
         st.rerun()

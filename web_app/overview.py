@@ -41,14 +41,13 @@ def in_order(results: list[Result], order: str) -> list[Result]:
 
 
 def selected_result(results: list[Result]) -> Result:
-    """The first result since the last upload, so that the details stay while more are done; or what was chosen since.
-
-    Else the newest.
-    """
+    """The first result since the last upload, or what was chosen since, or else the newest. It stays the same then."""
     before, chosen = st.session_state.get("before"), st.session_state.get("selected")
     if before is not None:
         chosen = next((key for key in map(row_key, results) if key not in before), chosen)
-    return next((result for result in results if row_key(result) == chosen), results[-1])
+    result = next((result for result in results if row_key(result) == chosen), results[-1])
+    st.session_state.selected = row_key(result)
+    return result
 
 
 def await_result(visitor: Visitor) -> None:
