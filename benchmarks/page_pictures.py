@@ -88,7 +88,7 @@ def save(page: Page, target: Path, whole: bool = True) -> None:
 
 
 def upload(page: Page, *paths: Path) -> None:
-    page.locator("input[type=file]").set_input_files([str(path) for path in paths])
+    page.locator("input[type=file]").last.set_input_files([str(path) for path in paths])
 
 
 def wait_for_results(page: Page, text: str) -> None:

@@ -10,12 +10,15 @@ import sys
 import time
 import types
 import urllib.request
+from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from streamlit.testing.v1 import AppTest
 
@@ -23,11 +26,14 @@ from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
 from deepfake_detector.faces.video_file import VideoError
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.files import file_sha256, lock_file
+from deepfake_detector.inference.prediction_task import PredictionTask
 from stages.params import App
+from tests.test_infer import write_clip_of
 from web_app.detectors import read_detector
+from web_app.http_headers import COOKIE
 from web_app.results import evidence_text, title_of
 from web_app.uploads import PREFIX, open_upload_pool
-from web_app.worker import check_limits
+from web_app.worker import check_limits, write_thumbnail
 
 ROOT = Path(__file__).parent.parent
 LIMITS = App(
@@ -119,7 +125,7 @@ def sample_button(page: Page) -> Locator:
 
 
 def upload(page: Page, *paths: Path) -> None:
-    page.locator("input[type=file]").set_input_files([str(path) for path in paths])
+    page.locator("input[type=file]").last.set_input_files([str(path) for path in paths])
 
 
 def working(page: Page) -> Locator:
@@ -293,6 +299,31 @@ def test_what_is_refused_is_said(browser, address, real_clip):
     page.close()
 
 
+def test_file_that_the_browser_refuses_is_still_named_when_the_others_are_done(browser, address, real_clip, tmp_path):
+    with (tmp_path / "large.mp4").open("wb") as large:
+        large.truncate(LIMITS.megabytes * 1_000_000 + 1)
+    page = visit(browser, address)
+    upload(page, real_clip, tmp_path / "large.mp4")
+    verdict(page)
+    chips = page.get_by_test_id("stFileChips").inner_text()
+    assert re.fullmatch(r"large.mp4\s.*\s+Error: File must be .* or smaller.", chips)
+    page.get_by_role("button", name="Remove large.mp4").click()
+    expect(page.get_by_text("large.mp4")).to_have_count(0, timeout=TIMEOUT)
+    page.close()
+
+
+def test_videos_that_are_dropped_while_others_are_taken_are_queued_too(browser, address, real_clip, tmp_path):
+    for name in "xy":
+        shutil.copy(real_clip, tmp_path / f"{name}.mp4")
+    page = visit(browser, address)
+    uploader = page.locator("input[type=file]").element_handle()
+    uploader.set_input_files(str(tmp_path / "x.mp4"))
+    working(page).wait_for()  # a new uploader is there by now
+    uploader.set_input_files(str(tmp_path / "y.mp4"))
+    page.get_by_role("heading", name="2 results").wait_for()
+    page.close()
+
+
 def test_moment_that_is_chosen_is_where_the_video_goes_on(browser, address, real_clip):
     page = visit(browser, address)
     upload(page, real_clip)
@@ -410,15 +441,26 @@ def test_lock_on_windows_is_that_of_msvcrt(tmp_path, monkeypatch):
     [
         ({"megabytes": 1}, "limit is 1 MB"),
         ({"seconds": 1}, r"lasts \d seconds; the limit is 1"),
-        ({"megapixels": 0.05}, "288 × 288 pixels"),
     ],
 )
 def test_limits_are_checked_against_the_container(change, words, real_clip, tmp_path):
     clip = tmp_path / "upload"
     clip.write_bytes(real_clip.read_bytes() + b"\0" * (2_000_000 if "megabytes" in change else 0))
-    check_limits(clip, LIMITS)
+    task = PredictionTask(str(clip), "mine", "", settings=None)
+    check_limits(task, LIMITS)
     with pytest.raises(VideoError, match=words):
-        check_limits(clip, LIMITS.model_copy(update=change))
+        check_limits(task, LIMITS.model_copy(update=change))
+
+
+def test_picture_beyond_the_limit_is_not_decoded_for_the_thumbnail_either(real_clip, tmp_path):
+    """The header of a transport stream states the size of its first picture only."""
+    small, large = (write_clip_of(tmp_path / f"{side}.ts", real_clip, side) for side in (288, 640))
+    (tmp_path / "upload").write_bytes(small.read_bytes() + large.read_bytes() * 4)
+    task = PredictionTask(str(tmp_path / "upload"), "mine", "", settings=None, max_pixels=320 * 320)
+    write_thumbnail(tmp_path / "upload", check_limits(task, LIMITS), tmp_path / "thumbnail.jpg")
+    assert not (tmp_path / "thumbnail.jpg").exists()
+    with pytest.raises(VideoError, match=r"640 x 640 pixels; the limit is 0.1024 megapixels"):
+        check_limits(replace(task, video=str(large)), LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -458,6 +500,91 @@ def _started():
     return web_app.service._started
 
 
+@pytest.fixture
+def waiting_page(app_test, in_project, monkeypatch, real_clip):
+    """A page whose queue no worker serves, with a sample clip; its service; and a function that sets its clock."""
+    monkeypatch.setattr("web_app.uploads.UploadPool._start_next", lambda _: None)
+    monkeypatch.setattr(type(st.context), "cookies", {COOKIE: "a"})
+    (in_project / "data/sample/demo").mkdir(parents=True)
+    shutil.copy(real_clip, in_project / "data/sample/demo/genuine.mp4")
+    page = app_test()
+    (service,) = _started()
+    return page, service, lambda now: monkeypatch.setattr(service.visitors, "_clock", lambda: now)
+
+
+def button(page, label):
+    return next(button for button in page.button if button.label == label)
+
+
+def test_upload_from_a_tab_that_was_left_open_for_hours_is_queued(waiting_page):
+    page, service, set_clock = waiting_page
+    set_clock(time.monotonic() + 3 * 60 * service.params.app.keep_minutes)
+    service.visitors.sweep()
+    button(page, "Genuine").click().run()
+    assert not page.exception and "Place 1: genuine" in " ".join(part.value for part in page.markdown)
+    service.visitors.sweep()
+    (upload,) = service.pool.places()
+    assert Path(upload.task.video).is_file()
+    service.pool.cancel(upload)
+    assert not service.pool.places()
+
+
+def test_whoever_watches_the_queue_is_not_away(waiting_page):
+    """What draws itself again, without the rest of the page, is the progress."""
+    page, service, set_clock = waiting_page
+    button(page, "Genuine").click().run()
+    visitor = service.visitors.visitor("a")
+    set_clock(now := time.monotonic() + 3600)
+
+    def progress():
+        from web_app.app import show_progress
+        from web_app.service import the_service
+
+        show_progress(the_service())
+
+    page = AppTest.from_function(progress).run()
+    assert not page.exception and "Place 1" in page.markdown[0].value
+    assert visitor.seen == now
+
+
+def end(service, upload):
+    """The upload in no worker ends as no video."""
+    future = Future()
+    future.set_exception(VideoError("no video"))
+    with service.pool._mutex:
+        service.pool._waiting.remove(upload)
+    service.pool._on_result.pop(upload)(upload, upload.collect(future))
+
+
+def test_details_stay_while_more_is_done_after_a_reload_too(waiting_page):
+    page, service, _ = waiting_page
+    for _ in range(3):
+        button(page, "Genuine").click().run()
+    first, second, third = service.pool.places()
+    end(service, first)
+    page = AppTest.from_file(str(ROOT / "web_app/app.py"), default_timeout=60).run()
+    shown = page.session_state["selected"]
+    assert shown.endswith(first.folder.name)
+    for upload in (second, third):
+        end(service, upload)
+        page.run()
+        assert not page.exception and page.session_state["selected"] == shown
+
+
+def test_deleted_upload_is_not_called_done(waiting_page, monkeypatch):
+    page, service, _ = waiting_page
+    told = []
+    monkeypatch.setattr("streamlit.toast", told.append)
+    button(page, "Genuine").click().run()
+    service.visitors.delete_all(service.visitors.visitor("a"))
+    button(page, "Genuine").click().run()
+    assert not page.exception and not told
+    (upload,) = service.pool.places()
+    end(service, upload)
+    button(page, "Genuine").click().run()
+    assert not page.exception and len(told) == 1
+
+
 def test_page_offers_the_released_detector_first_and_says_what_answers(app_test, in_project, checkpoint):
     """The words change with the detector: what it was trained on, and how often it errs."""
     page = app_test()
@@ -467,9 +594,11 @@ def test_page_offers_the_released_detector_first_and_says_what_answers(app_test,
     page.run()
     assert page.radio[0].options == ["Released detector", "Your own detector"]
     assert page.radio[0].value == "Released detector" and "DFDC" in page.caption[0].value
+    assert "AUC" not in page.caption[0].value  # its file has that of the network before its last layer was fitted anew
     assert "Operating points" in " ".join(part.value for part in page.markdown)
     page.radio[0].set_value("Your own detector").run()
     assert not page.exception and "DFDC" not in page.caption[0].value
+    assert "On its validation data its AUC is 0.500" in page.caption[0].value.replace("\\", "")
     assert file_sha256(checkpoint)[:12] in page.caption[0].value
 
 

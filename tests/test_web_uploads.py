@@ -19,6 +19,7 @@ from deepfake_detector.corpora.sample_corpus import DEMONSTRATION, write_demonst
 from deepfake_detector.faces.video_reader import VideoError
 from deepfake_detector.inference.predict import predict_video
 from deepfake_detector.inference.prediction_task import OutputError, PredictionSettings, PredictionTask
+from tests.test_urls import make_server  # noqa: F401
 from tests.test_web_app import LIMITS
 from web_app.export import results_csv
 from web_app.incoming import Incoming, StoreUploads
@@ -138,6 +139,15 @@ def test_results_are_deleted_when_their_visitor_was_away_and_the_visitor_is_told
     visitors.clock.now = 2000
     visitors.sweep()
     assert not visitors.visitor("a").notices  # a new visitor by now
+
+
+def test_name_of_an_upload_does_not_turn_the_text_around_it(make_visitors):
+    visitors = make_visitors(waiting=1)
+    for _ in range(2):
+        submit(visitors, "a", "a\u202efdp.mp4")
+    end_next(visitors)
+    assert names(visitors, "a") == [r"a\u202efdp.mp4"]
+    assert list(visitors.visitor("a").notices.values()) == [[r"a\u202efdp.mp4"]]
 
 
 def test_deleting_everything_ends_what_is_in_progress(make_visitors, tmp_path):
@@ -261,6 +271,20 @@ def test_link_to_a_private_address_or_a_file_of_the_server_is_refused(tmp_path):
         with pytest.raises(TimeoutError):
             server.accept()
     assert not (tmp_path / "upload").exists()
+
+
+def test_link_that_cannot_be_stored_is_refused_in_words_for_a_visitor(make_server, monkeypatch, tmp_path):  # noqa: F811
+    """The key of the params and the folders of the server are the operator's business."""
+    monkeypatch.setattr("deepfake_detector.faces.remote.is_private", lambda _: False)
+    app, folder = LIMITS.model_copy(update={"megabytes": 3}), make_server().url
+    with pytest.raises(VideoError) as refused:
+        fetch(f"{folder}/endless/a.mp4", tmp_path / "upload", app)
+    assert str(refused.value) == f"{folder}/endless/a.mp4 is larger than the limit of 3 MB"
+    for full in ("shutil.copyfile", "tempfile.TemporaryFile"):
+        with monkeypatch.context() as patch, pytest.raises(VideoError) as refused:
+            patch.setattr(full, lambda *_: Path("/dev/full").write_text("x" * 9999))
+            fetch(f"{folder}/a.mp4", tmp_path / "upload", app)
+        assert str(refused.value) == "The server could not store it. Try again later."
 
 
 def test_worker_leaves_facts_a_thumbnail_and_a_record(real_clip, exported, tmp_path):

@@ -1,34 +1,34 @@
 """The page, as Streamlit runs it for each visitor. Start the server with `make app` or `python -m web_app`."""
 
 import re
-import secrets
 from pathlib import Path
 
 import streamlit as st
 
-from deepfake_detector.foreign_text import terminal_text
 from deepfake_detector.inference.prediction_task import PredictionSettings
 from deepfake_detector.training.detector_config import CheckpointError
 from stages.params import App
 from web_app.detectors import Detector, offered_detectors, read_detector
-from web_app.http_headers import COOKIE, TOKEN_BYTES
 from web_app.overview import await_result, show_overview
 from web_app.results import escape_markdown
 from web_app.samples import sample_clips
 from web_app.service import Service, the_service
-from web_app.visitors import Visitor
 
 CAUTION = (
     "**A score is evidence, not proof.** A detector makes errors, and it knows only the kinds of manipulation and "
     "of recording that it was trained on. Do not accuse anybody because of it: look at the faces and moments that "
     "it points to, and ask where the video comes from."
 )
-# On a phone the field for uploads is in sight at once. Pictures of samples are of one size.
+# On a phone the field for uploads is in sight at once. Pictures of samples are of one size. Of a used uploader only the
+# files remain that the browser refused.
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 3.5rem }
 .st-key-details { scroll-margin-top: 4rem }
 .st-key-samples img { aspect-ratio: 1; object-fit: contain; background: #80808033 }
 [data-testid=stMarkdownContainer] table { display: block; overflow-x: auto }
+.st-key-uploaders > :not(:last-child):not(:has([aria-invalid=true])), .st-key-uploaders > :not(:last-child)
+:is(label, [data-testid=stFileChip]:not([aria-invalid=true]), [aria-label="Add files"]) { display: none }
+.st-key-uploaders [data-testid=stFileChip] [role=alert] { all: unset }
 @media (max-width: 640px) { h1 { font-size: 1.7rem !important } }
 </style>"""
 SHOWN_NAMES = 5  # of the videos that a notice is about
@@ -39,7 +39,6 @@ def main() -> None:
     st.session_state.setdefault("uploader", 0)
     st.session_state.setdefault("submitted", set())
     service = the_service()
-    visitor = service.visitors.visitor(visitor_token())
     st.html(STYLE)
     st.title("Was a face in this video manipulated?")
     st.write("The detector scores the faces of a video and shows what it finds, where, and how certain it is.")
@@ -51,27 +50,21 @@ def main() -> None:
         return
     settings = PredictionSettings(detector.path, detector.sha256, overlay="heatmap" if heatmap else "boxes")
     with uploads:
-        show_uploader(service, visitor, settings, detector)
+        show_uploader(service, settings, detector)
     if service.params.app.links:
         with links:
-            show_link_field(service, visitor, settings, detector)
+            show_link_field(service, settings, detector)
     with st.container():  # always there, so that what follows keeps its place
-        show_notices(visitor)
-        if visitor.pending:
-            show_progress(service, visitor)
-    show_overview(service, visitor)
-    show_samples(service, visitor, settings, detector)
+        show_notices(service)
+        if service.visitor().pending:
+            show_progress(service)
+    show_overview(service)
+    show_samples(service, settings, detector)
     minutes = service.params.app.keep_minutes
     st.caption(
         "Uploads are deleted as soon as they have a verdict. Results are kept for this browser alone, and are deleted "
         f"{minutes} minutes after you last used the page, or when the server stops."
     )
-
-
-def visitor_token() -> str:
-    """The secret of this browser: its cookie, so that a reload keeps the results, or else one of this session."""
-    fallback = st.session_state.setdefault("token", secrets.token_urlsafe(TOKEN_BYTES))
-    return str(st.context.cookies.get(COOKIE) or fallback)
 
 
 def choose_detector(app: App) -> tuple[Detector, bool]:
@@ -91,22 +84,24 @@ def choose_detector(app: App) -> tuple[Detector, bool]:
     return detector, heatmap
 
 
-def show_uploader(service: Service, visitor: Visitor, settings: PredictionSettings, detector: Detector) -> None:
+def show_uploader(service: Service, settings: PredictionSettings, detector: Detector) -> None:
+    """An empty uploader, and the used ones: each says which files were too large, and may still get some."""
     app = service.params.app
-    key = f"upload-{st.session_state.uploader}"  # a new key empties the uploader
-    st.file_uploader(
-        f"Choose videos or drop them here: at most {app.megabytes} MB, {app.seconds} seconds and "
-        f"{app.megapixels:g} megapixels each",
-        accept_multiple_files=True,
-        key=key,
-        max_upload_size=app.megabytes,
-        on_change=lambda: submit_uploads(service, visitor, key, settings, detector),
-    )
+    with st.container(key="uploaders"):
+        for number in range(st.session_state.uploader + 1):
+            st.file_uploader(
+                f"Choose videos or drop them here: at most {app.megabytes} MB, {app.seconds} seconds and "
+                f"{app.megapixels:g} megapixels each",
+                accept_multiple_files=True,
+                key=f"upload-{number}",
+                max_upload_size=app.megabytes,
+                on_change=submit_uploads,
+                args=[service, f"upload-{number}", settings, detector],
+            )
 
 
-def submit_uploads(
-    service: Service, visitor: Visitor, key: str, settings: PredictionSettings, detector: Detector
-) -> None:
+def submit_uploads(service: Service, key: str, settings: PredictionSettings, detector: Detector) -> None:
+    visitor = service.visitor()
     context = st.runtime.scriptrunner.get_script_run_ctx()
     session = context.session_id if context else ""
     submitted = st.session_state.submitted  # the browser may report an upload twice
@@ -127,33 +122,35 @@ def submit_uploads(
     st.session_state.uploader += 1
 
 
-def show_link_field(service: Service, visitor: Visitor, settings: PredictionSettings, detector: Detector) -> None:
+def show_link_field(service: Service, settings: PredictionSettings, detector: Detector) -> None:
     with (
         st.form("link", clear_on_submit=True, border=False),
         st.container(horizontal=True, vertical_alignment="bottom"),
     ):
         url = st.text_input("Or give the link of a video file", placeholder="https://", max_chars=2000)
         if st.form_submit_button("Fetch") and url.strip():
-            size = service.params.app.megabytes * 1_000_000
+            visitor, size = service.visitor(), service.params.app.megabytes * 1_000_000
             await_result(visitor)
-            service.visitors.submit(visitor, terminal_text(url.strip()), None, size, settings, detector, url.strip())
+            service.visitors.submit(visitor, url.strip(), None, size, settings, detector, url.strip())
 
 
-def show_notices(visitor: Visitor) -> None:
+def show_notices(service: Service) -> None:
     """What was refused or deleted, until the visitor has read it."""
-    if not visitor.notices:
+    notices = dict(service.visitor().notices)
+    if not notices:
         return
-    for reason, names in list(visitor.notices.items()):
+    for reason, names in notices.items():
         shown = ", ".join(escape_markdown(name) for name in names[:SHOWN_NAMES])
         more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
         count = "1 video" if len(names) == 1 else f"{len(names)} videos"
         st.error(f"**{count} without a result** ({shown}{more}): {escape_markdown(reason)}", icon=":material/block:")
-    st.button("I have read this", on_click=visitor.notices.clear)
+    st.button("I have read this", on_click=lambda: service.visitor().notices.clear())
 
 
 @st.fragment(run_every=0.7)
-def show_progress(service: Service, visitor: Visitor) -> None:
+def show_progress(service: Service) -> None:
     """Show what is in progress, with bars. The whole page is drawn again when one is done."""
+    visitor = service.visitor()
     pending = list(visitor.pending)
     shown = st.session_state.setdefault("pending", pending)
     places = service.pool.places()
@@ -167,14 +164,15 @@ def show_progress(service: Service, visitor: Visitor) -> None:
         of_others = f", among {len(places)} of all visitors" if len(places) > len(waiting) else ""
         st.markdown(f"**{len(waiting)} in the queue**{of_others}\n" + "\n".join(lines))
     if shown != pending:
+        done = {result.folder for result in visitor.results}  # others were deleted
         for upload in shown:
-            if upload not in pending:
+            if upload not in pending and upload.folder in done:
                 st.toast(f"{escape_markdown(upload.name)} is done.")
         st.session_state.pending = pending
         st.rerun()
 
 
-def show_samples(service: Service, visitor: Visitor, settings: PredictionSettings, detector: Detector) -> None:
+def show_samples(service: Service, settings: PredictionSettings, detector: Detector) -> None:
     """A button for each sample clip, with a picture of it and what was done to it."""
     clips = sample_clips(Path(service.params.sample.output, "demo"))
     if not clips:
@@ -182,6 +180,7 @@ def show_samples(service: Service, visitor: Visitor, settings: PredictionSetting
     st.subheader("Or try a sample clip", anchor=False)
 
     def submit(path: Path) -> None:
+        visitor = service.visitor()
         await_result(visitor)
         with path.open("rb") as content:
             service.visitors.submit(visitor, path.name, content, path.stat().st_size, settings, detector)

@@ -35,6 +35,8 @@ class Detector:
     def about(self) -> str:
         """Who made it from what, in sentences, as its own metadata say."""
         made = f"It was {self.description.rstrip('.')}. " if self.description else ""
+        if self.is_released:  # the AUC in its file is from before its last layer was fitted anew
+            return f"{made}Parts of its model card follow."
         return f"{made}On its validation data its AUC is {self.val_auc:.3f}; expect less on videos of other origin."
 
 

@@ -15,8 +15,8 @@ NEWEST, MOST_SUSPICIOUS = "Newest first", "Most suspicious first"
 SCROLL = "<script>document.querySelector('.st-key-details').scrollIntoView({behavior: 'smooth'}) // %d\n</script>"
 
 
-def show_overview(service: Service, visitor: Visitor) -> None:
-    results = list(visitor.results)
+def show_overview(service: Service) -> None:
+    results = list(service.visitor().results)
     if not results:
         return
     st.subheader("1 result" if len(results) == 1 else f"{len(results)} results", anchor=False)
@@ -30,7 +30,7 @@ def show_overview(service: Service, visitor: Visitor) -> None:
     show_result(selected_result(results))
     if st.session_state.pop("scroll", False):
         st.html(SCROLL % st.session_state.clicks, unsafe_allow_javascript=True)
-    show_exports(service, visitor, results)
+    show_exports(service, results)
 
 
 def in_order(results: list[Result], order: str) -> list[Result]:
@@ -41,14 +41,13 @@ def in_order(results: list[Result], order: str) -> list[Result]:
 
 
 def selected_result(results: list[Result]) -> Result:
-    """The first result since the last upload, so that the details stay while more are done; or what was chosen since.
-
-    Else the newest.
-    """
+    """The first result since the last upload, or what was chosen since, or else the newest. It stays the same then."""
     before, chosen = st.session_state.get("before"), st.session_state.get("selected")
     if before is not None:
         chosen = next((key for key in map(row_key, results) if key not in before), chosen)
-    return next((result for result in results if row_key(result) == chosen), results[-1])
+    result = next((result for result in results if row_key(result) == chosen), results[-1])
+    st.session_state.selected = row_key(result)
+    return result
 
 
 def await_result(visitor: Visitor) -> None:
@@ -101,7 +100,7 @@ def findings(result: Result) -> str:
     return " · ".join(parts)
 
 
-def show_exports(service: Service, visitor: Visitor, results: list[Result]) -> None:
+def show_exports(service: Service, results: list[Result]) -> None:
     with st.container(border=True):
         st.markdown("#### Take all results with you")
         st.caption("The report is one page with all pictures in it. To get a PDF, open it and print it.")
@@ -118,4 +117,4 @@ def show_exports(service: Service, visitor: Visitor, results: list[Result]) -> N
             st.download_button(
                 "Table (CSV)", lambda: results_csv(results), "deepfake_results.csv", "text/csv", on_click="ignore"
             )
-            st.button("Delete all my results", on_click=service.visitors.delete_all, args=[visitor])
+            st.button("Delete all my results", on_click=lambda: service.visitors.delete_all(service.visitor()))

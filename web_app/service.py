@@ -1,15 +1,18 @@
 """What all visitors of a server share: its params, its workers, its uploads and results."""
 
+import secrets
 import threading
 import time
 from dataclasses import dataclass
 
+import streamlit as st
 from streamlit import runtime
 
 from stages.params import Params, parse
+from web_app.http_headers import COOKIE, TOKEN_BYTES
 from web_app.incoming import Incoming
 from web_app.uploads import UploadPool, open_upload_pool
-from web_app.visitors import Visitors
+from web_app.visitors import Visitor, Visitors
 
 SWEEP_SECONDS = 30
 
@@ -20,6 +23,14 @@ class Service:
     pool: UploadPool
     incoming: Incoming
     visitors: Visitors
+
+    def visitor(self) -> Visitor:
+        """Whoever the page runs for. Callbacks ask anew: one who was away for long is another visitor by then.
+
+        The secret is the cookie of the browser, so that a reload keeps the results, or else one of this session.
+        """
+        fallback = st.session_state.setdefault("token", secrets.token_urlsafe(TOKEN_BYTES))
+        return self.visitors.visitor(str(st.context.cookies.get(COOKIE) or fallback))
 
     def sweep(self) -> None:
         """Delete what nobody waits for any more."""

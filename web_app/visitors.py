@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO
 
+from deepfake_detector.foreign_text import terminal_text
 from deepfake_detector.inference.prediction_task import PredictionSettings
 from stages.params import App
 from web_app.detectors import Detector
@@ -67,6 +68,7 @@ class Visitors:
         url: str = "",
     ) -> None:
         """Queue a video of `size` bytes: `content`, or what is at `url`. A notice says so if it is refused."""
+        name = terminal_text(name)  # its characters may turn the text around it
         try:
             with self._mutex:
                 if reason := self._refusal(visitor, size):

@@ -38,7 +38,7 @@ def predict_upload(task: PredictionTask, app: App, url: str = "") -> dict[str, A
 
     facts = content_facts(video)
     write_json(video.parent / FACTS, facts)
-    info = check_limits(video, app)
+    info = check_limits(task, app)
     facts |= container_facts(video, info)
     write_json(video.parent / FACTS, facts)
     write_thumbnail(video, info, video.parent / THUMBNAIL)
@@ -53,24 +53,27 @@ def predict_upload(task: PredictionTask, app: App, url: str = "") -> dict[str, A
 
 
 def fetch(url: str, target: Path, app: App) -> None:
-    """Store the video at `url`, which must lead to public addresses only. Raises VideoError."""
+    """Store the video at `url`, which must lead to public addresses only. Raises VideoError, in words for a visitor."""
     from deepfake_detector.faces.sources import local_file
 
     if not url.lower().startswith(tuple(f"{scheme}://" for scheme in LINK_SCHEMES)):  # a path: a file of the server
         raise VideoError(f"{url} is no link; a link starts with https:// or http://")
-    with local_file(url, UrlLimits(LINK_SCHEMES, app.megabytes, public_only=True)) as path:
-        shutil.copyfile(path, target)
+    try:
+        with local_file(url, UrlLimits(LINK_SCHEMES, app.megabytes, public_only=True)) as path:
+            shutil.copyfile(path, target)
+    except VideoError as error:  # visitors set no key
+        key, limit = f"infer.url_megabytes = {app.megabytes} allows", f"the limit of {app.megabytes} MB"
+        raise VideoError(str(error).replace(key, limit)) from error
+    except OSError as error:
+        raise VideoError("The server could not store it. Try again later.") from error
 
 
-def check_limits(path: Path, app: App) -> VideoInfo:
+def check_limits(task: PredictionTask, app: App) -> VideoInfo:
     """Check size and length as the container gives them, before anything is decoded. Raises VideoError."""
-    size = path.stat().st_size
+    size = Path(task.video).stat().st_size
     if size > app.megabytes * 1_000_000:
         raise VideoError(f"The file has {size / 1e6:.0f} MB; the limit is {app.megabytes} MB.")
-    info = probe(path)
-    if info.width * info.height > app.megapixels * 1_000_000:
-        pixels = f"{info.width} × {info.height} pixels"
-        raise VideoError(f"A frame has {pixels}; the limit is {app.megapixels:g} megapixels.")
+    info = probe(task.video, task.max_pixels)
     if info.times[-1] > app.seconds:
         seconds = f"{info.times[-1]:.0f} seconds"
         raise VideoError(f"The video lasts {seconds}; the limit is {app.seconds}. Cut out the part in question.")
