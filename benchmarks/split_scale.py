@@ -7,7 +7,6 @@ There are two corpora: people are swapped within circles of four, or everybody w
 separated.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from benchmarks.command import command_line
 
 METHODS = np.array(["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter"])
 
@@ -68,7 +69,7 @@ def measure(labels: pd.DataFrame, folder: Path) -> tuple[float, float, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.split_scale", description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--videos", type=int, default=1_000_000)
     given = parser.parse_args()
     for title, circle in (("circles of four people", 4), ("everybody with anybody", given.videos)):
