@@ -10,7 +10,6 @@ after each command. One that fails leaves its tables as they were, and ends the 
 Peers need the internet, or a cache of their packages: uv installs each into an environment of its own.
 """
 
-import argparse
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.command import command_line
 from deepfake_detector.files import atomic_path
 
 PAGE = Path("docs/benchmarks.md")
@@ -52,8 +52,7 @@ def update(page: Path, videos: str, yunet: str, texts: list[str]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line(__doc__)
     parser.add_argument("texts", nargs="*", metavar="TEXT")
     parser.add_argument("--videos", default="data/sample", help="folder of real clips; the sample corpus by default")
     parser.add_argument("--yunet", default="", help="file of the YuNet model")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from benchmarks.command import command_line
 from benchmarks.infer import SECONDS, Cost, best, make_clip
 from deepfake_detector.evaluation.calibration import Calibration
 from deepfake_detector.faces.detectors.centerface import CenterFace
@@ -52,6 +53,7 @@ def reencode(clip: Path, target: Path) -> None:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     print("| clip | what | clock seconds | processor seconds | processor against length | against the floor |")
     print("|---|---|---|---|---|---|")
     for width, height in SIZES:

@@ -9,13 +9,13 @@ new people, and has a bootstrap of its own. Arguments are numbers of people.
 """
 
 import itertools
-import sys
 from collections.abc import Callable
 
 import numpy as np
 from scipy.stats import norm
 from tqdm import tqdm
 
+from benchmarks.command import command_line
 from deepfake_detector.evaluation.intervals import bootstrap, interval
 from deepfake_detector.evaluation.metrics import METRICS, WeightedScores
 
@@ -62,10 +62,13 @@ def coverage(people: int, shift: float, to_groups: Callable[[np.ndarray], np.nda
 
 
 def main() -> None:
+    parser = command_line(__doc__)
+    parser.add_argument("people", type=int, nargs="*", default=PEOPLE, help="numbers of people")
+    options = parser.parse_args()
     print(f"{TRIALS} trials of {DRAWS} draws; fraction of the intervals that contain the true value\n")
     names = true_values(1.0)
     print("| AUC | people | drawn by | " + " | ".join(names) + " |\n|---|---|---|" + "---|" * len(names))
-    for shift, people in itertools.product(SHIFTS, map(int, sys.argv[1:] or PEOPLE)):
+    for shift, people in itertools.product(SHIFTS, options.people):
         for unit, to_groups in (("person", lambda person: person), ("video", lambda person: np.arange(len(person)))):
             cells = " | ".join(f"{fraction:.1%}" for fraction in coverage(people, shift, to_groups).values())
             print(f"| {true_values(shift)['auc']:.2f} | {people} | {unit} | {cells} |", flush=True)

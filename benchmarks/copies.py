@@ -6,7 +6,6 @@ Copies of each clip with a face are made here: compressed (H.264, CRF 40), shrun
 first third. Distances are those of `clip_distance`; the limit is split.near_duplicate.
 """
 
-import argparse
 import tempfile
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from benchmarks.command import command_line
 from benchmarks.encoding import write_clip
 from deepfake_detector.corpora.near_duplicates import clip_distance, perceptual_hash
 from deepfake_detector.evaluation.reencoding import reencode
@@ -49,7 +49,7 @@ def hashes_of(path: Path) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("videos", help="folder of real clips")
     found = {path: hashes_of(Path(path)) for path in find_videos([parser.parse_args().videos])[0]}
     clips = {path: hashes for path, hashes in found.items() if len(hashes)}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 
+from benchmarks.command import command_line
 from benchmarks.extract import decode_all
 from benchmarks.infer import best, make_clip
 from deepfake_detector.faces.extraction import extract_video
@@ -60,6 +61,7 @@ def measure() -> None:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     # In a process of its own, as the stage's workers are: there, decoding takes one thread.
     process = get_context("spawn").Process(target=measure)
     process.start()

@@ -18,6 +18,7 @@ import pandas as pd
 import yaml
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.command import command_line, environment
 from deepfake_detector.compare import Files, auc_summary, read_table, read_test_scores
 from deepfake_detector.evaluation.intervals import format_interval
 
@@ -46,9 +47,9 @@ def run(name: str, overrides: Sequence[str]) -> None:
     if row and all(row[key] == value for key, value in params.items() if key in row):
         return
     if row:
-        subprocess.run(["dvc", "exp", "remove", name], check=True)
+        subprocess.run(["dvc", "exp", "remove", name], env=environment(), check=True)
     options = [option for override in overrides for option in ("--set-param", override)]
-    subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *options, "evaluate"], check=True)
+    subprocess.run(["dvc", "exp", "run", "--temp", "--name", name, *options, "evaluate"], env=environment(), check=True)
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -88,6 +89,7 @@ def mean_and_sd(values: Sequence[float]) -> str:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     check_committed()
     folds = yaml.safe_load(Path("params.yaml").read_text())["split"]["folds"]
     names = [f"fold-{fold}" for fold in range(folds)]

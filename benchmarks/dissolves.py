@@ -8,7 +8,6 @@ and from after its last. The clips in VIDEOS, and those of the sample corpus, ar
 divided if it has more tracks with the search for dissolves than without.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from unittest import mock
 import cv2
 import numpy as np
 
+from benchmarks.command import command_line
 from benchmarks.encoding import write_clip
 from deepfake_detector.faces.detectors import FaceDetector, create_face_detector
 from deepfake_detector.faces.dissolves import DissolveFinder
@@ -86,7 +86,7 @@ def is_divided(path: Path, detector: FaceDetector) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("videos", help="folder of clips, each of another person")
     videos = [Path(path) for path in find_videos([parser.parse_args().videos])[0]]
     detector = create_face_detector(GEOMETRY.detector, GEOMETRY.threshold)

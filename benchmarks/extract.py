@@ -11,7 +11,6 @@ Times are processor seconds of one thread, so two processes on two cores take ha
 are the median of ROUNDS rounds. Those of `again` are elapsed seconds.
 """
 
-import argparse
 import hashlib
 import random
 import signal
@@ -30,6 +29,7 @@ import av
 import cv2
 import numpy as np
 
+from benchmarks.command import command_line
 from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.detectors.search import CoarseToFineDetector
 from deepfake_detector.faces.extraction import extract_faces
@@ -269,7 +269,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     tasks = {task.__name__: task for task in (speed, long, landmarks, memory, worker, again, kills)}
     parser.add_argument("task", choices=list(tasks))
     parser.add_argument("videos", help="a folder, or one file")

@@ -21,6 +21,8 @@ import pandas as pd
 import torch
 import yaml
 
+from benchmarks.command import command_line
+
 ROOT = Path(__file__).parent.parent
 SMALL: dict[str, dict[str, Any]] = {
     "sample": {"pairs": 6},
@@ -96,6 +98,7 @@ def table(rows: Iterable[Measurement]) -> str:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = measure_all(Path(folder))
     print("\n" + table(rows))

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from benchmarks.command import command_line, environment
 from benchmarks.split_scale import random_corpus
 from deepfake_detector.faces.archive import archive_path, encode_crop, make_shards, write_archive
 from deepfake_detector.faces.extraction import INDEX_COLUMNS, Geometry, Record, write_index
@@ -31,6 +32,7 @@ from deepfake_detector.faces.extraction import INDEX_COLUMNS, Geometry, Record, 
 FACES, SIZE = 20, 32
 STEPS = ("index", "split", "train", "evaluate", "repro", "experiments")
 STEPS_OF_EPOCH = 5
+ENVIRONMENT = environment() | {"PYTHONPATH": str(Path(__file__).parent.parent)}
 DVC_YAML = """\
 stages:
   extract: {cmd: 'true', deps: [videos, labels.csv], outs: [faces, faces.parquet]}
@@ -151,7 +153,7 @@ def measure(step: str, folder: Path) -> tuple[float, float, float]:
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.growth", "--step", step],
         cwd=folder,
-        env=environment(),
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -166,16 +168,11 @@ def measure(step: str, folder: Path) -> tuple[float, float, float]:
 def prepare(call: str, folder: Path) -> None:
     """Call a function of this module in a process whose current folder is `folder`."""
     command = [sys.executable, "-c", f"from benchmarks.growth import *; {call}"]
-    subprocess.run(command, cwd=folder, env=environment(), check=True, stdout=subprocess.DEVNULL)
-
-
-def environment() -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where dvc is
-    return os.environ | {"PATH": path, "PYTHONPATH": str(Path(__file__).parent.parent), "DVC_NO_ANALYTICS": "1"}
+    subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--videos", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -13,7 +13,6 @@ The four ways share no code with deepfake_detector/training/blending.py. But `fe
 face in along a seam. Blends alone cannot teach `lowres` and above all `expression`, in which nobody is swapped.
 """
 
-import argparse
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.command import command_line
 from benchmarks.recipe import PLAIN, QUICK
 from benchmarks.trainings import Tree, on_each_core, read_params, read_test_videos, run_stages
 from deepfake_detector.corpora.sample_corpus import transform
@@ -263,7 +263,7 @@ def table(scores: dict[tuple[str, str, int], pd.DataFrame]) -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("photos", type=Path, help="a zip with real/*.jpg, each of another person")
     parser.add_argument("work", type=Path, help="folder for all that is made on the way")
     arguments = parser.parse_args()

@@ -7,11 +7,13 @@ embeddings link, and the groups of videos that follow, with those of the labels,
 pairs of videos that leak in each fold, by all labels.
 """
 
+import sys
 import tempfile
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.command import command_line, need
 from deepfake_detector.corpora.identity_graph import identity_groups, links
 from deepfake_detector.corpora.labels import read_labels
 from deepfake_detector.corpora.leakage import find_leaks
@@ -44,11 +46,16 @@ def leaks_of_folds(labels: pd.DataFrame, known: pd.DataFrame, visual: pd.DataFra
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         params = parse("split", argv=["--identities", "faces", "--data.split_report", folder])
+        need(params.data.labels, params.data.index)
         labels = read_labels(params.data.labels, params.data.videos)
         labels = labels.sort_values(["label", "video_id"], ignore_index=True)
-        visual = compare_faces(labels, params.data, params.split)
+        try:
+            visual = compare_faces(labels, params.data, params.split)
+        except ImportError as error:
+            sys.exit(str(error))
     assert visual is not None
     unnamed = labels.drop(columns="identity")
     alone = unnamed.drop(columns=["donor", "source_video"])

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.command import need
 from deepfake_detector.corpora.face_table import load_face_table
 from deepfake_detector.corpora.sample_corpus import Person, SampleClip, write_clip
 from deepfake_detector.faces.archive import read_table_crops
@@ -158,6 +159,7 @@ def main() -> None:
     params = parse("infer", __doc__ or "")
     torch.set_num_threads(1)
     data = params.data
+    need(data.index, data.labels, data.splits, params.infer.checkpoint)
     faces = load_face_table(data.index, data.labels, data.videos, data.splits)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

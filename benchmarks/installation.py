@@ -16,12 +16,15 @@ from typing import Any
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
 
+from benchmarks.command import command_line, environment
+
 LOCK = Path("requirements.lock")
 UNUSED = ("triton", "nvidia-cusolver")  # what the Makefile leaves out of the CUDA build where there is no GPU
 TORCH = ("torch", "torchvision")
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     cuda = set(re.findall(r"^(?:nvidia|cuda|triton)[a-z0-9-]*", LOCK.read_text(), re.MULTILINE)) - {"nvidia-ml-py"}
     rest = {name: size for name, size in downloads(excluded=tuple(cuda)).items() if name not in TORCH}
     print("| machine | packages | MB |\n|---|---|---|")
@@ -41,7 +44,9 @@ def downloads(excluded: tuple[str, ...] = ()) -> dict[str, int]:
         left_out.write_text("\n".join(excluded))
         command = ["uv", "pip", "compile", "--quiet", "--format", "pylock.toml", "--output-file", str(plan)]
         command += ["--python", sys.executable, "--excludes", str(left_out)]
-        subprocess.run([*command, "--constraint", str(LOCK), "requirements.txt"], check=True)
+        command += ["--constraint", str(LOCK), "requirements.txt"]
+        if subprocess.run(command, env=environment()).returncode:
+            sys.exit("uv could not ask the package index")
         return {package["name"]: size(package) for package in tomllib.loads(plan.read_text())["packages"]}
 
 

@@ -8,7 +8,6 @@ apart, and their faces extracted. Where the crops of both show the same before a
 every difference counted. A shorter fake lacks the last fifth of the clip.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator
 from itertools import product
@@ -20,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.command import command_line
 from benchmarks.encoding import write_clip
 from deepfake_detector.faces.archive import decode_crop
 from deepfake_detector.faces.detected_frames import crop_face
@@ -84,7 +84,7 @@ def _patches(how: str, fake: np.ndarray, real: np.ndarray, noise: float, unchang
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("videos", type=Path, help="folder of genuine clips")
     parser.add_argument("--videos", dest="count", type=int, default=12, help="clips to take")
     args = parser.parse_args()

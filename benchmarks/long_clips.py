@@ -9,7 +9,6 @@ judged as `infer` judges it, and again by the mean over all of its faces, withou
 not made again: give another folder for other detectors.
 """
 
-import argparse
 import json
 import subprocess
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import av
 import numpy as np
 import pandas as pd
 
+from benchmarks.command import command_line, environment
 from benchmarks.crossval import NOTE
 from benchmarks.encoding import write_clip
 from deepfake_detector.evaluation.calibration import Calibration
@@ -39,7 +39,9 @@ def fetch(work: Path, fold: int, path: str) -> Path:
     """A file of the experiment fold-<fold>."""
     target = work / f"{fold}-{Path(path).name}"
     if not target.exists():
-        subprocess.run(["dvc", "get", ".", path, "--rev", f"fold-{fold}", "--out", str(target)], check=True)
+        subprocess.run(
+            ["dvc", "get", ".", path, "--rev", f"fold-{fold}", "--out", str(target)], env=environment(), check=True
+        )
     return target
 
 
@@ -125,7 +127,7 @@ def probability_by_mean(record: dict[str, Any], calibration: Calibration) -> flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("work", type=Path, help="folder that keeps the videos and their verdicts")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])

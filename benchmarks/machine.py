@@ -1,6 +1,8 @@
 """The machine and the versions that the figures were measured with.
 
-python -m benchmarks.machine
+    python -m benchmarks.machine
+
+It prints the table at the top of docs/benchmarks.md.
 """
 
 import os
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.command import command_line
 from deepfake_detector.parallel_map import cpu_count
 
 PACKAGES = ("av", "dvc", "numpy", "onnxruntime", "opencv-python", "pandas", "ray", "timm", "torch")
@@ -25,6 +28,7 @@ def processor() -> str:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     print("| | |\n|---|---|")

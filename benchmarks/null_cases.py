@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from benchmarks.command import command_line
 from deepfake_detector.compare import RevisionScores, describe_difference, join_folds, join_trainings
 
 FOLDS, GROUPS, REALS, FAKES = 5, 4, 4, 6  # groups of people in each fold; videos of each group
@@ -45,6 +46,7 @@ def draw_case(trainings: int, rng: np.random.Generator) -> tuple[RevisionScores,
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     print(f"{TRIALS} null cases of {FOLDS} folds, {FOLDS * GROUPS} groups of people\n")
     print("| trainings of each fold | said to differ, as trainings | said to differ, as settings | sd of the AUC |")
     print("|---|---|---|---|")

@@ -21,6 +21,7 @@ from typing import Literal
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.command import command_line
 from deepfake_detector.corpora.sample_corpus import write_demonstration
 
 ROOT = Path(__file__).parent.parent
@@ -141,11 +142,14 @@ def picture_states(browser: Browser, address: str, clips: Path, folder: Path) ->
 
 
 def main() -> None:
+    parser = command_line(__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="for the pictures of all states")
+    folder = parser.parse_args().folder
     with page_server() as (address, clips), sync_playwright() as playwright:
         program = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        if len(sys.argv) > 1:
-            picture_states(browser, address, clips, Path(sys.argv[1]))
+        if folder:
+            picture_states(browser, address, clips, folder)
         else:
             picture_docs(browser, address, clips)
         browser.close()

@@ -7,7 +7,6 @@ behind it, which players skip. A result must carry the SHA-256 of the video that
 are the memory of the server after every tenth of the uploads, the files that it has open, and what is left on its disk.
 """
 
-import argparse
 import io
 import os
 import tempfile
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
+from benchmarks.command import command_line
 from deepfake_detector.bundled_models import MODELS, RELEASED_DETECTOR
 from deepfake_detector.corpora.sample_corpus import write_demonstration
 from deepfake_detector.inference.prediction_task import PredictionSettings
@@ -87,7 +87,7 @@ def run(app: App, total: int, visitors: int) -> None:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = command_line(__doc__)
     options.add_argument("--uploads", type=int, default=200)
     options.add_argument("--visitors", type=int, default=8)
     given = options.parse_args()

@@ -8,7 +8,6 @@ head of its script. The detectors of peers get the sampled frames decoded; decod
 added to their time. Costs of detectors and of the plain script are the median of ROUNDS rounds over all clips.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ import cv2
 import numpy as np
 from uv import find_uv_bin
 
+from benchmarks.command import command_line
 from benchmarks.extract import FRAMES, detectors, extraction, sampled_frames
 from benchmarks.infer import Cost, best
 from deepfake_detector.faces.sources import find_videos
@@ -108,7 +108,7 @@ def inference(videos: list[Path], yunet: str | None) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     tasks = {task.__name__: task for task in (faces, inference)}
     parser.add_argument("task", choices=list(tasks))
     parser.add_argument("videos", metavar="VIDEOS")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 
+from benchmarks.command import command_line
 from deepfake_detector.faces.video_file import probe
 from deepfake_detector.faces.video_reader import read_frames
 
@@ -29,6 +30,7 @@ def annotated(clip: Path) -> None:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     if not DEMO_FOLDER.is_dir():
         raise SystemExit(f"{DEMO_FOLDER} is not here: run make repro, or python -m stages.sample")
     annotated(DEMO_FOLDER / "one_of_two_swapped.mp4")

@@ -5,7 +5,6 @@
 Each process has as many threads as `--threads` says, so that two processes on two cores do not hold each other up.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 
 import torch
 
+from benchmarks.command import command_line
 from deepfake_detector.training.distributed import init_process_group
 from deepfake_detector.training.losses import ClassifierWithLoss
 from deepfake_detector.training.model import create_model
@@ -43,7 +43,7 @@ def measure() -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

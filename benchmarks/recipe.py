@@ -9,7 +9,6 @@ trains on one and tests on the other, for one epoch in batches of 16. What is in
 docs/recipe.md.
 """
 
-import argparse
 import itertools
 import json
 import statistics
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.command import command_line
 from benchmarks.crossval import DRAWS, NOTE, SEED, mean_and_sd
 from benchmarks.trainings import Tree, on_each_core, read_params, read_test_videos, run_stages, with_inputs_of
 from deepfake_detector.compare import RevisionScores, describe_difference, join_folds, join_trainings
@@ -116,7 +116,7 @@ def table(tables: dict[Cell, pd.DataFrame], recipes: list[str], folds: list[int]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("work", type=Path, help="folder that keeps the trainings")
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1], choices=[0, 1])
     parser.add_argument(

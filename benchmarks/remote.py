@@ -6,7 +6,6 @@ Needs requirements-remote.txt and requirements-dev.txt. The archives hold random
 keeps everything in memory: a real one differs by its network.
 """
 
-import argparse
 import os
 import random
 import subprocess
@@ -15,14 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.command import command_line, environment
+
 SERVER = "from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
 DVC_YAML = "stages:\n  extract:\n    cmd: 'true'\n    deps: [labels.csv]\n    outs: [faces, faces.parquet]\n"
 
 
 def run(folder: Path, *command: str) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, check=True).stdout
+    return subprocess.run(command, cwd=folder, env=environment(), text=True, capture_output=True, check=True).stdout
 
 
 def timed(title: str, folder: Path, *command: str) -> str:
@@ -63,7 +62,7 @@ def measure(folder: Path, archives: int, size: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--archives", type=int, default=1000)
     parser.add_argument("--kilobytes", type=int, default=60)
     parser.add_argument("--port", type=int, default=5123)

@@ -8,7 +8,6 @@ column says whether the archives have the same bytes as those of the first row. 
 the table: other work on the same cores lowers all rates, and those of several workers most.
 """
 
-import argparse
 import hashlib
 import os
 import tempfile
@@ -18,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import command_line
 from deepfake_detector.faces.extraction import Geometry, extract_video
 from deepfake_detector.faces.sources import find_videos
 from deepfake_detector.parallel_map import cpu_count, parallel_map
@@ -43,7 +43,7 @@ def measure(executor: str, workers: int, tasks: list[tuple[str, str, str]]) -> t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("folder", metavar="VIDEOS")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--executors", nargs="+", choices=MAPS, default=list(MAPS))

@@ -14,6 +14,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from benchmarks.command import command_line
 from deepfake_detector.corpora.identity_graph import links
 from deepfake_detector.corpora.split_strategies import SplitError, assign_splits
 from stages.params import parse
@@ -105,6 +106,7 @@ def compare(people: int, real: int, fakes: int, seed: int) -> str:
 
 
 def main() -> None:
+    command_line(__doc__).parse_args()
     print("people  fakes  seed  excluded by split  least found")
     for people, real, fakes, seeds in ((12, 60, 400, range(5)), (59, 590, 5639, range(3))):
         for seed in seeds:

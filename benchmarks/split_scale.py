@@ -7,7 +7,6 @@ There are two corpora: people are swapped within circles of four, or everybody w
 separated.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from benchmarks.command import command_line
 
 METHODS = np.array(["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter"])
 
@@ -44,8 +45,8 @@ def random_corpus(videos: int, circle: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def measure(labels: pd.DataFrame, folder: Path) -> tuple[float, float, str]:
-    """Seconds, GiB and output of the whole split stage."""
+def measure(labels: pd.DataFrame, folder: Path) -> tuple[float, float, float]:
+    """Seconds by the clock and of the processor, and GiB, of the whole split stage."""
     labels.to_csv(folder / "labels.csv", index=False)
     (folder / "params.yaml").write_text(Path("params.yaml").read_text())
     paths = {"videos": ".", "labels": "labels.csv", "splits": "splits.csv", "index": "none"}
@@ -56,25 +57,23 @@ def measure(labels: pd.DataFrame, folder: Path) -> tuple[float, float, str]:
         [sys.executable, "-m", "stages.split", *options],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path.cwd())} | one_thread,
-        stdout=subprocess.PIPE,
-        text=True,
+        stdout=subprocess.DEVNULL,
     )
-    assert process.stdout
-    output = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"the split stage failed with status {status}")
-    return time.monotonic() - start, usage.ru_maxrss / 2**20, output
+    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.split_scale", description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--videos", type=int, default=1_000_000)
     given = parser.parse_args()
+    print(f"{given.videos:,} videos.\n\n| corpus | seconds | processor seconds | GiB |\n|---|---|---|---|")
     for title, circle in (("circles of four people", 4), ("everybody with anybody", given.videos)):
         with tempfile.TemporaryDirectory() as folder:
-            seconds, memory, output = measure(random_corpus(given.videos, circle), Path(folder))
-        print(f"{title}: {given.videos:,} videos in {seconds:.1f} s with {memory:.2f} GiB\n{output}")
+            seconds, processor, memory = measure(random_corpus(given.videos, circle), Path(folder))
+        print(f"| {title} | {seconds:.1f} | {processor:.1f} | {memory:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

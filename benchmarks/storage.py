@@ -6,17 +6,16 @@ The faces of VIDEOS are stored both ways. For DVC, random bytes of the same size
 it does not look into files. Times are processor seconds, because the disk of the machine may be shared.
 """
 
-import argparse
 import os
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import cv2
 
+from benchmarks.command import command_line, environment
 from deepfake_detector.faces.archive import encode_crop, read_crops, write_archive
 from deepfake_detector.faces.detectors import create_face_detector
 from deepfake_detector.faces.extraction import VideoFaces, extract_faces
@@ -24,7 +23,6 @@ from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.sources import find_videos
 
 GEOMETRY = Geometry(16, 224, 0.3, "centerface", 0.5)
-DVC = Path(sys.executable).with_name("dvc")
 
 
 def store(videos: list[VideoFaces], archives: Path, pngs: Path) -> tuple[float, float]:
@@ -59,20 +57,19 @@ def time_dvc(files: int, folders: int, size: int) -> dict[str, float]:
 
         def run(*command: str) -> float:
             before = os.times()
-            environment = os.environ | {"DVC_NO_ANALYTICS": "1"}
-            subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(command, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, check=True)
             after = os.times()
             return after.children_user + after.children_system - before.children_user - before.children_system
 
         run("git", "init", "-q")
-        run(str(DVC), "init", "-q")
-        add = run(str(DVC), "add", "-q", "faces")
+        run("dvc", "init", "-q")
+        add = run("dvc", "add", "-q", "faces")
         (folder / "faces").rename(folder / "away")
-        return {"add": add, "checkout": run(str(DVC), "checkout", "-q"), "status": run(str(DVC), "status", "-q")}
+        return {"add": add, "checkout": run("dvc", "checkout", "-q"), "status": run("dvc", "status", "-q")}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("folder", metavar="VIDEOS")
     parser.add_argument("--videos", type=int, default=1000)
     options = parser.parse_args()

@@ -5,6 +5,7 @@
 The heads learn from the finished network, so nothing else is trained anew. Writes docs/temporal.md.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import dvc.api
 import pandas as pd
 import torch
 import yaml
+from dvc.scm import RevError
 
+from benchmarks.command import need
 from benchmarks.crossval import NOTE, mean_and_sd
 from deepfake_detector.corpora.face_table import load_face_table
 from deepfake_detector.faces.extraction import read_geometry
@@ -34,7 +37,10 @@ OUTPUT = Path("docs/temporal.md")
 def of_revision(name: str, path: str, folder: Path) -> Path:
     """A file as the experiment `name` left it."""
     target = folder / Path(path).name
-    target.write_bytes(dvc.api.read(path, rev=name, mode="rb"))
+    try:
+        target.write_bytes(dvc.api.read(path, rev=name, mode="rb"))
+    except RevError:
+        sys.exit(f"there is no experiment {name}: run make crossval first")
     return target
 
 
@@ -66,6 +72,7 @@ def compare_heads(name: str, params: Params) -> dict[str, tuple[float, float]]:
 
 def main() -> None:
     params = parse("train", __doc__ or "")
+    need(params.data.index, params.data.labels)
     make_deterministic(params.train.seed, pick_device())
     names = [f"fold-{fold}" for fold in range(yaml.safe_load(Path("params.yaml").read_text())["split"]["folds"])]
     rows = [compare_heads(name, params) for name in names]

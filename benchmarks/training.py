@@ -15,6 +15,7 @@ from timm import create_model as create_timm_model
 from timm.optim import create_optimizer_v2
 from timm.task import ClassificationTask
 
+from benchmarks.command import need
 from deepfake_detector.corpora.face_table import load_face_table
 from deepfake_detector.faces.extraction import read_geometry
 from deepfake_detector.training.dataset import Batch, make_loader, prefetch
@@ -77,6 +78,7 @@ def seconds(batches: Iterable[Batch], made: tuple[Step, torch.nn.Module]) -> flo
 def main() -> None:
     params, device = parse("train", __doc__ or ""), pick_device()
     settings = params.train
+    need(params.data.index, params.data.labels, params.data.splits)
     faces = load_face_table(params.data.index, params.data.labels, params.data.videos, params.data.splits)
     train = select_partition(faces, "train")
     dataset = training_set(train, read_geometry(params.data.index), params)

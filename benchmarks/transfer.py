@@ -9,12 +9,12 @@ corpus the table is mean and standard deviation over seeds. What is in WORK alre
 WORK/transfer.md.
 """
 
-import argparse
 import itertools
 import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import command_line
 from benchmarks.crossval import mean_and_sd
 from benchmarks.trainings import Tree, on_each_core, read_params, run_stages
 
@@ -59,7 +59,7 @@ def matrix(metrics: dict[tuple[str, int], dict[str, Any]], names: list[str], see
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("work", type=Path, help="folder that keeps faces and trainings")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     args = parser.parse_args()

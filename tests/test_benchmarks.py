@@ -3,8 +3,12 @@
 import ast
 import re
 import shlex
+import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 from benchmarks.__main__ import BLOCK, PAGE, update
 from benchmarks.peers import DETECTORS, FOLDER
@@ -47,3 +51,23 @@ def test_every_script_of_a_peer_names_its_packages_with_versions():
     for name in scripts:
         (line,) = re.findall(r"^# dependencies = (\[.+\])$", (FOLDER / f"{name}.py").read_text(), re.MULTILINE)
         assert all("==" in package for package in ast.literal_eval(line))
+
+
+MODULES = [path for path in (ROOT / "benchmarks").glob("*.py") if "def main()" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", sorted(MODULES), ids=lambda path: path.stem)
+def test_help_of_a_benchmark_says_how_to_run_it(path, monkeypatch, capsys):
+    name = "benchmarks" if path.stem == "__main__" else f"benchmarks.{path.stem}"
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as end:
+        import_module(f"benchmarks.{path.stem}").main()
+    said = capsys.readouterr().out
+    assert end.value.code == 0 and said.startswith("usage: ") and f"    python -m {name}" in said
+
+
+@pytest.mark.parametrize("name", ["identities", "infer", "pictures", "temporal", "training"])
+def test_benchmark_of_the_pipelines_outputs_says_where_they_come_from(name, in_project, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [name])
+    with pytest.raises(SystemExit, match="run make repro"):
+        import_module(f"benchmarks.{name}").main()

@@ -1,10 +1,14 @@
-"""The whole way of the data, as `dvc repro` runs it, on a small corpus in a clone of its own."""
+"""The whole way of the data, as README and quickstart run it, on a small corpus in a clone of its own."""
 
 import json
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -15,6 +19,7 @@ import yaml
 
 from deepfake_detector.faces.video_reader import read_frames
 from release.sources import Image
+from tests.test_docs import BLOCK, BLOCKS, CODE, PAGES, commands_of
 
 STAGES = ["sample", "extract", "split", "train", "evaluate", "export", "infer"]
 ROOT = Path(__file__).parent.parent
@@ -26,6 +31,20 @@ SMALL = {
     "evaluate": {"bootstrap": 50, "robustness": "none"},
     "model": {"backbone": "resnet10t", "weights": "none"},
 }
+# What each command in the blocks of README and quickstart prints.
+PRINTS = {
+    "make app": "http://localhost:",
+    "make setup": "",
+    "make repro": "up to date",
+    "source .venv/bin/activate": "",
+    "dvc metrics show": "video.auc",
+    "cat results/predictions.csv": "one_of_two_swapped",
+    "python -m stages.infer clip.mp4 --checkpoint released --output judged": "clip",
+    "python -m stages.infer data/sample/demo --checkpoint released --output judged": "swapped",
+    "cat judged/predictions.csv": "one_of_two_swapped",
+}
+SERVERS = {"make app"}  # never end: interrupted once the page answers
+NOT_WRITTEN = {"site/"}  # by a command outside the blocks
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +57,18 @@ def clone(tmp_path_factory):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     tree = yaml.safe_load((folder / "params.yaml").read_text())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        tree["app"]["port"] = free.getsockname()[1]
     for section, values in SMALL.items():
         tree[section] |= values
     (folder / "params.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
     (folder / "dvc.lock").unlink(missing_ok=True)
+    (folder / ".venv").mkdir()
+    for path in Path(sys.prefix).iterdir():
+        (folder / ".venv" / path.name).symlink_to(path)
+    for path in folder.glob("requirements*"):
+        os.utime(path, (0, 0))  # older than the environment, so that make installs nothing
     run(folder, "git", "init", "-q")
     run(folder, "git", "config", "user.email", "nobody@example.com")
     run(folder, "git", "config", "user.name", "nobody")
@@ -60,12 +87,53 @@ def run(folder, *command):
     return done.stdout + done.stderr
 
 
+def in_shell(folder, command):
+    """Start a command as a newcomer does: nothing is activated or set, and the home is empty. Nothing is downloaded."""
+    (home := folder.with_name("home")).mkdir(exist_ok=True)
+    path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if not part.startswith(sys.prefix))
+    environment = {"PATH": path, "HOME": str(home), "PIP_NO_INDEX": "1", "UV_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
+    return subprocess.Popen(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def run_as_printed(folder, command):
+    process = in_shell(folder, command)
+    output = process.communicate()[0]
+    assert process.returncode == 0, f"{command}\n{output[-3000:]}"
+    return output
+
+
+def serve_as_printed(folder, command):
+    """Ask the page at the address that the command prints, and press Ctrl-C."""
+    server, output = in_shell(folder, command), ""
+    try:
+        for line in server.stdout:
+            output += line
+            if address := re.search(r"http://localhost:\d+", line):
+                with urllib.request.urlopen(address[0], timeout=60) as answer:
+                    assert answer.status == 200 and b"<title>" in answer.read()
+                break
+    finally:
+        os.killpg(server.pid, signal.SIGINT)
+        output += server.communicate(timeout=60)[0]
+    assert address, f"{command}\n{output}"
+    assert "Traceback" not in output
+    return output
+
+
 def ran(output):
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
 
 
 def test_pipeline_from_nothing(clone):
-    assert ran(run(clone, "dvc", "repro")) == STAGES
+    assert ran(run_as_printed(clone, "make repro")) == STAGES
     labels, splits = pd.read_csv(clone / "data/sample/labels.csv"), pd.read_csv(clone / "data/splits.csv")
     report, index = pd.read_csv(clone / "data/extract_report.csv"), pd.read_parquet(clone / "data/faces.parquet")
     assert len(labels) == len(report) == len(splits) == 60 and (report["status"] == "ok").all()
@@ -97,6 +165,27 @@ def test_pipeline_from_nothing(clone):
 def test_nothing_changed_runs_nothing(clone):
     output = run(clone, "dvc", "repro")
     assert ran(output) == [] and "up to date" in output
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_console_blocks_of_a_page_run_as_printed(page, clone):
+    """One after the other in one shell; then each file of which the page speaks is there."""
+    shutil.copy(clone / "data/sample/demo/swapped.mp4", clone / "clip.mp4")
+    shutil.rmtree(clone / "judged", ignore_errors=True)
+    blocks = [text for name, kind, _, text in BLOCKS if name == page and kind == "console"]
+    activation = ""
+    for command in [command.partition(" #")[0].strip() for text in blocks for command in commands_of(text)]:
+        output = (serve_as_printed if command in SERVERS else run_as_printed)(clone, activation + command)
+        assert command in PRINTS, f"{command}: say in PRINTS what it prints"
+        assert PRINTS[command] in output
+        if command.startswith("source "):
+            activation = f"{command} && "
+    named = [code for code in CODE.findall(BLOCK.sub("", PAGES[page])) if re.fullmatch(r"[\w.-]+/[\w./-]*", code)]
+    assert [code for code in named if not (clone / code).exists() and code not in NOT_WRITTEN] == []
+    rows = pd.read_csv(clone / "judged/predictions.csv")
+    assert rows["verdict"].isin(["real", "fake", "uncertain", "no_face"]).all()
+    for name in rows["video_id"]:
+        assert all((clone / f"judged/{name}{end}").stat().st_size for end in (".mp4", ".png", ".json"))
 
 
 def test_recipe_of_the_released_detector_runs_from_archives_to_figures(clone):
@@ -196,7 +285,6 @@ def test_training_of_earlier_params_comes_from_the_run_cache(clone):
 
 
 def test_dvc_finds_python_without_an_activated_environment(clone):
-    (clone / ".venv").symlink_to(sys.prefix)
     environment = {"PATH": "/usr/bin:/bin", "DVC_NO_ANALYTICS": "1", "HOME": os.environ.get("HOME", "/")}
     done = subprocess.run(
         [".venv/bin/dvc", "repro", "--force", "--single-item", "split"],
@@ -206,7 +294,6 @@ def test_dvc_finds_python_without_an_activated_environment(clone):
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
-    (clone / ".venv").unlink()
 
 
 def test_further_corpus_is_extracted_once_and_judged_again_when_its_labels_change(clone):

@@ -592,11 +592,11 @@ def test_page_offers_the_released_detector_first_and_says_what_answers(app_test,
     (in_project / "checkpoints").mkdir()
     shutil.copy(checkpoint, in_project / "checkpoints")
     page.run()
-    assert page.radio[0].options == ["Released detector", "Your own detector"]
+    assert page.radio[0].options == ["Released detector", "Operator's detector"]
     assert page.radio[0].value == "Released detector" and "DFDC" in page.caption[0].value
     assert "AUC" not in page.caption[0].value  # its file has that of the network before its last layer was fitted anew
     assert "Operating points" in " ".join(part.value for part in page.markdown)
-    page.radio[0].set_value("Your own detector").run()
+    page.radio[0].set_value("Operator's detector").run()
     assert not page.exception and "DFDC" not in page.caption[0].value
     assert "On its validation data its AUC is 0.500" in page.caption[0].value.replace("\\", "")
     assert file_sha256(checkpoint)[:12] in page.caption[0].value

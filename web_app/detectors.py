@@ -68,5 +68,5 @@ def offered_detectors(checkpoint: str) -> dict[str, str]:
     released = str(MODELS / RELEASED_DETECTOR)
     detectors = {"Released detector": released}
     if Path(checkpoint).is_file() and not Path(checkpoint).samefile(released):
-        detectors["Your own detector"] = checkpoint
+        detectors["Operator's detector"] = checkpoint
     return detectors

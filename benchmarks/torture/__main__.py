@@ -8,13 +8,13 @@ inputs. With --kinds only the rows of these kinds are written anew; with --most 
 1: something happened that must not.
 """
 
-import argparse
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.command import command_line
 from benchmarks.torture import checkpoints, interruptions, names, settings, tables, urls, videos
 from benchmarks.torture.clips import find_clips, make_sample_clips, write_short_versions
 from benchmarks.torture.tally import Tally, as_rows, read_rows, table
@@ -41,7 +41,7 @@ KINDS: dict[str, Callable[[Workshop], Tally]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("videos", nargs="?", default="", help="folder of clips to damage")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--most", type=int, default=ALL, help="inputs of each kind")
