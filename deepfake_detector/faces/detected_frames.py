@@ -70,15 +70,15 @@ def detect_frames(frames: Iterable[Frame], geometry: Geometry, detector: FaceDet
     finder = DissolveFinder()
     for frame in frames:
         current = _without_faces(frame, previous, finder)
-        until_fine = 0 if current.leaps and current.likeness < DIFFERENT else until_fine - 1  # perhaps after a cut
-        known = previous.detections if previous and _looks_alike(previous, current) else Detections.stack([])
+        perhaps_cut = bool(current.leaps) and current.likeness < DIFFERENT
+        until_fine = 0 if perhaps_cut else until_fine - 1
         if previous and not pending and _continues(previous, current):
-            redetected = detector.redetect(frame.image, known)
+            redetected = detector.redetect(frame.image, previous.detections)
             if redetected is not None:
                 previous = with_faces(current, frame.image, redetected)
                 pending = frame, previous
                 continue
-        found = search(frame.image, known)
+        found = search(frame.image, previous.detections if previous and not perhaps_cut else ())
         if pending:
             earlier, incomplete = pending
             if any(_is_additional(box, incomplete.detections) for box in found.boxes):
@@ -104,11 +104,11 @@ def _without_faces(frame: Frame, previous: FrameDetections | None, finder: Disso
 
 def _continues(previous: FrameDetections, current: FrameDetections) -> bool:
     """Whether the faces of `previous` can be looked for at their places alone in the frame `current`."""
-    return current.moment.time - previous.moment.time <= NEAR and _looks_alike(previous, current)
-
-
-def _looks_alike(previous: FrameDetections, current: FrameDetections) -> bool:
-    return current.size == previous.size and current.likeness >= DIFFERENT
+    return (
+        current.moment.time - previous.moment.time <= NEAR
+        and current.size == previous.size
+        and current.likeness >= DIFFERENT
+    )
 
 
 def add_missed(found: Detections, image: np.ndarray, near: Iterable[Detection], detector: FaceDetector) -> Detections:
