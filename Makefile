@@ -18,7 +18,7 @@ repro: setup
 	@dvc repro
 
 test: $(OPTIONS:%=.venv/%)
-	@pytest
+	@pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 coverage: $(OPTIONS:%=.venv/%)
 	@pytest --cov --cov-report=term:skip-covered

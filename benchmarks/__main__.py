@@ -1,8 +1,8 @@
-"""Run all benchmarks, and write what they print into docs/benchmarks.md.
+"""Run all benchmarks, and write what they print into the pages of docs/.
 
     python -m benchmarks [--videos FOLDER] [--yunet FILE] [TEXT ...]
 
-A benchmark is named in the page: what its command prints stands between `<!-- bench: COMMAND -->` and `<!-- end -->`.
+A benchmark is named in its page: what its command prints stands between `<!-- bench: COMMAND -->` and `<!-- end -->`.
 All else there is written by hand. In a command, VIDEOS is the folder of real clips, and YUNET the model file of that
 detector; without `--yunet` these two words go. With TEXT, only the commands that contain it run. The page is written
 after each command. One that fails leaves its tables as they were, and ends the run with status 1.
@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.command import command_line
 from deepfake_detector.files import atomic_path
 
-PAGE = Path("docs/benchmarks.md")
+PAGES = Path("docs")
 BLOCK = re.compile(r"<!-- bench: (?P<command>.+?) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -57,7 +57,10 @@ def main() -> None:
     parser.add_argument("--videos", default="data/sample", help="folder of real clips; the sample corpus by default")
     parser.add_argument("--yunet", default="", help="file of the YuNet model")
     options = parser.parse_args()
-    if failed := update(PAGE, options.videos, options.yunet, options.texts):
+    failed = []
+    for page in sorted(PAGES.glob("*.md")):
+        failed += update(page, options.videos, options.yunet, options.texts)
+    if failed:
         sys.exit("failed: " + "; ".join(failed))
 
 

@@ -62,11 +62,30 @@ def main() -> None:
     real = labels["label"].to_numpy() == 0
     print("| | precision | recall | groups |\n|---|---|---|---|")
     embedded = identity_groups(alone, visual[visual["kind"] == "embedding"])
-    print(row("real clips linked by embeddings", embedded[real], pd.factorize(labels["identity"])[0][real]))
-    print(row("groups without names", identity_groups(unnamed, visual), identity_groups(labels)))
-    print(row("groups without donors and originals, too", identity_groups(alone, visual), identity_groups(labels)))
-    for name, known in (("without names", unnamed), ("without donors and originals, too", alone)):
-        print(f"pairs that leak in each fold, {name}: {leaks_of_folds(labels, known, visual, params)}")
+    print(
+        row(
+            "real clips linked by embeddings, against those of one person",
+            embedded[real],
+            pd.factorize(labels["identity"])[0][real],
+        )
+    )
+    print(
+        row(
+            "groups without the column identity, against those of all labels",
+            identity_groups(unnamed, visual),
+            identity_groups(labels),
+        )
+    )
+    print(
+        row(
+            "groups without the columns of donors and originals, too",
+            identity_groups(alone, visual),
+            identity_groups(labels),
+        )
+    )
+    print("\n| pairs of videos that leak, by all labels | in each fold |\n|---|---|")
+    for name, known in (("without the column identity", unnamed), ("without donors and originals, too", alone)):
+        print(f"| {name} | {', '.join(map(str, leaks_of_folds(labels, known, visual, params)))} |")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def annealed_minimum(counts: np.ndarray, side: np.ndarray, seed: int) -> float:
 
 
 def compare(people: int, real: int, fakes: int, seed: int) -> str:
-    """Fractions of the fakes that the split excludes and that the least cut excludes, as a line of the output."""
+    """Two cells of the table: the fractions of the fakes that the split excludes, and that the least cut excludes."""
     settings = parse("split", "", []).split
     labels = random_corpus(people, real, fakes, seed)
     try:
@@ -94,7 +94,7 @@ def compare(people: int, real: int, fakes: int, seed: int) -> str:
             previous=None,
         )
     except SplitError as error:
-        return f"no split: {error}"
+        return f"no split: {error} | –"
     sides = pd.Series(assignment.side[:real]).groupby(labels["identity"][:real]).first()
     side = sides[[f"p{i}" for i in range(people)]].to_numpy()
     counts = swap_counts(labels, people)
@@ -102,15 +102,15 @@ def compare(people: int, real: int, fakes: int, seed: int) -> str:
         least = exhaustive_minimum(counts, side)
     else:
         least = min(annealed_minimum(counts, side, start) for start in range(STARTS))
-    return f"{(assignment.side < 0).sum() / fakes:17.1%} {least / fakes:12.1%}"
+    return f"{(assignment.side < 0).sum() / fakes:.1%} | {least / fakes:.1%}"
 
 
 def main() -> None:
     command_line(__doc__).parse_args()
-    print("people  fakes  seed  excluded by split  least found")
+    print("| people | fakes | seed | fakes that the split excludes | least found |\n|---|---|---|---|---|")
     for people, real, fakes, seeds in ((12, 60, 400, range(5)), (59, 590, 5639, range(3))):
         for seed in seeds:
-            print(f"{people:6} {fakes:6} {seed:5}  {compare(people, real, fakes, seed)}", flush=True)
+            print(f"| {people} | {fakes:,} | {seed} | {compare(people, real, fakes, seed)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,10 @@ def test_pictures_that_are_decoded_on_the_way_are_passed_in_order(tmp_path):
 
 
 def test_first_packet_is_read_even_if_a_later_keyframe_starts(tmp_path):
-    """Old x264 errs in 4:4:4. FFmpeg errs alike if the first packet names such a version, as in FaceForensics++."""
+    """Old x264 errs in 4:4:4. FFmpeg errs alike if the first packet names such a version, as in FaceForensics++.
+
+    Here a new x264 is named an old one, so what FFmpeg reads is garbage, which differs from time to time.
+    """
     path = tmp_path / "a.mp4"
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as out:
@@ -64,10 +67,10 @@ def test_first_packet_is_read_even_if_a_later_keyframe_starts(tmp_path):
     data = path.read_bytes()
     assert data.count(b"core 1") == 1
     at = data.index(b"core 1")
+    (clean,) = read_frames(path, [60])
     path.write_bytes(data[:at] + b"core 148" + data[at + 8 :])
-    expected = {frame.number: frame.image for frame in read_frames(path)}
     (frame,) = read_frames(path, [60])
-    assert np.array_equal(frame.image, expected[60])
+    assert np.abs(frame.image.astype(int) - clean.image).mean() > 20
 
 
 def test_no_wanted_frame_gives_no_frame(tmp_path):
