@@ -2,7 +2,7 @@
 
     python -m benchmarks.first_run
 
-It clones the last commit. Packages in uv's cache are not downloaded again, so the network's time is not measured.
+It clones the last commit. Packages that uv has in its cache are not downloaded again, so run it twice.
 """
 
 import subprocess
