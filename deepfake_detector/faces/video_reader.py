@@ -134,6 +134,7 @@ def _decode_selected(path: Path | str, info: VideoInfo, wanted: set[int]) -> Ite
         decoder = _PictureDecoder(picture_stream(container), info)
         drained = False  # the decoder was emptied before packets that were skipped
         for i, packet in enumerate(decoder.packets(container)):
+            needed[i] |= packet.has_sidedata("new_extradata")  # a header of the codec, for all that follow
             if not needed[i]:
                 if i and needed[i - 1]:
                     yield from decoder.decode(None)
