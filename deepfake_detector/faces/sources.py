@@ -264,13 +264,15 @@ def name_videos(videos: list[str]) -> list[str]:
     """
     names: list[str] = []
     taken = set(RESERVED_NAMES)
+    numbers: dict[str, int] = {}  # by stem, the next one: ten thousand cameras may name their videos alike
     for video in videos:
         stem = Path(video.split("?")[0] if is_url(video) else video).stem
         stem = "".join("_" if unicodedata.category(c) == "Cc" else c for c in printable(stem).replace("\\", "_"))
         stem = stem.encode()[:MAX_NAME_BYTES].decode(errors="ignore") or "video"
-        name, number = stem, 2
+        name, number = stem, numbers.get(stem, 2)
         while (key := unicodedata.normalize("NFC", name).casefold()) in taken:
             name, number = f"{stem}-{number}", number + 1
+        numbers[stem] = number
         taken.add(key)
         names.append(name)
     return names
