@@ -246,6 +246,14 @@ def test_a_list_may_name_files_in_any_bytes(tmp_path):
     assert find_videos([str(tmp_path / "list.txt")]) == ([os.fsdecode(name), "#1.mp4"], {})
 
 
+def test_list_in_a_list_is_a_row_of_its_own(tmp_path, exported):
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/more.txt\n")
+    (tmp_path / "more.txt").write_text("a.mp4\nb.mp4\n")
+    (found,), _ = find_videos([str(tmp_path / "list.txt")])
+    record = predict_video(PredictionTask(found, "more", str(tmp_path / "out"), settings(exported)))
+    assert record["verdict"] == "error" and record["message"].startswith(f"{found} is no video")
+
+
 def test_pictures_and_tables_are_the_same_whatever_the_number_of_processes(
     in_project, monkeypatch, exported, real_clip, faceless_clip
 ):

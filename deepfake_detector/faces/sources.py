@@ -51,7 +51,7 @@ def find_videos(
     - a file;
     - a folder: all files below it with a suffix of a video, except those in `output`;
     - a glob: all files that match, except those in `output`, unless the glob begins there;
-    - a .txt file with one input per line. Lines that start with `# ` are comments, and other lists in it are ignored.
+    - a .txt file with one input per line. Lines that start with `# ` are comments. A list in it stands for itself.
 
     URLs, and globs of folders of any depth, are searched in worker processes, so that no server and no links that lead
     back can end, block or fill this one.
@@ -100,7 +100,7 @@ def _read_list(given: str) -> list[str]:
     except OSError:
         return [given]
     lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("# ") and not line.lower().endswith(".txt")]
+    return [line for line in lines if line and not line.startswith("# ")]
 
 
 def _find_at_path(given: str, output: Path | None) -> tuple[list[str], Counter[str]]:
