@@ -13,6 +13,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from deepfake_detector.faces.h264_fields import SecondFields
 from deepfake_detector.faces.matroska import ends_early, video_codec
 from deepfake_detector.faces.mp4_boxes import listed_pictures
 from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
@@ -230,15 +231,17 @@ def _list_packets(
     container: av.container.InputContainer, stream: av.VideoStream, path: Path | str
 ) -> list[PacketStamps]:
     is_vp8 = stream.codec_context.name == "vp8"
+    fields = SecondFields(stream.codec_context.extradata or b"") if stream.codec_context.name == "h264" else None
     # AVI numbers pictures as they are decoded, and what PyAV gives for their display is a guess.
     guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
     packets = []
     try:
         for packet in container.demux(stream):
             if packet.size:
-                hidden = packet.is_discard or (is_vp8 and _is_invisible(packet))
+                is_second = bool(fields and fields.are_possible and fields.is_second(bytes(packet)))
+                hidden = packet.is_discard or is_second or (is_vp8 and _is_invisible(packet))
                 pts = None if guessed else packet.pts
-                packets.append(PacketStamps(pts, packet.dts, packet.is_keyframe, hidden))
+                packets.append(PacketStamps(pts, packet.dts, packet.is_keyframe and not is_second, hidden))
             if max(len(packets), stream.frames) > MAX_FRAMES:
                 raise _too_long(path)
     except DEMUX_ERRORS as error:
