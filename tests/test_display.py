@@ -90,6 +90,22 @@ def test_every_orientation_is_another_one(tmp_path):
         assert all(image.shape != other.shape or difference(image, other) > 10 for other in images[:i])
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photograph_and_video_of_a_camera_that_writes_exif_are_turned_as_it_says(tmp_path, orientation):
+    path = tmp_path / "a.jpg"
+    tags = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0" + bytes([orientation]) + bytes(6)
+    jpeg = cv2.imencode(".jpg", scene())[1].tobytes()
+    path.write_bytes(jpeg[:2] + b"\xff\xe1\0" + bytes([len(tags) + 8]) + b"Exif\0\0" + tags + jpeg[2:])
+    expected = cv2.imread(str(path))
+    assert difference(first_image(path), expected) < 3
+    with av.open(str(path)) as source, av.open(str(tmp_path / "a.avi"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        packet = next(source.demux())
+        packet.stream = stream
+        out.mux(packet)
+    assert difference(first_image(tmp_path / "a.avi"), expected) < 3
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.vob", "mpeg2video"), ("a.avi", "mpeg4")])
 def test_width_is_scaled_to_square_pixels(tmp_path, name, codec):
     path = write(tmp_path / name, scene(180, 144), codec=codec, aspect=Fraction(64, 45))

@@ -168,6 +168,20 @@ def test_rewritten_video_and_other_settings_are_predicted_again(
     assert not batch_prediction.finished_rows([task])
 
 
+def test_pictures_of_other_settings_do_not_stay_beside_a_new_verdict(tmp_path, exported, faceless_clip):
+    """`other` is named as a picture of `a` could be."""
+    task = PredictionTask(str(faceless_clip), "a", str(tmp_path / "out"), settings(exported))
+    other = replace(task, video_id="a.faces")
+    for each in (task, other):
+        predict_video(each)
+        assert each.result_path(".png").exists() and each.result_path(".mp4").exists()
+    predict_video(replace(task, settings=settings(exported, prior=0.1, overlay="none", timeline=False)))
+    (tmp_path / "out/a.mp4").write_bytes(b"of the user: no picture belongs to this verdict")
+    predict_video(replace(task, video=str(tmp_path / "none.mp4"), settings=settings(exported, timeline=False)))
+    left = {"a.json", "a.mp4", *(f"a.faces.{suffix}" for suffix in ("json", "mp4", "png"))}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == left
+
+
 def test_two_runs_do_not_share_an_output_folder(in_project, monkeypatch, exported, faceless_clip, capsys):
     output = in_project / "out"
     output.mkdir()
@@ -230,6 +244,14 @@ def test_a_list_may_name_files_in_any_bytes(tmp_path):
     name = b"caf\xe9.mp4"
     (tmp_path / "list.txt").write_bytes(b"# videos \xff\n \n" + name + b"\n#1.mp4\n")
     assert find_videos([str(tmp_path / "list.txt")]) == ([os.fsdecode(name), "#1.mp4"], {})
+
+
+def test_list_in_a_list_is_a_row_of_its_own(tmp_path, exported):
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/more.txt\n")
+    (tmp_path / "more.txt").write_text("a.mp4\nb.mp4\n")
+    (found,), _ = find_videos([str(tmp_path / "list.txt")])
+    record = predict_video(PredictionTask(found, "more", str(tmp_path / "out"), settings(exported)))
+    assert record["verdict"] == "error" and record["message"].startswith(f"{found} is no video")
 
 
 def test_pictures_and_tables_are_the_same_whatever_the_number_of_processes(

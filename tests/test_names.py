@@ -5,6 +5,7 @@ import os
 import re
 import socket
 import subprocess
+import time
 import unicodedata
 import zipfile
 from fractions import Fraction
@@ -378,3 +379,10 @@ def test_names_that_macos_takes_for_one_get_different_results():
         unicodedata.normalize("NFD", name).casefold() for name in name_videos([composed, decomposed, "c/E\u0301.MP4"])
     }
     assert len(names) == 3
+
+
+def test_very_many_videos_of_one_name_are_numbered_at_once():
+    start = time.monotonic()
+    names = name_videos([f"{camera}/video.mp4" for camera in range(20_000)])
+    assert names[:3] == ["video", "video-2", "video-3"] and len(set(names)) == 20_000
+    assert time.monotonic() - start < 10

@@ -21,7 +21,7 @@ from deepfake_detector.faces.geometry import Geometry
 from deepfake_detector.faces.pixels import to_thumbnail
 from deepfake_detector.faces.sampling import frames_between
 from deepfake_detector.faces.shots import SIMILAR, SURROUNDINGS, shot_numbers, similarity, surroundings
-from deepfake_detector.faces.video_file import VideoInfo
+from deepfake_detector.faces.video_file import VideoInfo, probe
 from deepfake_detector.faces.video_reader import read_frames
 from deepfake_detector.faces.video_writer import VideoWriter
 from deepfake_detector.inference.overlay import annotate_video
@@ -95,6 +95,24 @@ def test_track_does_not_cross_a_shot_between_two_frames_sampled_far_apart(heads,
 def test_person_of_a_short_shot_is_kept_though_one_sampled_frame_shows_it(heads, tmp_path):
     one, other = heads
     found, video = people(write(tmp_path / "short.mp4", one[:20] + other[:10] + one[20:50]), frames=6)
+    assert found == [[5, 15], [25], [35, 45, 55]] and video.faces_dropped == 0
+
+
+def test_person_of_a_short_shot_is_kept_where_the_stated_rate_is_that_of_a_clock(heads, tmp_path):
+    """Old programs state 1000 frames a second for times in milliseconds, as FFmpeg guesses of a browser's recording."""
+    one, other = heads
+    path = tmp_path / "short.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", 1000, options={"crf": "12"})
+        stream.height, stream.width = one[0].shape[:2]
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i, picture in enumerate(one[:20] + other[:10] + one[20:50]):
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = 40 * i + 7 * i % 13, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    assert probe(path).rate == pytest.approx(25, rel=0.2)
+    found, video = people(path, frames=6)
     assert found == [[5, 15], [25], [35, 45, 55]] and video.faces_dropped == 0
 
 

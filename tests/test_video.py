@@ -73,6 +73,36 @@ def test_first_packet_is_read_even_if_a_later_keyframe_starts(tmp_path):
     assert np.abs(frame.image.astype(int) - clean.image).mean() > 20
 
 
+def test_header_in_the_middle_of_a_stream_is_read_even_if_a_later_keyframe_starts(tmp_path):
+    """A recorded stream whose sender started anew: FLV states the parameters of H.264 there, and nowhere else."""
+    rng, tags = np.random.default_rng(0), []
+    base = rng.integers(0, 255, (15, 20, 3), dtype=np.uint8)
+    for part, matrix in enumerate(("flat", "jvt")):
+        path = tmp_path / f"{matrix}.flv"
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("libx264", 25)
+            stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+            stream.options = {"crf": "30", "g": "40", "sc_threshold": "0", "bf": "0", "x264-params": f"cqm={matrix}"}
+            for i in range(120):
+                image = np.kron(np.roll(base, i // 4, axis=1), np.ones((8, 8, 1), np.uint8))
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            out.mux(stream.encode(None))
+        data, at = path.read_bytes(), 13
+        while at < len(data):
+            size = int.from_bytes(data[at + 1 : at + 4], "big")
+            time = int.from_bytes(data[at + 4 : at + 7], "big") + 4800 * part
+            is_end = data[at] == 9 and data[at + 12] == 2
+            if data[at] == 9 and not is_end:
+                tags.append(data[at : at + 4] + time.to_bytes(3, "big") + data[at + 7 : at + size + 15])
+            at += size + 15
+    path = tmp_path / "both.flv"
+    path.write_bytes(b"FLV\x01\x01\0\0\0\x09\0\0\0\0" + b"".join(tags))
+    expected = {frame.number: frame.image for frame in read_frames(path)}
+    assert len(expected) == 240
+    for frame in read_frames(path, [60, 220]):
+        assert np.array_equal(frame.image, expected[frame.number])
+
+
 def test_no_wanted_frame_gives_no_frame(tmp_path):
     assert list(read_frames(write_counter(tmp_path / "a.mp4", 3), [])) == []
 

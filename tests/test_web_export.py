@@ -39,7 +39,7 @@ def results(tmp_path):
     threshold = {"threshold": 0.7, "low": 0.4, "high": 0.7}
     fake = {"verdict": "fake", "probability": 0.9, "prior": 0.5, "threshold": threshold, "message": "", "people": [{}]}
     fake |= {"frames": 16, "frames_with_face": 15, "suspicious_from": 1.0, "suspicious_to": 9.0}
-    fake |= {"suspicious_probability": 0.8}
+    fake |= {"suspicious_probability": 0.8, "faces_too_small": 12}
     error = {"verdict": "error", "message": f"{HOSTILE} is no video"}
     made = []
     for number, (record, facts) in enumerate([(fake, FACTS), (error, {})]):
@@ -59,6 +59,7 @@ def test_table_has_a_row_for_each_result_and_no_formula(results):
     assert [row["verdict"] for row in rows] == ["fake", "error"]
     assert all(row["file"] == f"'{HOSTILE}" and row["message"][:1] in ("", "'") for row in rows)
     assert rows[0]["sha256"] == "ab" * 32 and rows[0]["c2pa"] == "present" and rows[0]["suspicious_from"] == "1.0"
+    assert rows[0]["faces_too_small"] == "12"
     assert rows[0]["detector_sha256"] == results[0].detector.sha256
 
 
@@ -66,6 +67,7 @@ def test_report_names_the_file_the_detector_and_its_error_rates(results):
     page = results_report(results, None)
     for words in ("ab" * 32, "2.0 seconds", "h264, 288 × 300 pixels", "2026-01-02T03:04:05Z", "1.0 to 9.0 seconds"):
         assert words in page
+    assert "faces of further people, which are too small: 12" in page
     assert "with no sign elsewhere, the video would have 80.0\N{NO-BREAK SPACE}%" in page
     assert "present" in page and results[0].detector.sha256 in page and "The file could not be read" not in page
     rows = re.findall(r"^\| .*\(the default\).*\|$", CARD.read_text(), re.MULTILINE)

@@ -20,6 +20,7 @@ from web_app.uploads import RECORD, Result
 
 COLUMNS = ["file", "sha256", "verdict", "probability", "threshold", "uncertain_from", "uncertain_to", "prior"]
 COLUMNS += ["suspicious_from", "suspicious_to", "suspicious_probability", "people", "frames", "frames_with_face"]
+COLUMNS += ["faces_too_small"]
 COLUMNS += ["seconds", "codec", "container", "width", "height", "bytes", "creation", "c2pa"]
 COLUMNS += ["detector_sha256", "message"]
 C2PA_WORDS = {True: "present", False: "none", None: "not looked for in this kind of file"}
@@ -119,6 +120,8 @@ def _evidence(record: dict[str, Any]) -> dict[str, str]:
         "Frames": f"{record['frames']} searched, a face found in {record['frames_with_face']}",
         "People": str(len(record["people"])),
     }
+    if record["faces_too_small"]:
+        rows["Not scored"] = f"faces of further people, which are too small: {record['faces_too_small']}"
     if record["suspicious_from"] is not None:
         rows["Most suspicious stretch"] = stretch_text(record)
     return rows

@@ -7,6 +7,7 @@ import av
 import cv2
 import numpy as np
 from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type as DataKind
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 HD_HEIGHT = 720  # lines from which a video without a stated colour matrix is taken for BT.709, as players do
@@ -19,6 +20,19 @@ HDR_TRANSFERS = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})  # PQ and
 ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND  # without it, grey gets a tint
 MAX_WIDTH = 16_384  # pixels of a picture with square pixels; a pixel aspect ratio that asks for more is nonsense
 THUMBNAIL = (64, 36)  # width and height
+
+
+def _unnamed_kind(kinds: type[DataKind], number: int) -> DataKind:
+    """A kind of data beside a picture that PyAV has no name for, as Exif or the views of a spatial video.
+
+    Without it, PyAV gives none of the data beside the picture, but raises ValueError.
+    """
+    kind = object.__new__(kinds)
+    vars(kind).update(_name_=f"KIND_{number}", _value_=number)
+    return kind
+
+
+DataKind._missing_ = classmethod(_unnamed_kind)  # type: ignore[method-assign, assignment]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def find_videos(
     - a file;
     - a folder: all files below it with a suffix of a video, except those in `output`;
     - a glob: all files that match, except those in `output`, unless the glob begins there;
-    - a .txt file with one input per line. Lines that start with `# ` are comments, and other lists in it are ignored.
+    - a .txt file with one input per line. Lines that start with `# ` are comments. A list in it stands for itself.
 
     URLs, and globs of folders of any depth, are searched in worker processes, so that no server and no links that lead
     back can end, block or fill this one.
@@ -100,7 +100,7 @@ def _read_list(given: str) -> list[str]:
     except OSError:
         return [given]
     lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("# ") and not line.lower().endswith(".txt")]
+    return [line for line in lines if line and not line.startswith("# ")]
 
 
 def _find_at_path(given: str, output: Path | None) -> tuple[list[str], Counter[str]]:
@@ -264,13 +264,15 @@ def name_videos(videos: list[str]) -> list[str]:
     """
     names: list[str] = []
     taken = set(RESERVED_NAMES)
+    numbers: dict[str, int] = {}  # by stem, the next one: ten thousand cameras may name their videos alike
     for video in videos:
         stem = Path(video.split("?")[0] if is_url(video) else video).stem
         stem = "".join("_" if unicodedata.category(c) == "Cc" else c for c in printable(stem).replace("\\", "_"))
         stem = stem.encode()[:MAX_NAME_BYTES].decode(errors="ignore") or "video"
-        name, number = stem, 2
+        name, number = stem, numbers.get(stem, 2)
         while (key := unicodedata.normalize("NFC", name).casefold()) in taken:
             name, number = f"{stem}-{number}", number + 1
+        numbers[stem] = number
         taken.add(key)
         names.append(name)
     return names

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import av
+import numpy as np
 from av.stream import Disposition
 
+from deepfake_detector.faces.h264_fields import SecondFields
 from deepfake_detector.faces.matroska import ends_early, video_codec
 from deepfake_detector.faces.mp4_boxes import listed_pictures
 from deepfake_detector.faces.timestamps import HIDDEN, PacketStamps, display_order
@@ -21,6 +23,7 @@ MAX_SIDE = 16_384  # pixels; larger pictures are refused before decoding, since 
 MAX_PIXELS = 8192 * 4352  # of one picture: 8K and its spherical kind
 MAX_FRAMES = 2_000_000  # of one video: 22 hours at 25 frames a second
 DEFAULT_RATE = 25  # frames per second of a video that states none
+CLOCK_RATE = 4  # times as many frames per second as there are, from which a stated rate is none of frames
 # What demuxing a damaged file raises. IndexError: PyAV does not know a stream that appears after the file was opened.
 DEMUX_ERRORS = (av.FFmpegError, IndexError)
 ILLUSTRATIONS = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -42,7 +45,7 @@ class VideoInfo:
         times: seconds of each frame in display order, rising. They count from the first frame, or from the first sound
             where that is earlier, as the clock of a player does.
         width, height: pixels as stored: before the display matrix turns them, and before they are made square.
-        rate: nominal frames per second.
+        rate: nominal frames per second, or those that there are where the nominal ones are none.
         has_audio: whether there is an audio stream.
         decode_order: for each packet in the order of the file, the number of its frame, or HIDDEN. Empty where the
             packets do not tell it.
@@ -206,7 +209,7 @@ def probe(path: Path | str, max_pixels: int = MAX_PIXELS) -> VideoInfo:
             order.times,
             stream.width,
             stream.height,
-            rate,
+            _frame_rate(rate, order.times),
             bool(container.streams.audio),
             order.numbers,
             tuple(packet.is_keyframe for packet in packets) if order.numbers else (),
@@ -218,19 +221,27 @@ def probe(path: Path | str, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         )
 
 
+def _frame_rate(nominal: Fraction, times: tuple[float, ...]) -> Fraction:
+    """The nominal rate, unless it is that of a clock: some programs state 1000 for times in milliseconds."""
+    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+    return nominal if step * nominal < CLOCK_RATE else Fraction(max(1, round(1000 / step)), 1000)
+
+
 def _list_packets(
     container: av.container.InputContainer, stream: av.VideoStream, path: Path | str
 ) -> list[PacketStamps]:
     is_vp8 = stream.codec_context.name == "vp8"
+    fields = SecondFields(stream.codec_context.extradata or b"") if stream.codec_context.name == "h264" else None
     # AVI numbers pictures as they are decoded, and what PyAV gives for their display is a guess.
     guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
     packets = []
     try:
         for packet in container.demux(stream):
             if packet.size:
-                hidden = packet.is_discard or (is_vp8 and _is_invisible(packet))
+                is_second = bool(fields and fields.are_possible and fields.is_second(bytes(packet)))
+                hidden = packet.is_discard or is_second or (is_vp8 and _is_invisible(packet))
                 pts = None if guessed else packet.pts
-                packets.append(PacketStamps(pts, packet.dts, packet.is_keyframe, hidden))
+                packets.append(PacketStamps(pts, packet.dts, packet.is_keyframe and not is_second, hidden))
             if max(len(packets), stream.frames) > MAX_FRAMES:
                 raise _too_long(path)
     except DEMUX_ERRORS as error:

@@ -133,7 +133,9 @@ def _decode_selected(path: Path | str, info: VideoInfo, wanted: set[int]) -> Ite
     with open_video(path) as container:
         decoder = _PictureDecoder(picture_stream(container), info)
         drained = False  # the decoder was emptied before packets that were skipped
+        number = HIDDEN
         for i, packet in enumerate(decoder.packets(container)):
+            needed[i] |= packet.has_sidedata("new_extradata")  # a header of the codec, for all that follow
             if not needed[i]:
                 if i and needed[i - 1]:
                     yield from decoder.decode(None)
@@ -142,7 +144,9 @@ def _decode_selected(path: Path | str, info: VideoInfo, wanted: set[int]) -> Ite
             if drained:
                 decoder.context.flush_buffers()
                 drained = False
-            decoder.context.skip_frame = "DEFAULT" if info.decode_order[i] in wanted else "NONREF"
+            if info.decode_order[i] != HIDDEN:  # such as the second field of the picture before
+                number = info.decode_order[i]
+            decoder.context.skip_frame = "DEFAULT" if number in wanted else "NONREF"
             yield from decoder.decode(packet)
         if not drained:
             yield from decoder.decode(None)
@@ -160,6 +164,8 @@ def _needed_packets(info: VideoInfo, wanted: set[int]) -> np.ndarray:
     key, done = 0, -MIN_SKIPPED  # the keyframe before, and the end of the packets that are needed so far
     for number in sorted(wanted):
         end = position[number]
+        while end + 1 < len(needed) and info.decode_order[end + 1] == HIDDEN:  # such as its second field
+            end += 1
         while key + 1 < len(keys) and keys[key + 1] <= end and info.decode_order[keys[key + 1]] <= number:
             key += 1
         start = keys[key] if keys and keys[key] <= end else 0

@@ -86,8 +86,6 @@ def _check_paths(task: PredictionTask) -> None:
 
 def record_error(task: PredictionTask, message: str, sha256: str | None = None) -> dict[str, Any]:
     """Write and return the record of a video that cannot be predicted, and delete pictures of an earlier run."""
-    for suffix in PICTURES.values():
-        task.result_path(suffix).unlink(missing_ok=True)
     prediction = Prediction("error", None, printable(message), VideoFaces("unreadable"), [])
     return start_record(task, prediction.record(None), sha256, [])
 

@@ -15,7 +15,7 @@ TO_DRAW = "to_draw"  # the key of the record that lists pictures to come; a fini
 def start_record(
     task: PredictionTask, prediction: dict[str, Any], sha256: str | None, to_draw: list[str]
 ) -> dict[str, Any]:
-    """Write and return the record of a verdict, and delete what an earlier run left of the pictures to come.
+    """Write and return the record of a verdict, and delete the pictures of an earlier one, which show another verdict.
 
     Args:
         prediction: the record of a Prediction.
@@ -25,11 +25,21 @@ def start_record(
     Raises:
         OutputError: if it cannot be written.
     """
-    for name in to_draw:
+    for name in {*_earlier_pictures(task), *to_draw}:
         task.result_path(PICTURES[name]).unlink(missing_ok=True)
     record = {"filepath": printable(task.video), "video_id": task.video_id, **prediction}
     record |= {"sha256": sha256, "settings": task.settings.record()}
     return _write(task, record | ({TO_DRAW: to_draw} if to_draw else {}))
+
+
+def _earlier_pictures(task: PredictionTask) -> list[str]:
+    """The pictures that go with the record which an earlier run left, of any video and settings."""
+    try:
+        settings = json.loads(task.result_path(".json").read_text(encoding="utf-8"))["settings"]
+        drawn = {"timeline": settings["timeline"], "annotated video": settings["overlay"] != "none"}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [name for name, is_drawn in drawn.items() if is_drawn]
 
 
 def amend_record(task: PredictionTask, record: dict[str, Any], drawn: list[str], problem: str = "") -> dict[str, Any]:
