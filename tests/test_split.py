@@ -399,6 +399,13 @@ def test_methods_kept_for_validation_are_in_val_alone():
         divide(labels, val_methods=["gna"])
 
 
+def test_methods_are_kept_for_the_official_validation():
+    labels = official_corpus(leaking=0, pairs=(20, 5, 5))
+    table = labels.merge(divide(labels, strategy="official", val_methods=["m0"]).table, on="video_id")
+    methods = {name: set(part["method"]) - {""} for name, part in table.groupby("partition")}
+    assert methods["val"] == {"m0"} and "m0" not in methods["train"] and "m0" in methods["test"]
+
+
 def test_corpus_that_only_tests_is_told_where_it_belongs():
     labels = official_corpus(leaking=0, pairs=(20, 5, 5)).query("subset == 'test'").reset_index(drop=True)
     with pytest.raises(SplitError, match=r"it holds test\. .*evaluate\.corpora"):
