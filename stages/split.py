@@ -110,9 +110,13 @@ def compare_faces(labels: pd.DataFrame, data: Data, settings: Split) -> pd.DataF
 
 def assign(labels: pd.DataFrame, all_links: Links, settings: Split, previous: pd.DataFrame | None) -> SplitAssignment:
     """The partitions. Links of kinds that may leak do not bind. Raises SplitError."""
+    binding = {kind: tokens for kind, tokens in all_links.items() if kind not in settings.allow_leaks}
+    if "person" in settings.allow_leaks and "donor" in binding:  # whose face is in no other video binds nothing then
+        donors = labels.get("donor", pd.Series(dtype=str))
+        binding["donor"] = binding["donor"][binding["donor"].isin(donors)]
     return assign_splits(
         labels,
-        {kind: tokens for kind, tokens in all_links.items() if kind not in settings.allow_leaks},
+        binding,
         strategy=settings.strategy,
         seed=settings.seed,
         folds=settings.folds,

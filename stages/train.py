@@ -80,6 +80,8 @@ def main() -> None:
     try:
         state = train(model, add_originals(select_partition(faces, "train")), validation, geometry, params, context)
         calibrate_and_save(model, state, validation, faces, geometry, params, context)
+    except FloatingPointError as error:
+        fail(str(error))
     except ArchiveError as error:
         fail(str(error).rpartition("ArchiveError: ")[2].strip())  # a loading process puts its traceback in front
     context.shut_down()

@@ -310,6 +310,8 @@ def test_detector_that_was_trained_on_a_test_person_is_refused(in_project, capsy
         in capsys.readouterr().err
     )
     evaluate.check_leakage(config, LEAKING, parse("evaluate", "", ["--split.allow_leaks", "donor"]))
+    same_person = pd.DataFrame([("f", "p1", "", "")], columns=COLUMNS)
+    evaluate.check_leakage(config, same_person, parse("evaluate", "", ["--split.allow_leaks", "person"]))
     with pytest.raises(SystemExit):
         evaluate.check_leakage(SimpleNamespace(seen={}), clean, parse("evaluate", "", []))
     assert "no record" in capsys.readouterr().err

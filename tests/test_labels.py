@@ -147,6 +147,22 @@ def test_original_is_named_by_its_id_or_by_its_file(tmp_path):
     assert labels["source_video"].tolist() == ["", "a", "a", "elsewhere.mp4", "b.mp4"]
 
 
+@pytest.mark.parametrize("spelling", ["./x/a.mp4", "x\\a.mp4", "x/b/../a.mp4", "{videos}/x/a.mp4"])
+def test_original_that_is_named_by_another_spelling_of_its_file_is_linked(tmp_path, monkeypatch, spelling):
+    monkeypatch.chdir(tmp_path)
+    spelling = spelling.format(videos=tmp_path / "videos")
+    path = write(tmp_path, f"video_id,filepath,label,source_video\na,x/a.mp4,0,\nb,b.mp4,1,{spelling}\n")
+    labels = read_labels(path, "videos")
+    assert labels["source_video"].tolist() == ["", "a"] and identity_groups(labels).tolist() == [0, 0]
+
+
+def test_file_that_is_listed_by_its_relative_and_its_absolute_path_is_a_duplicate(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, f"video_id,filepath,label\na,a.mp4,0\nb,{tmp_path / 'videos/a.mp4'},1\n")
+    with pytest.raises(LabelsError, match="is in row 2 already as 0, here as 1"):
+        read_labels(path, "videos")
+
+
 @pytest.mark.parametrize("header", ["label,label", "label,identity,identity", "label,time,labels_time"])
 def test_column_that_is_there_twice_is_refused(tmp_path, header):
     rows = f"video_id,filepath,{header}\na,a.mp4" + ",0" * (header.count(",") + 1)

@@ -35,6 +35,19 @@ def test_batches_put_each_fake_beside_its_original_at_the_same_moment(small_face
     assert sorted(seen) == table.index[table["label"] == 1].tolist()
 
 
+def test_fake_of_several_people_is_put_beside_the_same_person_of_its_original(small_faces):
+    """f2 shows a person more than its original: any of its faces will do."""
+    table, _ = small_faces
+    people = [table, table.assign(track=1), table[table["video_id"] == "f2"].assign(track=2)]
+    faces = pd.concat(people, ignore_index=True)
+    originals = match_originals(faces)
+    fakes = np.flatnonzero(faces["label"] == 1)
+    matched = faces.iloc[originals[fakes]].reset_index(drop=True)
+    own = faces.iloc[fakes].reset_index(drop=True)
+    assert (matched["video_id"] == own["source_video"]).all() and (matched["time"] == own["time"]).all()
+    assert (matched["track"] == own["track"])[own["track"] < 2].all()
+
+
 def test_original_that_was_cut_like_the_fake_is_the_face_beside_it(small_faces):
     """f1 has such crops, f2 has none: the face of its original is cut by its own landmarks, so nothing is aligned."""
     table = small_faces[0].assign(original="")

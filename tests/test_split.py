@@ -302,6 +302,8 @@ def test_tokens_that_a_detector_was_trained_on_are_found_by_their_digests():
     assert not any(already_seen(links(clean), digests).values())
     leaking = pd.DataFrame([("e", "p5", "p2", "b2")], columns=columns)
     assert already_seen(links(leaking), digests) == {"person": [], "donor": ["p2"], "original": [], "upload": []}
+    again = pd.DataFrame([("f", "p1", "", "")], columns=columns)
+    assert already_seen(links(again), digests) == {"person": ["p1"], "donor": [], "original": [], "upload": []}
 
 
 def official_corpus(leaking=7, pairs=(360, 70, 70), methods=5):
@@ -399,6 +401,13 @@ def test_methods_kept_for_validation_are_in_val_alone():
         divide(labels, val_methods=["gna"])
 
 
+def test_methods_are_kept_for_the_official_validation():
+    labels = official_corpus(leaking=0, pairs=(20, 5, 5))
+    table = labels.merge(divide(labels, strategy="official", val_methods=["m0"]).table, on="video_id")
+    methods = {name: set(part["method"]) - {""} for name, part in table.groupby("partition")}
+    assert methods["val"] == {"m0"} and "m0" not in methods["train"] and "m0" in methods["test"]
+
+
 def test_corpus_that_only_tests_is_told_where_it_belongs():
     labels = official_corpus(leaking=0, pairs=(20, 5, 5)).query("subset == 'test'").reset_index(drop=True)
     with pytest.raises(SplitError, match=r"it holds test\. .*evaluate\.corpora"):
@@ -459,6 +468,17 @@ def test_an_allowed_leak_is_counted_and_reported(stage, in_project, capsys):
     )
     assert "too optimistic" in capsys.readouterr().out
     assert (in_project / "plots/split/partitions.png").stat().st_size > 5000
+
+
+def test_people_who_may_leak_do_not_bind_their_videos_but_donors_do(stage, in_project):
+    people = [(f"{kind}{i}", label, f"p{i % 3}") for i in range(20) for label, kind in enumerate(("real", "fake"))]
+    labels = corpus(people, ["video_id", "label", "identity"])
+    assert stage(labels, "--allow-leaks", "person")["group"].nunique() == 40
+    assert json.loads((in_project / "metrics/split.json").read_text())["leaks"]["person"]
+    labels["donor"] = np.where(labels["video_id"] == "fake0", "p1", "")
+    stage(labels, "--allow-leaks", "person")
+    leaks = json.loads((in_project / "metrics/split.json").read_text())["leaks"]
+    assert leaks["person"] and not leaks["donor"]
 
 
 def test_a_test_set_with_one_label_gives_a_warning(stage, capsys):

@@ -284,6 +284,17 @@ def test_batch_that_cannot_be_shared_is_refused(project, monkeypatch, capsys):
     assert "train.batch_size = 8" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "said"),
+    [("4", "the loss is nan"), ("1000", "a validation face has a logit that is no finite number")],
+)
+def test_training_that_diverges_ends_in_a_sentence(project, batch_size, said):
+    process = start(project, overrides=("--lr", "1e30", "--batch-size", batch_size))
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 2 and "Traceback" not in output, output
+    assert said in output.replace("inf", "nan") and "lower train.lr" in output
+
+
 @pytest.mark.parametrize("kind", ["gru", "attention"])
 def test_temporal_head_is_trained_alike_twice_and_gives_the_same_logits_on_both_backends(project, kind):
     finish(start(project, overrides=("--model.temporal", kind)))

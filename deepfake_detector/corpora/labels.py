@@ -36,8 +36,8 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False, subse
     Returns:
         The rows in their order. All columns are text, empty where absent, except `label`: 0 (real) or 1 (fake).
         `filepath` is as written; `path` is resolved: below `videos`, absolute, or a URL. A `source_video` that is the
-        `filepath` of a row becomes its `video_id`. A column with the name of one of the face index, such as `time`,
-        becomes `labels_time`, so that tables of both can be joined.
+        `filepath` of a row, in any spelling, becomes its `video_id`. A column with the name of one of the face index,
+        such as `time`, becomes `labels_time`, so that tables of both can be joined.
 
     Raises:
         LabelsError: with all problems in one message. Rows are numbered as a text editor numbers lines; the header is
@@ -59,11 +59,14 @@ def read_labels(path: Path | str, videos: Path | str, files: bool = False, subse
         table[name] = table[name].map(composed)
     if "subset" in table:
         table["subset"] = table["subset"].str.lower()
-    if "source_video" in table:
-        ids = dict(zip(table["filepath"].map(composed), table["video_id"], strict=True))
-        ids |= dict(zip(table["video_id"], table["video_id"], strict=True))
-        table["source_video"] = table["source_video"].map(lambda name: ids.get(name, name))
     table["path"] = [_resolve(filepath, videos) for filepath in table["filepath"]]
+    if "source_video" in table:
+        ids = dict(zip(table["path"].map(_one_spelling), table["video_id"], strict=True))
+        known = set(table["video_id"]) | {""}
+        table["source_video"] = [
+            name if name in known else ids.get(_one_spelling(_resolve(name, videos)), name)
+            for name in table["source_video"]
+        ]
     unreadable = table.apply(lambda column: column.str.contains(UNREADABLE, regex=False)).any(axis=1)
     problems = [(row, "not UTF-8 text; save the file as UTF-8") for row in _rows(unreadable)]
     problems += _id_problems(table, unreadable) + _path_problems(table, videos, unreadable) + _label_problems(table)
@@ -89,6 +92,11 @@ def _resolve(filepath: str, videos: Path) -> str:
     return str(videos / filepath.replace("\\", "/"))
 
 
+def _one_spelling(path: str) -> str:
+    """What all spellings of a resolved path have in common."""
+    return composed(os.path.normpath(path if "://" in path else Path.cwd() / path))
+
+
 def _id_problems(table: pd.DataFrame, unreadable: pd.Series) -> Problems:
     """Ids that cannot name a file, and duplicate ids."""
     name = table["video_id"]
@@ -108,7 +116,7 @@ def _path_problems(table: pd.DataFrame, videos: Path, unreadable: pd.Series) -> 
     """Empty paths, files that are listed twice, and paths that leave the folder of the videos."""
     filepath, path, label = table["filepath"], table["path"], table["label"].str.lower()
     problems = [(row, "filepath is empty") for row in _rows(filepath == "")]
-    normal = path.map(lambda path: composed(os.path.normpath(path)))
+    normal = path.map(_one_spelling)
     first = _first_rows(normal)
     for row in _rows(normal.duplicated() & (filepath != "") & ~unreadable):
         other = label[first[row]]

@@ -71,12 +71,15 @@ def link_digests(links: Links) -> dict[str, list[str]]:
 def already_seen(links: Links, seen: dict[str, list[str]]) -> dict[str, list[str]]:
     """Tokens by kind whose digests are in `seen`, as `link_digests` returns them.
 
-    Tokens are names. A video under another name is not found, and one name may be of two people.
+    Tokens are names. A video under another name is not found, and one name may be of two people. Who is found under
+    `person` is not named again under `donor`.
     """
-    found = {kind: _digests(kind, tokens.unique()) for kind, tokens in links.items()}
-    return {
-        kind: sorted(found[kind][digest] for digest in set(found[kind]) & set(seen.get(kind, []))) for kind in found
-    }
+    found: dict[str, list[str]] = {}
+    for kind, tokens in links.items():
+        digests = _digests(kind, tokens.unique())
+        named = found.get("person", []) if kind == "donor" else []
+        found[kind] = sorted({digests[digest] for digest in set(digests) & set(seen.get(kind, []))} - set(named))
+    return found
 
 
 def _digests(kind: str, tokens: Iterable[str]) -> dict[str, str]:

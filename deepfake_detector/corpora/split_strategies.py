@@ -185,7 +185,7 @@ def _repaired(request: _Request) -> tuple[np.ndarray, np.ndarray]:
 
 def _official_sides(labels: pd.DataFrame) -> np.ndarray:
     words = labels.get("subset", pd.Series("", index=labels.index))
-    side = np.asarray(words.map({name: i for i, name in enumerate(PARTITIONS)}).fillna(EXCLUDED), int)
+    side = np.array(words.map({name: i for i, name in enumerate(PARTITIONS)}).fillna(EXCLUDED), int)
     if not {TRAIN, TEST} <= set(side):
         found = ", ".join(sorted(set(words[words != ""]))) or "nothing"
         advice = ""

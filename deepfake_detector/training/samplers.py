@@ -34,7 +34,7 @@ class PairedBatchSampler(Sampler[list[SampleKey]]):
     ) -> None:
         """
         Args:
-            faces: the training faces, with the columns `video_id,label,time` and perhaps `source_video,aligned`.
+            faces: the training faces, with the columns `video_id,track,label,time` and perhaps `source_video,aligned`.
             manipulations: share of the fakes that each manipulation replaces, by name.
             paired: whether a fake goes beside its own original.
             rank, world_size: of this process among those that train together.
@@ -137,16 +137,21 @@ class Donors:
 
 
 def match_originals(faces: pd.DataFrame) -> np.ndarray:
-    """For each row of a table of faces, the row of its original's face that is nearest in time, or -1: int (n,)."""
+    """For each row of a table of faces, the row of its original's face that is nearest in time, or -1: int (n,).
+
+    Of an original with several people, it is a face of the same `track`, since both videos show the same people; of any
+    if there is none.
+    """
     result = np.full(len(faces), -1)
     if "source_video" not in faces:
         return result
-    table = pd.DataFrame({"row": np.arange(len(faces)), "time": faces["time"].to_numpy()})
-    table["video"], table["source"] = faces["video_id"].to_numpy(), faces["source_video"].to_numpy()
-    reals = table[faces["label"].to_numpy() == 0].sort_values("time", kind="stable")
-    fakes = table[faces["label"].to_numpy() == 1].sort_values("time", kind="stable")
-    joined = pd.merge_asof(fakes, reals, on="time", left_by="source", right_by="video", direction="nearest")
-    result[joined["row_x"]] = joined["row_y"].fillna(-1).astype(int)
+    table = faces[["time", "track"]].reset_index(drop=True).assign(row=np.arange(len(faces)))
+    fake = faces["label"].to_numpy() == 1
+    table["video"] = np.where(fake, faces["source_video"].to_numpy(), faces["video_id"].to_numpy())
+    fakes, reals = (table[rows].sort_values("time", kind="stable") for rows in (fake, ~fake))
+    for by in (["video"], ["video", "track"]):
+        joined = pd.merge_asof(fakes, reals, on="time", by=by, direction="nearest").dropna(subset="row_y")
+        result[joined["row_x"]] = joined["row_y"].astype(int)
     return result
 
 

@@ -51,11 +51,16 @@ class Validation:
         self._loader = make_loader(FaceDataset(own, folder), SequentialBatches(lengths), 0)
 
     def score(self, model: FaceClassifier, precision: str) -> pd.DataFrame:
-        """The faces with their `logit`. All processes call it together, and all get all logits."""
+        """The faces with their `logit`. All processes call it together, and all get all logits.
+
+        Raises FloatingPointError if one of these is no finite number.
+        """
         logits = predict_logits(model, (crops for crops, *_ in self._loader), self._context.device, precision)
         result = np.empty(len(self._faces), np.float32)
         for rows, values in self._context.gather((self._own, logits)):
             result[rows] = values
+        if not np.isfinite(result).all():  # the weights grew beyond measure at a last step, which had a loss still
+            raise FloatingPointError("a validation face has a logit that is no finite number; lower train.lr")
         return self._faces.assign(logit=result)
 
     def measure(self, model: FaceClassifier, precision: str) -> tuple[dict[str, float], np.ndarray]:
