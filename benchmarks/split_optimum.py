@@ -94,7 +94,7 @@ def compare(people: int, real: int, fakes: int, seed: int) -> str:
             previous=None,
         )
     except SplitError as error:
-        return f"no split: {error} | –"
+        return f"no split: {str(error).split(';')[0]} | –"
     sides = pd.Series(assignment.side[:real]).groupby(labels["identity"][:real]).first()
     side = sides[[f"p{i}" for i in range(people)]].to_numpy()
     counts = swap_counts(labels, people)
