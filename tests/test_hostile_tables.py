@@ -67,7 +67,8 @@ def test_predictions_for_people_hold_no_formula_and_those_for_programs_hold_the_
 
 def test_split_report_has_no_formula_and_the_splits_keep_the_names(in_project, monkeypatch):
     names = [f"=v{i}" for i in range(8)]
-    rows = [f"{name},{i}.mp4,{'fake' if i % 2 else 'real'},p{i // 4},train" for i, name in enumerate(names)]
+    subsets = ["train", "train", "val", "val", "train", "train", "train", "train"]
+    rows = [f"{name},{i}.mp4,{'fake' if i % 2 else 'real'},p{i // 4},{subsets[i]}" for i, name in enumerate(names)]
     rows[7] = rows[7].replace("train", "test").replace("p1", "p0")
     (in_project / "labels.csv").write_text("\n".join(["video_id,filepath,label,identity,subset", *rows]) + "\n")
     options = ["--data.labels", "labels.csv", "--data.videos", "v", "--data.splits", "out/splits.csv"]
