@@ -2,7 +2,7 @@
 
     python -m benchmarks.first_run
 
-It clones the last commit. Packages that uv has in its cache are not downloaded again, so run it twice.
+It clones the last commit. Packages in uv's cache are not downloaded again: the second time measures no network.
 """
 
 import subprocess

@@ -62,27 +62,13 @@ def main() -> None:
     real = labels["label"].to_numpy() == 0
     print("| | precision | recall | groups |\n|---|---|---|---|")
     embedded = identity_groups(alone, visual[visual["kind"] == "embedding"])
-    print(
-        row(
-            "real clips linked by embeddings, against those of one person",
-            embedded[real],
-            pd.factorize(labels["identity"])[0][real],
-        )
-    )
-    print(
-        row(
-            "groups without the column identity, against those of all labels",
-            identity_groups(unnamed, visual),
-            identity_groups(labels),
-        )
-    )
-    print(
-        row(
-            "groups without the columns of donors and originals, too",
-            identity_groups(alone, visual),
-            identity_groups(labels),
-        )
-    )
+    people = pd.factorize(labels["identity"])[0]
+    print(row("real clips linked by embeddings, against those of one person", embedded[real], people[real]))
+    for name, known in (
+        ("groups without the column identity, against those of all labels", unnamed),
+        ("groups without the columns of donors and originals, too", alone),
+    ):
+        print(row(name, identity_groups(known, visual), identity_groups(labels)))
     print("\n| pairs of videos that leak, by all labels | in each fold |\n|---|---|")
     for name, known in (("without the column identity", unnamed), ("without donors and originals, too", alone)):
         print(f"| {name} | {', '.join(map(str, leaks_of_folds(labels, known, visual, params)))} |")

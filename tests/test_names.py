@@ -5,7 +5,6 @@ import os
 import re
 import socket
 import subprocess
-import time
 import unicodedata
 import zipfile
 from fractions import Fraction
@@ -381,8 +380,10 @@ def test_names_that_macos_takes_for_one_get_different_results():
     assert len(names) == 3
 
 
-def test_very_many_videos_of_one_name_are_numbered_at_once():
-    start = time.monotonic()
-    names = name_videos([f"{camera}/video.mp4" for camera in range(20_000)])
-    assert names[:3] == ["video", "video-2", "video-3"] and len(set(names)) == 20_000
-    assert time.monotonic() - start < 10
+def test_very_many_videos_of_one_name_are_numbered_at_once(monkeypatch):
+    tried = []
+    normalize = unicodedata.normalize
+    monkeypatch.setattr(unicodedata, "normalize", lambda form, name: tried.append(name) or normalize(form, name))
+    names = name_videos([f"{camera}/video.mp4" for camera in range(2_000)])
+    assert names[:3] == ["video", "video-2", "video-3"] and len(set(names)) == 2_000
+    assert len(tried) <= 2 * len(names)
